@@ -1,0 +1,21 @@
+#include "base/version.h"
+
+#include <cstdio>
+
+#include "base/input_error.h"
+
+namespace shardwise {
+
+VllmVersion parse_vllm_version(std::string_view text) {
+  const std::string copy(text.starts_with('v') ? text.substr(1) : text);
+  VllmVersion version{0, 0, 0};
+  if (std::sscanf(copy.c_str(), "%d.%d.%d", &version.major_, &version.minor_, &version.patch_) < 2)
+    throw InputError("", 0, "", "vLLM version '" + std::string(text) + "' is not a release number", "write e.g. 0.32.0");
+  return version;
+}
+
+std::string to_string(VllmVersion v) {
+  return std::to_string(v.major_) + "." + std::to_string(v.minor_) + "." + std::to_string(v.patch_);
+}
+
+}  // namespace shardwise

@@ -1,0 +1,21 @@
+#pragma once
+// vLLM release numbers as values that compare.
+#include <compare>
+#include <string>
+#include <string_view>
+
+namespace shardwise {
+
+/// A vLLM release, "0.32.0". Pre-release and nightly suffixes are ignored by parse().
+struct VllmVersion {
+  int major_ = 0, minor_ = 32, patch_ = 0;
+  constexpr auto operator<=>(const VllmVersion&) const = default;
+};
+
+inline constexpr VllmVersion kDefaultVllmVersion{0, 32, 0};
+
+/// "0.32" or "0.32.0" or "v0.20.1rc0". Throws InputError on anything else.
+VllmVersion parse_vllm_version(std::string_view text);
+std::string to_string(VllmVersion version);
+
+}  // namespace shardwise

@@ -1,0 +1,14 @@
+#pragma once
+// Bytes of parameters that one rank constructs, by category, as vLLM's model classes lay them out.
+#include "hardware/hardware.h"
+#include "memory/memory_plan.h"
+#include "model/model.h"
+#include "parallel/engine_config.h"
+
+namespace shardwise {
+
+/// Weights of global rank `rank` (order DP x PP x PCP x TP, TP fastest) under `engine` on a GPU of `compute_capability`
+/// (90 = 9.0, 100 = 10.0; decides the padding of some quantised kernels). No allocation beyond the result.
+WeightBytes rank_weights(const Model& model, const EngineConfig& engine, int rank, int compute_capability);
+
+}  // namespace shardwise

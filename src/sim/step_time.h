@@ -1,0 +1,24 @@
+#pragma once
+// The seam between the simulator and whatever says how long a step takes.
+#include <cstdint>
+#include <span>
+
+#include "base/units.h"
+
+namespace shardwise {
+
+/// One scheduled request in one step.
+struct ScheduledChunk {
+  std::int64_t tokens = 0;    ///< tokens computed in this step
+  std::int64_t context = 0;   ///< tokens already computed before it
+  bool decode = false;        ///< a running request that gets its next token
+};
+
+/// Duration of one step from its exact composition. Implementations are deterministic and thread-compatible.
+class StepTime {
+ public:
+  virtual ~StepTime() = default;
+  virtual Seconds step_time(std::span<const ScheduledChunk> batch) const = 0;
+};
+
+}  // namespace shardwise
