@@ -1,0 +1,131 @@
+#pragma once
+// What vLLM makes of a set of arguments: a refusal with its rule, or every resolved value.
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "base/version.h"
+#include "parallel/engine_args.h"
+#include "parallel/engine_config.h"
+#include "parallel/model_facts.h"
+
+namespace shardwise {
+
+enum class EntryMode { serve, offline };  ///< `vllm serve`, or the LLM class
+
+/// The node that a command runs on.
+struct NodeFacts {
+  std::string gpu_name = "NVIDIA H100 80GB HBM3";  ///< as the driver reports it (A100 is matched by name)
+  std::int64_t memory_bytes = std::int64_t{81559} << 20;
+  int capability = 90;         ///< 90 = 9.0
+  int gpus = 8;                ///< visible to the command
+  bool ray_installed = false;
+  bool nixl_installed = false;
+  std::string host_ip = "10.0.0.1";
+};
+
+/// Environment variables that the command sees.
+using Environment = std::map<std::string, std::string, std::less<>>;
+
+/// vLLM does not start. `stage`: config (arguments and configuration), launch (starting engines), worker (a worker
+/// process), model (building the model class).
+struct Refusal {
+  std::string rule;     ///< id of a row of rules()
+  std::string stage;
+  std::string where;    ///< vLLM file:function
+  std::string message;  ///< with the numbers that fail
+  std::string instead;  ///< what to write instead; may be empty
+};
+
+/// Process groups of one node's command. Absent fields do not apply.
+struct Launch {
+  std::string executor;  ///< class name; "" when this command starts no executor of its own
+  struct Engines { int count = 0; std::optional<int> start_dp_rank, local_start; };
+  std::optional<Engines> local_engines;
+  bool dp_coordinator = false, headless_workers_only = false, ray_actors = false, dp_supervisor = false;
+  bool served = false;                        ///< through `vllm serve`
+  std::optional<std::int64_t> api_server_count;  ///< nullopt = one server in the main process
+  std::string engine_core;                    ///< EngineCoreProc | DPEngineCoreProc; "" = none here
+  /// DP rank -> CUDA index of each of its workers on this node.
+  std::vector<std::pair<int, std::vector<int>>> worker_devices;
+};
+
+/// Values under vLLM's names.
+struct Resolved {
+  VllmVersion version;
+  std::int64_t tensor_parallel_size = 1, pipeline_parallel_size = 1, prefill_context_parallel_size = 1,
+               decode_context_parallel_size = 1;
+  std::int64_t world_size = 1, world_size_across_dp = 1;
+  bool is_moe = false;
+  std::int64_t ep_size = 1;
+  std::int64_t data_parallel_size = 1, data_parallel_size_local = 1, data_parallel_rank = 0;
+  std::optional<std::int64_t> data_parallel_rank_local;
+  std::string data_parallel_backend = "mp", data_parallel_master_ip = "127.0.0.1";
+  bool data_parallel_external_lb = false, data_parallel_hybrid_lb = false;
+  std::string distributed_executor_backend;
+  std::int64_t nnodes = 1, node_rank = 0, nnodes_within_dp = 1, node_rank_within_dp = 0, local_world_size = 1;
+  bool enable_expert_parallel = false;
+  std::string expert_placement_strategy = "linear", all2all_backend = "allgather_reducescatter";
+  ExpertPlacement effective_placement = ExpertPlacement::linear;
+  bool use_all2all = false, sequence_parallel_moe = false, enable_eplb = false;
+  std::int64_t num_redundant_experts = 0;
+  std::optional<std::string> eplb_communicator;
+  std::string dcp_comm_backend = "ag_rs";
+  bool dcp_q_replicate = false;
+  std::int64_t cp_kv_cache_interleave_size = 1;
+  bool disable_custom_all_reduce = false;
+  std::int64_t max_model_len = 0, max_num_batched_tokens = 0, max_num_seqs = 0;
+  bool enable_chunked_prefill = true, async_scheduling = true, disable_hybrid_kv_cache_manager = false;
+  std::optional<std::int64_t> max_num_scheduled_tokens;
+  bool enable_prefix_caching = true;
+  std::int64_t block_size = 16;
+  bool block_size_given = false;
+  std::string cache_dtype = "auto";
+  std::optional<std::int64_t> mamba_block_size;
+  std::string mamba_cache_mode = "none";
+  std::string dtype = "bfloat16";
+  std::optional<std::string> quantization;
+  bool enforce_eager = false;
+  std::string cudagraph_mode = "FULL_AND_PIECEWISE";
+  std::vector<int> cudagraph_capture_sizes;
+  std::int64_t max_cudagraph_capture_size = 0;
+  std::string compilation_mode = "VLLM_COMPILE";
+  std::int64_t num_hidden_layers = 0;
+  std::vector<std::pair<int, int>> pp_layers;  ///< [first, last) per stage; empty if pp_layers_error
+  std::string pp_layers_error;                 ///< a wrong VLLM_PP_LAYER_PARTITION: fails when the model is built
+  std::vector<int> pp_layer_partition;         ///< as given
+  std::optional<std::string> speculative_method;
+  std::int64_t num_speculative_tokens = 0;
+  double gpu_memory_utilization = 0.92;
+  std::optional<std::int64_t> kv_cache_memory_bytes;
+  bool language_model_only = false;
+  Launch launch;
+};
+
+using Resolution = std::variant<Refusal, Resolved>;
+
+/// What vLLM `version` answers to `args`, in vLLM's order of checks: the first violated rule, or the resolved values.
+/// Checks made while the model is built are not included; see check_layout().
+Resolution resolve(const EngineArgs& args, const ModelFacts& model, const NodeFacts& node, const Environment& env = {},
+                   VllmVersion version = kDefaultVllmVersion, EntryMode mode = EntryMode::serve);
+
+/// The engine that memory and cost compute from.
+EngineConfig engine_config(const Resolved& resolved);
+
+/// Every rule that depends on the layout alone, including the ones that fire while the model is built. For search: no
+/// allocation and well below a microsecond when the layout is accepted. GPU counts are not checked.
+std::optional<Refusal> check_layout(const ModelFacts& model, const ParallelConfig& parallel, const NodeFacts& node,
+                                    VllmVersion version = kDefaultVllmVersion);
+
+/// Placement of experts after vLLM's silent fallbacks
+/// (fused_moe/layer.py determine_expert_placement_strategy): round_robin only for grouped experts without EPLB or
+/// redundancy, and with no all2all kernels or ones that route by table.
+ExpertPlacement effective_placement(const ParallelConfig& parallel, std::optional<int> num_expert_group,
+                                    VllmVersion version = kDefaultVllmVersion);
+
+}  // namespace shardwise

@@ -1,0 +1,119 @@
+"""Writes data/vllm/architectures.csv: what the model class of every architecture that vLLM registers supports.
+
+Reads source only (nothing is imported): the registry's tables and, through the classes' bases, the interfaces of
+model_executor/models/interfaces.py.
+
+  python architectures.py 0.32.0=VLLM_DIR [OTHER_VERSION=VLLM_DIR ...] > data/vllm/architectures.csv
+
+The first version is the one whose facts are written; the others only tell in which versions a name is registered and
+where pipeline support differs.
+"""
+import ast
+import functools
+import os
+import sys
+
+INTERFACES = ["SupportsPP", "IsHybrid", "IsAttentionFree", "HasInnerState", "SupportsMultiModal", "HasNoOps"]
+
+
+class Tree:
+    def __init__(self, root):
+        self.root = root
+
+    @functools.lru_cache(None)
+    def module(self, dotted):
+        """(classes, imports) of vllm.a.b, or None."""
+        path = os.path.join(self.root, *dotted.split(".")[1:])
+        for f in (path + ".py", os.path.join(path, "__init__.py")):
+            if os.path.exists(f):
+                package = dotted if f.endswith("__init__.py") else dotted.rsplit(".", 1)[0]
+                tree = ast.parse(open(f).read())
+                classes = {n.name: n for n in ast.walk(tree) if isinstance(n, ast.ClassDef)}
+                imports = {}
+                alias = {}
+                for n in ast.walk(tree):
+                    if isinstance(n, ast.ImportFrom):
+                        base = n.module or ""
+                        if n.level:
+                            up = package.split(".")
+                            up = up[: len(up) - (n.level - 1)]
+                            base = ".".join(up + ([n.module] if n.module else []))
+                        for a in n.names:
+                            imports[a.asname or a.name] = (base, a.name)
+                    elif isinstance(n, ast.Assign) and isinstance(n.value, ast.Name):
+                        for t in n.targets:
+                            if isinstance(t, ast.Name):
+                                alias[t.id] = n.value.id
+                return classes, imports, alias
+        return None
+
+    @functools.lru_cache(None)
+    def bases(self, dotted, name):
+        """Names of all classes that `name` of module `dotted` derives from, itself included."""
+        m = self.module(dotted)
+        if m is None:
+            return frozenset([name])
+        classes, imports, alias = m
+        if name in classes:
+            out = {name}
+            for b in classes[name].bases:
+                if isinstance(b, ast.Subscript):
+                    b = b.value
+                if isinstance(b, ast.Name):
+                    out |= self.bases(dotted, b.id)
+                elif isinstance(b, ast.Attribute):
+                    out.add(b.attr)
+            return frozenset(out)
+        if name in imports and imports[name][0].startswith("vllm"):
+            base, real = imports[name]
+            if (base, real) != (dotted, name):
+                return self.bases(base, real)
+        if name in alias and alias[name] != name:
+            return self.bases(dotted, alias[name])
+        return frozenset([name])
+
+    def registry(self):
+        tree = ast.parse(open(os.path.join(self.root, "model_executor/models/registry.py")).read())
+        out = {}
+        for n in tree.body:
+            targets = n.targets if isinstance(n, ast.Assign) else [n.target] if isinstance(n, ast.AnnAssign) else []
+            if not targets or not getattr(targets[0], "id", "").endswith("_MODELS") or not isinstance(n.value, ast.Dict):
+                continue
+            group = targets[0].id
+            for k, v in zip(n.value.keys, n.value.values):
+                if k is not None and isinstance(v, ast.Tuple):
+                    module, cls = (e.value for e in v.elts)
+                    dotted = module if module.startswith("vllm") else "vllm.model_executor.models." + module
+                    out[k.value] = (group, dotted, cls)
+        return out
+
+
+def main():
+    versions = [a.split("=", 1) for a in sys.argv[1:]]
+    trees = [(v, Tree(d)) for v, d in versions]
+    registries = {v: t.registry() for v, t in trees}
+    names = sorted({n for r in registries.values() for n in r})
+    print("# What vLLM's model classes support, read off vLLM's registry and classes by tools/oracle/architectures.py.")
+    print("# versions: the ones (of those read) that register the name; pp_versions: the ones whose class has SupportsPP.")
+    print("# kind: text, multimodal, draft, pooling, transformers (served by Hugging Face's own model code).")
+    print("architecture,module,class,kind,supports_pp,is_hybrid,is_attention_free,has_inner_state,supports_multimodal,has_noops,versions,pp_versions")
+    for name in names:
+        facts = None
+        have, pp = [], []
+        for v, t in trees:
+            if name not in registries[v]:
+                continue
+            group, dotted, cls = registries[v][name]
+            b = t.bases(dotted, cls)
+            if facts is None:
+                kind = ("draft" if "SPECULATIVE" in group else "multimodal" if "MULTIMODAL" in group else
+                        "transformers" if "TRANSFORMERS" in group else "text" if "TEXT_GENERATION" in group else "pooling")
+                facts = [dotted.rsplit(".", 1)[-1], cls, kind] + [str(int(i in b)) for i in INTERFACES]
+            have.append(v)
+            if "SupportsPP" in b:
+                pp.append(v)
+        print(",".join([name] + facts + [" ".join(sorted(have)), " ".join(sorted(pp))]))
+
+
+if __name__ == "__main__":
+    main()
