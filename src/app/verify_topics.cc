@@ -1,10 +1,11 @@
 #include "app/verify.h"
+#include "app/verify_kv.h"
 #include "config/json.h"
 
 namespace shardwise {
 
 const std::vector<VerifyTopic>& verify_topics() {
-  static const std::vector<VerifyTopic> topics = {};
+  static const std::vector<VerifyTopic> topics = {verify_kv_topic()};
   return topics;
 }
 
