@@ -18,6 +18,14 @@ std::string to_string(DType dtype);     ///< vLLM/torch word: "bfloat16", "fp8_e
 
 // ---- attention kinds -------------------------------------------------------------------------------------------------
 
+/// Lightning indexer of sparse attention (DeepSeek-V3.2, GLM-5, MiniMax-M3): its own small cache and projections.
+struct SparseIndexer {
+  int num_heads = 0, head_dim = 0, topk = 0;
+  bool shared = false;  ///< reuses the indices of an earlier layer: no indexer weights or cache of its own
+  int block_size = 0;   ///< tokens selected together; 0 = single tokens
+  friend bool operator==(const SparseIndexer&, const SparseIndexer&) = default;
+};
+
 /// MHA, GQA or MQA. Head counts are the model's, before any tensor parallelism.
 struct FullAttention {
   int num_heads = 0, num_kv_heads = 0;
@@ -29,10 +37,10 @@ struct FullAttention {
   bool qk_norm_full = false;                ///< norm over all heads together (OLMo2, MiniMax-M2)
   bool output_gate = false;                 ///< q_proj is twice as wide (Qwen3-Next, Qwen3.5)
   bool sinks = false;                       ///< one learned logit per head (gpt-oss)
+  bool k_eq_v = false;                      ///< values are the keys: no v_proj (Gemma 4 full layers)
+  std::optional<SparseIndexer> indexer;  ///< block-sparse selection (MiniMax-M3)
+  friend bool operator==(const FullAttention&, const FullAttention&) = default;
 };
-
-/// Lightning indexer of sparse MLA (DeepSeek-V3.2, GLM-5): its own small cache and projections.
-struct SparseIndexer { int num_heads = 0, head_dim = 0, topk = 0; };
 
 /// Multi-head latent attention: one latent of kv_lora_rank + qk_rope_head_dim elements per token and layer, for all heads.
 struct MlaAttention {
@@ -41,6 +49,12 @@ struct MlaAttention {
   int kv_lora_rank = 0, qk_nope_head_dim = 0, qk_rope_head_dim = 0, v_head_dim = 0;
   std::optional<SparseIndexer> indexer;
   bool qkv_bias = false;
+  bool output_gate = false;              ///< sigmoid gate on the output (Kimi-K3)
+  // DeepSeek-V4: one shared key-value head of kv_lora_rank + qk_rope_head_dim, output through o_groups low-rank groups.
+  std::optional<int> compress_ratio;     ///< tokens per compressed entry (0 = sliding window only); nullopt = not DeepSeek-V4
+  std::optional<int> sliding_window;
+  int o_groups = 0, o_lora_rank = 0;
+  friend bool operator==(const MlaAttention&, const MlaAttention&) = default;
 };
 
 /// Layers whose state does not grow with the sequence.
@@ -54,12 +68,18 @@ struct LinearAttention {
   int conv_kernel = 0;     ///< width of the causal convolution
   int intermediate_size = 0;  ///< Mamba inner width
   int time_step_rank = 0;     ///< mamba1
+  friend bool operator==(const LinearAttention&, const LinearAttention&) = default;
 };
 
 /// Encoder-decoder cross attention; the KV of the encoder is kept.
-struct CrossAttention { FullAttention shape; };
+struct CrossAttention {
+  FullAttention shape;
+  friend bool operator==(const CrossAttention&, const CrossAttention&) = default;
+};
 
-struct NoAttention {};
+struct NoAttention {
+  friend bool operator==(const NoAttention&, const NoAttention&) = default;
+};
 
 using Attention = std::variant<NoAttention, FullAttention, MlaAttention, LinearAttention, CrossAttention>;
 
@@ -69,6 +89,7 @@ struct DenseFfn {
   int intermediate_size = 0;
   bool gated = true;   ///< gate and up projections (SwiGLU) rather than one
   bool bias = false;
+  friend bool operator==(const DenseFfn&, const DenseFfn&) = default;
 };
 
 struct MoeFfn {
@@ -85,14 +106,20 @@ struct MoeFfn {
   std::optional<int> n_group, topk_group;  ///< grouped top-k (num_expert_group)
   std::optional<DenseFfn> parallel_dense;  ///< a dense MLP beside the experts in the same layer
   std::optional<int> latent_size;          ///< experts work in this narrower width (Nemotron-H latent MoE)
+  bool hash_routing = false;               ///< DeepSeek-V4 hash layers: token id -> expert table, no correction bias
+  friend bool operator==(const MoeFfn&, const MoeFfn&) = default;
 };
 
-struct NoFfn {};
+struct NoFfn {
+  friend bool operator==(const NoFfn&, const NoFfn&) = default;
+};
 using Ffn = std::variant<NoFfn, DenseFfn, MoeFfn>;
 
 struct Layer {
   Attention attention;
   Ffn ffn;
+  std::optional<LinearAttention> parallel_state;  ///< state mixer beside the attention of the same layer (Falcon-H1)
+  friend bool operator==(const Layer&, const Layer&) = default;
 };
 
 // ---- quantisation ----------------------------------------------------------------------------------------------------
@@ -105,6 +132,8 @@ struct QuantScheme {
   int block_n = 0, block_k = 0;   ///< fp8_block: weight block
   bool zero_points = false, desc_act = false;
   bool activations = false;       ///< activations are quantised too (W8A8, W4A4): the GEMM runs in the narrow type
+  bool static_activations = false;  ///< their scales are stored (one per tensor)
+  friend bool operator==(const QuantScheme&, const QuantScheme&) = default;
 };
 
 /// The checkpoint's quantisation: which scheme each kind of module uses.
@@ -118,7 +147,8 @@ struct Quantisation {
 /// Vision (or audio) tower and projector, by size; replicated or sharded as vLLM does.
 struct VisionTower {
   int num_layers = 0, hidden_size = 0, intermediate_size = 0, num_heads = 0;
-  int patch_size = 0, out_hidden_size = 0;
+  int patch_size = 0, out_hidden_size = 0, spatial_merge_size = 1;
+  int in_channels = 3, temporal_patch_size = 1, num_position_embeddings = 0, image_size = 0, deepstack_layers = 0;
   std::int64_t parameters = 0;  ///< total elements, estimated from the shapes above
 };
 
@@ -132,7 +162,8 @@ struct Model {
   bool tie_word_embeddings = false;
   std::vector<Layer> layers;        ///< target model; MTP layers not included
   int num_mtp_layers = 0;           ///< num_nextn_predict_layers
-  std::int64_t max_position_embeddings = 0;  ///< after rope scaling, as vLLM derives max_model_len (0 = not stated)
+  std::int64_t max_position_embeddings = 0;  ///< after rope scaling: the longest max_model_len vLLM accepts (0 = not stated)
+  std::int64_t default_max_model_len = 0;    ///< what vLLM takes without --max-model-len (shorter than the above for LongRoPE; 2048 if not stated)
   Quantisation quantisation;
   std::optional<VisionTower> vision;
   bool generic = false;             ///< architecture unknown: planned from its fields alone

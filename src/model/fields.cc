@@ -1,0 +1,133 @@
+#include "model/fields.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/input_error.h"
+
+namespace shardwise {
+namespace {
+
+// Line of the first `"field"` in the text; 0 if it is not there.
+int line_of(std::string_view text, std::string_view field) {
+  const auto at = text.find('"' + std::string(field) + '"');
+  if (at == std::string_view::npos) return 0;
+  return 1 + static_cast<int>(std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n'));
+}
+
+std::string shown(const Json& value) {
+  std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return text.size() > 40 ? text.substr(0, 37) + "..." : text;
+}
+
+}  // namespace
+
+std::string Fields::where(std::string_view field) const {
+  return path_.empty() ? std::string(field) : path_ + "." + std::string(field);
+}
+
+void Fields::fail(std::string_view field, const std::string& message, const std::string& hint) const {
+  throw InputError(context_->file, line_of(context_->text, field), where(field), message, hint);
+}
+
+Fields::Found Fields::locate(Names names) const {
+  for (const char* name : names)
+    if (const auto it = object_->find(name); it != object_->end() && !it->is_null()) {
+      context_->used.insert(where(name));
+      return {&*it, name};
+    }
+  if (defaults_)
+    for (const char* name : names)
+      if (const auto it = defaults_->find(name); it != defaults_->end()) return {&*it, name};
+  return {nullptr, *names.begin()};
+}
+
+const Json* Fields::find(Names names) const { return locate(names).value; }
+
+std::int64_t Fields::checked_integer(const Json& value, std::string_view field, std::int64_t least, std::int64_t most) const {
+  double number = 0;
+  if (value.is_number_integer() || value.is_number_float()) {
+    number = value.get<double>();
+    if (std::floor(number) != number) fail(field, "is " + shown(value) + ", not a whole number");
+  } else if (value.is_boolean()) {
+    number = value.get<bool>();
+  } else {
+    fail(field, "is " + shown(value) + ", not a number");
+  }
+  if (number < static_cast<double>(least) || number > static_cast<double>(most))
+    fail(field, "is " + shown(value) + ", outside " + std::to_string(least) + " .. " + std::to_string(most));
+  return static_cast<std::int64_t>(number);
+}
+
+std::optional<int> Fields::integer(Names names, std::int64_t least, std::int64_t most) const {
+  const auto [value, name] = locate(names);
+  if (!value) return std::nullopt;
+  return static_cast<int>(checked_integer(*value, name, least, most));
+}
+
+int Fields::required(Names names) const {
+  if (const auto value = integer(names, 1)) return *value;
+  std::string hint;
+  for (const char* name : names) hint += (hint.empty() ? "write \"" : "\" or \"") + std::string(name);
+  fail(*names.begin(), "is missing; the model cannot be read without it", hint + "\"");
+}
+
+bool Fields::boolean(Names names, bool otherwise) const {
+  const auto [value, name] = locate(names);
+  if (!value) return otherwise;
+  if (value->is_boolean()) return value->get<bool>();
+  if (value->is_number()) return value->get<double>() != 0;
+  fail(name, "is " + shown(*value) + ", not true or false");
+}
+
+std::optional<double> Fields::number(Names names) const {
+  const auto [value, name] = locate(names);
+  if (!value) return std::nullopt;
+  if (!value->is_number()) fail(name, "is " + shown(*value) + ", not a number");
+  return value->get<double>();
+}
+
+std::string Fields::text(Names names, std::string_view otherwise) const {
+  const auto [value, name] = locate(names);
+  if (!value) return std::string(otherwise);
+  if (!value->is_string()) fail(name, "is " + shown(*value) + ", not a text");
+  return value->get<std::string>();
+}
+
+std::vector<std::string> Fields::texts(const char* name) const {
+  const Json* value = find({name});
+  if (!value) return {};
+  if (!value->is_array()) fail(name, "is " + shown(*value) + ", not a list");
+  std::vector<std::string> out;
+  for (const auto& item : *value) {
+    if (!item.is_string()) fail(name, "holds " + shown(item) + ", not a text");
+    out.push_back(item.get<std::string>());
+  }
+  return out;
+}
+
+std::vector<int> Fields::integers(const char* name) const {
+  const Json* value = find({name});
+  if (!value) return {};
+  if (!value->is_array()) fail(name, "is " + shown(*value) + ", not a list");
+  std::vector<int> out;
+  for (const auto& item : *value) out.push_back(static_cast<int>(checked_integer(item, name, -1'000'000'000, 2'000'000'000)));
+  return out;
+}
+
+std::optional<Fields> Fields::object(const char* name) const {
+  const auto it = object_->find(name);
+  if (it == object_->end() || !it->is_object()) return std::nullopt;
+  context_->used.insert(where(name));
+  return Fields(*it, where(name), *context_);
+}
+
+std::optional<int> Fields::integer_at(Names names, std::size_t layer) const {
+  const auto [value, name] = locate(names);
+  if (!value) return std::nullopt;
+  if (!value->is_array()) return static_cast<int>(checked_integer(*value, name, 0, 2'000'000'000));
+  if (layer >= value->size() || (*value)[layer].is_null()) return std::nullopt;
+  return static_cast<int>(checked_integer((*value)[layer], name, 0, 2'000'000'000));
+}
+
+}  // namespace shardwise

@@ -1,0 +1,199 @@
+// config.json -> Model.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/embedded.h"
+#include "base/input_error.h"
+#include "model/layers.h"
+#include "model/load.h"
+#include "model/quantisation.h"
+#include "model/vision.h"
+
+namespace shardwise {
+namespace {
+
+// Defaults of the Hugging Face configuration class of `model_type`: one line each in data/model_defaults.json.
+Json defaults_of(const std::string& model_type) {
+  const auto text = embedded_file("model_defaults.json");
+  if (!text || model_type.empty()) return Json::object();
+  for (const auto& name : {model_type, model_type + "_text"}) {
+    const std::string key = "\n\"" + name + "\": ";
+    const auto at = text->find(key);
+    if (at == std::string_view::npos) continue;
+    const auto begin = at + key.size(), end = text->find('\n', begin);
+    auto line = text->substr(begin, end - begin);
+    if (line.ends_with(',')) line.remove_suffix(1);
+    return parse_json(line, "model_defaults.json");
+  }
+  return Json::object();
+}
+
+// Python writes NaN and Infinity into JSON; no field that matters holds them. They become null, at the same width.
+std::string without_infinities(std::string_view text) {
+  std::string out(text);
+  bool in_string = false;
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    if (in_string) {
+      if (out[i] == '\\') ++i;
+      else if (out[i] == '"') in_string = false;
+      continue;
+    }
+    if (out[i] == '"') in_string = true;
+    for (const std::string_view word : {"-Infinity", "Infinity", "NaN"})
+      if (std::string_view(out).substr(i).starts_with(word)) {
+        out.replace(i, word.size(), word.size() < 4 ? "0  " : "null" + std::string(word.size() - 4, ' '));
+        i += word.size() - 1;
+        break;
+      }
+  }
+  return out;
+}
+
+const Json* nested(const Json& config, const char* key) {
+  const auto it = config.find(key);
+  return it != config.end() && it->is_object() && !it->empty() ? &*it : nullptr;
+}
+
+// The language part and its path inside the file. vLLM and transformers look under these names.
+std::pair<const Json*, std::string> text_part(const Json& config) {
+  if (const Json* thinker = nested(config, "thinker_config"))
+    if (const Json* text = nested(*thinker, "text_config")) return {text, "thinker_config.text_config"};
+  for (const char* key : {"text_config", "language_config", "llm_config", "language_model_config"})
+    if (const Json* text = nested(config, key)) return {text, key};
+  return {&config, ""};
+}
+
+DType read_dtype(const Fields& top, const Fields& text) {
+  std::string word = top.text({"dtype", "torch_dtype"});
+  if (word.empty()) word = text.text({"dtype", "torch_dtype"});
+  if (word.starts_with("torch.")) word = word.substr(6);
+  if (word == "float16" || word == "half") return DType::float16;
+  if (word == "float32" || word == "float") return DType::bfloat16;  // vLLM's "auto" serves float32 checkpoints in 16 bits
+  return DType::bfloat16;
+}
+
+// vLLM: config/model.py _get_and_verify_max_len, and derive_max_model_len_and_key for the fields.
+void derive_max_len(const Fields& top, const Fields& text, Model& model) {
+  double longest = std::numeric_limits<double>::infinity();
+  for (const char* key : {"max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length", "max_target_positions",
+                          "max_sequence_length", "max_seq_length", "seq_len"})
+    if (const auto value = text.number({key})) longest = std::min(longest, *value);
+  if (const auto value = text.number({"model_max_length"}); value && *value > 0) longest = *value;
+  if (!(longest >= 1) || longest > 1e15) {
+    model.default_max_model_len = 2048;
+    return;
+  }
+  double factor = 1;
+  bool longrope = false;
+  const auto look = [&](const Json& rope) {
+    const auto word = rope.find("rope_type") != rope.end() ? rope.find("rope_type") : rope.find("type");
+    const std::string type = word != rope.end() && word->is_string() ? word->get<std::string>() : "default";
+    if (type == "su" || type == "longrope") longrope = true;
+    for (const char* scaled : {"su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling", "mrope", "default"})
+      if (type == scaled) return;
+    if (const auto it = rope.find("factor"); it != rope.end() && it->is_number()) factor = it->get<double>();
+  };
+  const auto gemma3 = model.model_type.find("gemma3") != std::string::npos;
+  for (const char* key : {"rope_scaling", "rope_parameters"})
+    if (const Json* rope = text.find({key}); rope && rope->is_object()) {
+      look(*rope);
+      for (const auto& part : *rope)
+        if (part.is_object()) look(part);
+    }
+  if (!gemma3 && factor > 0 && factor < 1e6) longest *= factor;
+  model.max_position_embeddings = static_cast<std::int64_t>(std::min(longest, 1e15));
+  model.default_max_model_len = model.max_position_embeddings;
+  if (longrope)
+    if (const auto original = top.number({"original_max_position_embeddings"}); original && *original >= 1)
+      model.default_max_model_len = std::min(model.default_max_model_len, static_cast<std::int64_t>(*original));
+}
+
+std::shared_ptr<const Json> quant_config(const Json& config, const Json& text, std::string_view hf_quant_config, const std::string& file) {
+  for (const Json* where : {&config, &text})
+    for (const char* key : {"quantization_config", "compression_config"})
+      if (const Json* q = nested(*where, key)) return std::make_shared<Json>(*q);
+  if (hf_quant_config.empty()) return nullptr;
+  Json q = parse_json(hf_quant_config, file + " (hf_quant_config.json)");
+  if (!q.is_object()) throw InputError(file + " (hf_quant_config.json)", 1, "", "is not a JSON object");
+  return std::make_shared<Json>(std::move(q));
+}
+
+// Names of the fields that no reader looked at, so that a generic plan can say what it left out.
+std::vector<std::string> unused_fields(const Json& config, const std::string& prefix, const std::set<std::string>& used) {
+  static constexpr const char* kIrrelevant[] = {"architectures", "model_type", "transformers_version", "_name_or_path", "auto_map", "use_cache", "torch_dtype", "dtype"};
+  std::vector<std::string> out;
+  for (const auto& [key, value] : config.items()) {
+    const std::string path = prefix.empty() ? key : prefix + "." + key;
+    const bool skip = std::any_of(std::begin(kIrrelevant), std::end(kIrrelevant), [&](const char* k) { return key == k; });
+    if (!skip && !used.count(path)) out.push_back(key);
+  }
+  return out;
+}
+
+bool tied(const Fields& top, const Fields& text, bool is_nested) {
+  // The top level decides for multimodal models where it speaks, else the language part, else its class default.
+  if (is_nested && top.json().contains("tie_word_embeddings")) return top.boolean({"tie_word_embeddings"}, false);
+  return text.boolean({"tie_word_embeddings"}, false);
+}
+
+}  // namespace
+
+Model read_hf_config(std::string_view config_text, std::string_view hf_quant_config_text, const std::string& file) {
+  const bool odd = config_text.find("Infinity") != std::string_view::npos || config_text.find("NaN") != std::string_view::npos;
+  auto config = std::make_shared<Json>(odd ? parse_json(without_infinities(config_text), file) : parse_json(config_text, file));
+  if (!config->is_object()) throw InputError(file, 1, "", "is not a JSON object", "give a Hugging Face config.json");
+  const auto [text_json, text_path] = text_part(*config);
+  FieldContext context{file, config_text, {}};
+
+  Model model;
+  const Fields top(*config, "", context);
+  model.architectures = top.texts("architectures");
+  const Fields bare_text(*text_json, text_path, context);
+  model.model_type = bare_text.text({"model_type"}, top.text({"model_type"}));
+  const Json defaults = defaults_of(model.model_type);
+  // At the top level the sizes must be stated; the class supplies the rest. A nested language part may leave sizes out too.
+  Json soft = defaults;
+  if (text_path.empty())
+    for (const char* size : {"hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "intermediate_size", "n_embd", "n_layer", "n_head"}) soft.erase(size);
+  const Fields text(*text_json, text_path, context, &soft);
+
+  if (model.architectures.empty() && model.model_type.empty())
+    top.fail("architectures", "is missing, and so is model_type; the model cannot be recognised", "write \"architectures\": [\"LlamaForCausalLM\"]");
+  const ArchitectureRow* row = find_architecture(model.architectures);
+  model.generic = row == nullptr;
+  model.dtype = read_dtype(top, text);
+  model.hidden_size = text.required({"hidden_size", "n_embd", "d_model", "model_dim"});
+  int num_layers = text.integer_or({"num_hidden_layers", "n_layer", "num_layers", "n_layers"}, 0);
+  for (const char* list : {"layers_block_type", "hybrid_override_pattern", "layer_types", "block_configs"})
+    if (num_layers < 1)
+      if (const Json* kinds = text.find({list})) num_layers = static_cast<int>(kinds->is_string() ? kinds->get_ref<const std::string&>().size() : kinds->size());
+  if (num_layers < 1) num_layers = text.required({"num_hidden_layers", "n_layer", "num_layers", "n_layers"});
+  if (num_layers > 4096) text.fail("num_hidden_layers", "is larger than 4096");
+  model.vocab_size = text.required({"vocab_size", "padded_vocab_size"});
+  model.tie_word_embeddings = tied(top, text, !text_path.empty());
+  model.num_mtp_layers = text.integer_or({"num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules", "num_mtp_layers"}, 0);
+
+  const LayerContext layers{text, row, model.model_type, num_layers, model.hidden_size};
+  const auto attention = read_attention(layers);
+  const auto ffn = read_ffn(layers);
+  model.layers.reserve(attention.size());
+  for (std::size_t i = 0; i < attention.size(); ++i) model.layers.push_back({attention[i], ffn[i], std::nullopt});
+  if (model.model_type == "falcon_h1")
+    for (auto& layer : model.layers) layer.parallel_state = read_state_mixer(layers);
+
+  derive_max_len(top, text, model);
+  model.vision = read_vision(top);
+  model.quant_config = quant_config(*config, *text_json, hf_quant_config_text, file);
+  if (model.quant_config) model.quantisation = summarise(QuantRules(*model.quant_config), model);
+
+  const std::string prefix = text_path.empty() ? "" : text_path + ".";
+  for (const auto& name : context.used) model.fields_used.push_back(name.starts_with(prefix) ? name.substr(prefix.size()) : name);
+  model.fields_ignored = unused_fields(*text_json, text_path, context.used);
+  model.text_config = std::shared_ptr<const Json>(config, text_json);
+  model.config = std::move(config);
+  model.name = file;
+  return model;
+}
+
+}  // namespace shardwise

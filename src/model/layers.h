@@ -1,0 +1,28 @@
+#pragma once
+// Attention and FFN kind of every layer, from the fields of the language part of a config.json. Internal to the model layer.
+#include <vector>
+
+#include "model/architectures.h"
+#include "model/fields.h"
+#include "model/model.h"
+
+namespace shardwise {
+
+/// Everything a layer reader looks at. `row` is null for an unknown architecture.
+struct LayerContext {
+  const Fields& fields;
+  const ArchitectureRow* row;
+  std::string model_type;
+  int num_layers, hidden_size;
+};
+
+std::vector<Attention> read_attention(const LayerContext& context);
+std::vector<Ffn> read_ffn(const LayerContext& context);
+
+LinearAttention read_state_mixer(const LayerContext& context);  ///< the Mamba mixer that every layer of the model has
+
+/// Kind of each layer of a model that is one mixer per layer (Nemotron-H): 'M' state, '*' attention, '-' dense MLP,
+/// 'E' experts. Empty for every other model.
+std::string mixer_pattern(const LayerContext& context);
+
+}  // namespace shardwise

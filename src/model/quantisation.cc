@@ -1,0 +1,235 @@
+#include "model/quantisation.h"
+
+#include <algorithm>
+#include <regex>
+
+#include "base/text.h"
+
+namespace shardwise {
+namespace {
+
+using Method = QuantScheme::Method;
+
+std::string text_at(const Json& object, const char* key) {
+  const auto it = object.find(key);
+  return it != object.end() && it->is_string() ? it->get<std::string>() : std::string();
+}
+
+int int_at(const Json& object, const char* key, int otherwise = 0) {
+  const auto it = object.find(key);
+  return it != object.end() && it->is_number() ? static_cast<int>(std::clamp(it->get<double>(), -1e9, 1e9)) : otherwise;
+}
+
+bool bool_at(const Json& object, const char* key, bool otherwise = false) {
+  const auto it = object.find(key);
+  return it != object.end() && it->is_boolean() ? it->get<bool>() : otherwise;
+}
+
+const Json* object_at(const Json& object, const char* key) {
+  const auto it = object.find(key);
+  return it != object.end() && it->is_object() ? &*it : nullptr;
+}
+
+void add_strings(const Json& object, const char* key, std::vector<std::string>& out) {
+  const auto it = object.find(key);
+  if (it == object.end() || !it->is_array()) return;
+  for (const auto& item : *it)
+    if (item.is_string()) out.push_back(item.get<std::string>());
+}
+
+bool glob(std::string_view pattern, std::string_view text) {
+  std::size_t p = 0, t = 0, star = std::string_view::npos, mark = 0;
+  while (t < text.size()) {
+    if (p < pattern.size() && pattern[p] == '*') star = p++, mark = t;
+    else if (p < pattern.size() && (pattern[p] == text[t] || pattern[p] == '?')) ++p, ++t;
+    else if (star != std::string_view::npos) p = star + 1, t = ++mark;
+    else return false;
+  }
+  while (p < pattern.size() && pattern[p] == '*') ++p;
+  return p == pattern.size();
+}
+
+// ModelOpt's names for an algorithm (vLLM: layers/quantization/modelopt.py).
+QuantScheme modelopt_scheme(const std::string& algo, int group_size) {
+  QuantScheme s;
+  if (algo == "FP8") s = {.method = Method::fp8_tensor, .bits = 8, .activations = true, .static_activations = true};
+  else if (algo == "FP8_PER_CHANNEL_PER_TOKEN") s = {.method = Method::fp8_channel, .bits = 8, .activations = true};
+  else if (algo == "FP8_PB_WO") s = {.method = Method::fp8_block, .bits = 8, .block_n = 128, .block_k = 128};
+  else if (algo == "NVFP4") s = {.method = Method::nvfp4, .bits = 4, .group_size = group_size ? group_size : 16, .activations = true, .static_activations = true};
+  else if (algo == "W4A16_NVFP4" || algo == "NVFP4_W4A16") s = {.method = Method::nvfp4, .bits = 4, .group_size = group_size ? group_size : 16};
+  else if (algo == "MXFP8") s = {.method = Method::mxfp8, .bits = 8, .group_size = 32, .activations = true};
+  else if (algo == "MXFP4") s = {.method = Method::mxfp4, .bits = 4, .group_size = 32};
+  else if (!algo.empty()) s = {.method = Method::other, .bits = 8};
+  return s;
+}
+
+QuantScheme compressed_tensors_scheme(const Json& group) {
+  QuantScheme s;
+  const Json* weights = object_at(group, "weights");
+  if (!weights) return s;
+  const Json* input = object_at(group, "input_activations");
+  const int bits = int_at(*weights, "num_bits", 8), size = int_at(*weights, "group_size");
+  const std::string type = text_at(*weights, "type"), strategy = text_at(*weights, "strategy");
+  s.bits = bits;
+  s.activations = input != nullptr;
+  s.static_activations = input && !bool_at(*input, "dynamic", true) && text_at(*input, "dynamic").empty();
+  s.zero_points = !bool_at(*weights, "symmetric", true);
+  s.desc_act = text_at(*weights, "actorder") == "group";
+  if (type == "float" && bits == 4) {
+    s.method = size == 32 ? Method::mxfp4 : Method::nvfp4;
+    s.group_size = size ? size : 16;
+  } else if (type == "float") {
+    const auto block = weights->find("block_structure");
+    s.method = strategy == "block" || (block != weights->end() && block->is_array()) ? Method::fp8_block
+               : strategy == "channel"                                              ? Method::fp8_channel
+               : strategy == "group" && size == 32                                  ? Method::mxfp8
+                                                                                    : Method::fp8_tensor;
+    if (s.method == Method::fp8_block) {
+      s.block_n = s.block_k = 128;
+      if (block != weights->end() && block->is_array() && block->size() == 2 && (*block)[0].is_number() && (*block)[1].is_number())
+        s.block_n = std::clamp((*block)[0].get<int>(), 1, 1 << 20), s.block_k = std::clamp((*block)[1].get<int>(), 1, 1 << 20);
+    }
+    if (s.method == Method::mxfp8) s.group_size = 32;
+  } else if (input && bits == 8) {
+    s.method = Method::int8_channel;
+  } else {
+    s.method = Method::int4_group;
+    s.group_size = strategy == "channel" ? -1 : size;
+  }
+  return s;
+}
+
+}  // namespace
+
+bool pattern_covers(std::string_view pattern, std::string_view module) {
+  if (pattern.starts_with("re:")) {
+    if (pattern.size() > 300 || module.size() > 300) return false;
+    try {
+      return std::regex_search(std::string(module), std::regex(std::string(pattern.substr(3))), std::regex_constants::match_continuous);
+    } catch (const std::regex_error&) {
+      return false;
+    }
+  }
+  if (pattern.find('*') != std::string_view::npos) return glob(pattern, module);
+  return module == pattern || (module.size() > pattern.size() && module.starts_with(pattern) && module[pattern.size()] == '.');
+}
+
+QuantRules::QuantRules(const Json& config) {
+  const Json* nested = object_at(config, "quantization");
+  const Json& q = nested ? *nested : config;
+  method_ = to_lower(text_at(config, "quant_method"));
+  std::replace(method_.begin(), method_.end(), '_', '-');
+  for (const char* key : {"ignore", "ignored_layers", "modules_to_not_convert", "exclude_modules", "exclude", "exclude_layers"}) {
+    add_strings(config, key, ignore_);
+    if (nested) add_strings(*nested, key, ignore_);
+  }
+  const std::string algo = text_at(q, "quant_algo");
+  const int group_size = int_at(q, "group_size");
+  if (const Json* layers = object_at(q, "quantized_layers")) {
+    for (const auto& [name, value] : layers->items())
+      if (value.is_object()) by_module_.emplace_back(name, modelopt_scheme(text_at(value, "quant_algo"), int_at(value, "group_size")));
+    std::sort(by_module_.begin(), by_module_.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  }
+  const Json* groups = object_at(config, "config_groups");
+  if (method_.empty() && !algo.empty()) method_ = algo == "NVFP4" ? "modelopt-fp4" : "modelopt";
+  if (method_ == "fp8") {
+    common_ = {.method = Method::fp8_tensor, .bits = 8, .activations = true, .static_activations = text_at(config, "activation_scheme") == "static"};
+    if (const auto block = config.find("weight_block_size"); block != config.end() && block->is_array() && block->size() == 2 && (*block)[0].is_number() && (*block)[1].is_number())
+      common_.method = Method::fp8_block, common_.block_n = std::clamp((*block)[0].get<int>(), 1, 1 << 20), common_.block_k = std::clamp((*block)[1].get<int>(), 1, 1 << 20);
+    if (const auto experts = text_at(config, "moe_quant_algo"); !experts.empty()) expert_scheme_ = modelopt_scheme(experts, group_size);
+  } else if (method_.starts_with("modelopt")) {
+    if (by_module_.empty() || algo != "MIXED_PRECISION") common_ = modelopt_scheme(algo.empty() ? (method_ == "modelopt-fp4" ? "NVFP4" : "FP8") : algo, group_size);
+  } else if (method_ == "compressed-tensors") {
+    if (groups)
+      for (const auto& [name, group] : groups->items()) {
+        if (!group.is_object()) continue;
+        std::vector<std::string> targets;
+        add_strings(group, "targets", targets);
+        groups_.emplace_back(std::move(targets), compressed_tensors_scheme(group));
+      }
+  } else if (method_ == "awq" || method_ == "awq-marlin") {
+    common_ = {.method = Method::awq, .bits = int_at(config, "bits", int_at(config, "w_bit", 4)), .group_size = int_at(config, "group_size", int_at(config, "q_group_size", 128)), .zero_points = bool_at(config, "zero_point", true)};
+  } else if (method_ == "gptq" || method_ == "gptq-marlin" || method_ == "auto-round" || method_ == "inc") {
+    common_ = {.method = Method::gptq, .bits = int_at(config, "bits", 4), .group_size = int_at(config, "group_size", 128), .zero_points = !bool_at(config, "sym", true), .desc_act = bool_at(config, "desc_act")};
+  } else if (method_ == "mxfp4" || method_ == "gpt-oss-mxfp4") {
+    common_ = {.method = Method::mxfp4, .bits = 4, .group_size = 32};
+    experts_only_ = true;
+  } else if (method_ == "mxfp8") {
+    common_ = {.method = Method::mxfp8, .bits = 8, .group_size = 32, .activations = true};
+  } else if (method_ == "fbgemm-fp8") {
+    common_ = {.method = Method::fp8_channel, .bits = 8, .activations = true};
+  } else if (!method_.empty()) {
+    const int bits = bool_at(config, "load_in_8bit", bool_at(config, "_load_in_8bit")) ? 8 : int_at(config, "bits", 4);
+    common_ = {.method = Method::other, .bits = bits};
+  }
+  const std::string kv = to_lower(text_at(q, "kv_cache_quant_algo"));
+  const Json* scheme = object_at(config, "kv_cache_scheme");
+  if (kv == "fp8" || to_lower(text_at(config, "kv_cache_scheme")) == "fp8" || (scheme && int_at(*scheme, "num_bits") == 8)) kv_cache_dtype_ = DType::fp8_e4m3;
+  if (kv == "nvfp4") kv_cache_dtype_ = DType::fp4;
+}
+
+bool QuantRules::ignored(std::string_view module) const {
+  for (const auto& pattern : ignore_) {
+    if (pattern_covers(pattern, module)) return true;
+    // Bare names ("gate", "lm_head") cover any module whose path holds them.
+    if (pattern.find('.') == std::string::npos && !pattern.starts_with("re:") &&
+        (module.ends_with("." + pattern) || module.find("." + pattern + ".") != std::string_view::npos))
+      return true;
+  }
+  return false;
+}
+
+QuantScheme QuantRules::scheme(std::string_view module, Module kind) const {
+  if (method_.empty() || kind == Module::embedding) return {};
+  if (!by_module_.empty()) {
+    auto it = std::lower_bound(by_module_.begin(), by_module_.end(), module, [](const auto& entry, std::string_view m) { return entry.first < m; });
+    if (it != by_module_.end() && (it->first == module || (std::string_view(it->first).starts_with(module) && it->first[module.size()] == '.'))) return it->second;
+  }
+  if (ignored(module)) return {};
+  if (kind == Module::lm_head && method_ != "modelopt" && method_ != "modelopt-fp4" && groups_.empty()) return {};
+  if (experts_only_ && kind != Module::experts) return {};
+  if (kind == Module::experts && expert_scheme_) return *expert_scheme_;
+  for (const auto& [targets, scheme] : groups_)
+    for (const auto& target : targets)
+      if ((target == "Linear" && kind != Module::lm_head) || pattern_covers(target, module)) return scheme;
+  return groups_.empty() ? common_ : QuantScheme{};
+}
+
+Quantisation summarise(const QuantRules& rules, const Model& model) {
+  Quantisation out;
+  out.quant_method = rules.method();
+  out.ignore = rules.ignore();
+  out.kv_cache_dtype = rules.kv_cache_dtype();
+  if (rules.method().empty()) return out;
+  // The first spelling that the checkpoint may use and that is stored narrow decides.
+  const auto pick = [&](int layer, std::initializer_list<const char*> names, QuantRules::Module kind) {
+    const std::string number = std::to_string(layer);
+    QuantScheme found;
+    bool any_ignored = false;
+    for (const char* base : {"model.layers.", "model.language_model.layers.", "language_model.model.layers.", "backbone.layers.", "layers."})
+      for (const char* name : names) {
+        const auto scheme = rules.scheme(base + number + "." + name, kind);
+        if (scheme.method == QuantScheme::Method::none) any_ignored = true;
+        else found = scheme;
+      }
+    return any_ignored ? QuantScheme{} : found;
+  };
+  const auto mixed = [&](int layer, std::initializer_list<const char*> names, QuantRules::Module kind) {
+    return pick(layer, names, kind);
+  };
+  using Kind = QuantRules::Module;
+  for (int layer = 0; layer < model.num_hidden_layers(); ++layer) {
+    const auto& l = model.layers[static_cast<std::size_t>(layer)];
+    if (std::holds_alternative<MlaAttention>(l.attention)) out.attention = mixed(layer, {"self_attn.o_proj"}, Kind::linear);
+    else if (std::holds_alternative<FullAttention>(l.attention)) out.attention = mixed(layer, {"self_attn.o_proj"}, Kind::linear);
+    if (std::holds_alternative<DenseFfn>(l.ffn)) out.dense_mlp = mixed(layer, {"mlp.down_proj"}, Kind::linear);
+    if (std::holds_alternative<MoeFfn>(l.ffn)) {
+      out.routed_experts = mixed(layer, {"mlp.experts.0.down_proj"}, Kind::experts);
+      if (std::get<MoeFfn>(l.ffn).shared_intermediate_size) out.shared_experts = mixed(layer, {"mlp.shared_experts.down_proj"}, Kind::linear);
+    }
+  }
+  out.lm_head = rules.scheme("lm_head", Kind::lm_head);
+  return out;
+}
+
+}  // namespace shardwise

@@ -1,0 +1,44 @@
+#pragma once
+// How a checkpoint stores each module, from quantization_config (or hf_quant_config.json).
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "config/json.h"
+#include "model/model.h"
+
+namespace shardwise {
+
+/// Parsed form of a quantization_config. Module names are those of the checkpoint ("model.layers.0.self_attn.q_proj").
+class QuantRules {
+ public:
+  enum class Module { linear, experts, lm_head, embedding };
+  QuantRules() = default;
+  explicit QuantRules(const Json& config);
+
+  /// Scheme of a module; `none` where the checkpoint leaves it in the model's own type.
+  QuantScheme scheme(std::string_view module, Module kind = Module::linear) const;
+  const std::string& method() const { return method_; }
+  const std::vector<std::string>& ignore() const { return ignore_; }
+  std::optional<DType> kv_cache_dtype() const { return kv_cache_dtype_; }
+
+ private:
+  bool ignored(std::string_view module) const;
+  std::string method_;
+  std::vector<std::string> ignore_;
+  QuantScheme common_;                                               // scheme of what no other entry names
+  std::vector<std::pair<std::string, QuantScheme>> by_module_;       // quantized_layers, sorted by name
+  std::vector<std::pair<std::vector<std::string>, QuantScheme>> groups_;  // compressed-tensors config_groups: targets
+  bool experts_only_ = false;                                        // MXFP4 checkpoints quantise the experts alone
+  std::optional<QuantScheme> expert_scheme_;                         // where experts differ (moe_quant_algo)
+  std::optional<DType> kv_cache_dtype_;
+};
+
+/// Per-kind summary: what the last layer that has such a module stores.
+Quantisation summarise(const QuantRules& rules, const Model& model);
+
+/// Whether `pattern` (as in an ignore list: a name, a parent module, a glob with *, or "re:" and a regular expression)
+/// covers `module`.
+bool pattern_covers(std::string_view pattern, std::string_view module);
+
+}  // namespace shardwise
