@@ -1,11 +1,12 @@
 #include "app/verify.h"
 #include "app/verify_kv.h"
+#include "app/verify_schedule.h"
 #include "config/json.h"
 
 namespace shardwise {
 
 const std::vector<VerifyTopic>& verify_topics() {
-  static const std::vector<VerifyTopic> topics = {verify_kv_topic()};
+  static const std::vector<VerifyTopic> topics = {verify_kv_topic(), verify_schedule_topic()};
   return topics;
 }
 
