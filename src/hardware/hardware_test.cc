@@ -1,0 +1,260 @@
+#include "hardware/hardware.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <set>
+
+#include "base/input_error.h"
+#include "hardware/catalogue.h"
+
+namespace shardwise {
+namespace {
+
+using testing::HasSubstr;
+
+std::string error_of(auto&& f) {
+  try {
+    f();
+  } catch (const InputError& e) {
+    return e.what();
+  }
+  return "no error";
+}
+
+TEST(GpuCatalogue, EveryRowIsComplete) {
+  EXPECT_GE(gpu_catalogue().size(), 45u);
+  std::set<std::string> names;
+  for (const Gpu& gpu : gpu_catalogue()) {
+    SCOPED_TRACE(gpu.name);
+    EXPECT_TRUE(names.insert(plain_name(gpu.name)).second) << "listed twice";
+    EXPECT_TRUE(gpu.vendor == "nvidia" || gpu.vendor == "amd");
+    EXPECT_EQ(gpu.vendor == "nvidia", gpu.compute_capability >= 70);
+    // Drivers keep at most a tenth of a card (ECC), and GiB sizes are above the decimal nominal ones.
+    const double share =
+        static_cast<double>(gpu.memory_total.value) / (static_cast<double>(gpu.memory_nominal.value) * 1.073741824);
+    EXPECT_GT(share, 0.90);
+    EXPECT_LE(share, 1.0);
+    EXPECT_FALSE(gpu.memory_total_source.empty());
+    EXPECT_GT(gpu.memory_bandwidth.value, 1e11);
+    EXPECT_TRUE(gpu.peak.count(GpuDType::fp16));
+    EXPECT_EQ(gpu.peak.count(GpuDType::bf16), gpu.vendor == "amd" || gpu.compute_capability >= 80 ? 1u : 0u);
+    // FP8 matrix hardware: NVIDIA 8.9 and up, AMD CDNA3 and up, RDNA4; FP4: Blackwell and CDNA4.
+    const bool fp8 = gpu.compute_capability >= 89 || gpu.architecture == "CDNA3" || gpu.architecture == "CDNA4" ||
+                     gpu.architecture == "RDNA4";
+    EXPECT_EQ(gpu.peak.count(GpuDType::fp8), fp8 ? 1u : 0u);
+    EXPECT_EQ(gpu.peak.count(GpuDType::fp4), gpu.compute_capability >= 100 || gpu.architecture == "CDNA4" ? 1u : 0u);
+    if (fp8) {
+      EXPECT_NEAR(gpu.peak.at(GpuDType::fp8) / gpu.peak.at(GpuDType::fp16), 2.0, 0.03);
+    }
+    EXPECT_EQ(gpu.scale_up == "none", gpu.scale_up_bandwidth.value == 0);
+    EXPECT_GE(gpu.scale_up_domain, 1);
+    EXPECT_GT(gpu.pcie_bandwidth.value, 1e9);
+    EXPECT_GT(gpu.l2_cache.value, 0);
+    EXPECT_GT(gpu.sm_count, 0);
+    EXPECT_GT(gpu.power.value, 50);
+    EXPECT_FALSE(gpu.source.empty());
+    EXPECT_FALSE(gpu.date.empty());
+    EXPECT_EQ(&find_gpu(gpu.name), &gpu);
+    for (const auto& alias : gpu_aliases(gpu.name)) EXPECT_EQ(&find_gpu(alias), &gpu) << alias;
+    EXPECT_NO_THROW(default_node(gpu, 8));
+  }
+}
+
+TEST(GpuCatalogue, NamesThatPeopleWrite) {
+  for (const auto& [written, name] :
+       std::vector<std::pair<std::string, std::string>>{{"H100", "H100-SXM"},
+                                                        {"h100_sxm", "H100-SXM"},
+                                                        {"NVIDIA H100 80GB HBM3", "H100-SXM"},
+                                                        {"h200_sxm", "H200-SXM"},
+                                                        {"b200_sxm", "B200"},
+                                                        {"b300_sxm", "B300"},
+                                                        {"gb200", "GB200"},
+                                                        {"gb300", "GB300"},
+                                                        {"gb10", "GB10"},
+                                                        {"A100", "A100-SXM-80G"},
+                                                        {"a100_sxm", "A100-SXM-80G"},
+                                                        {"a100_80gb", "A100-SXM-80G"},
+                                                        {"A100-80G", "A100-SXM-80G"},
+                                                        {"a100_40gb", "A100-SXM-40G"},
+                                                        {"RTX4090", "RTX-4090"},
+                                                        {"rtx_4090", "RTX-4090"},
+                                                        {"rtx_pro_6000", "RTX-PRO-6000"},
+                                                        {"l40s", "L40S"},
+                                                        {"mi300x", "MI300X"},
+                                                        {"AMD Instinct MI300X", "MI300X"},
+                                                        {"gh200", "GH200-96G"},
+                                                        {"T4", "T4"},
+                                                        {"Tesla T4", "T4"},
+                                                        {"NVIDIA GeForce RTX 5090", "RTX-5090"},
+                                                        {"H20", "H20"},
+                                                        {"V100", "V100-SXM-16G"}})
+    EXPECT_EQ(find_gpu(written).name, name) << written;
+}
+
+TEST(GpuCatalogue, VllmSeesTheMemoryOfLogs) {
+  EXPECT_NEAR(to_gib(find_gpu("H100").memory_total), 79.19, 0.01);
+  EXPECT_NEAR(to_gib(find_gpu("RTX-5090").memory_total), 31.4, 0.01);
+}
+
+TEST(LinkCatalogue, EveryRowIsComplete) {
+  for (const LinkRow& row : link_catalogue()) {
+    SCOPED_TRACE(row.link.name);
+    EXPECT_GT(row.link.bandwidth.value, 0);
+    EXPECT_GT(row.link.latency.value, 0);
+    EXPECT_FALSE(row.source.empty());
+    EXPECT_EQ(find_link(row.link.name).link, row.link);
+    for (const auto& alias : row.aliases) EXPECT_EQ(find_link(alias).link, row.link) << alias;
+  }
+  EXPECT_THAT(error_of([] { find_link("NVLnk4"); }), HasSubstr("unknown link 'NVLnk4' (did you mean 'NVLink4'?)"));
+}
+
+TEST(ClusterString, Forms) {
+  EXPECT_EQ(parse_cluster("H100").total_gpus(), 1);
+  EXPECT_EQ(parse_cluster("8xH100").total_gpus(), 8);
+  const Cluster two = parse_cluster("2x8xH200");
+  EXPECT_EQ(two.nodes.size(), 2u);
+  EXPECT_EQ(two.total_gpus(), 16);
+  EXPECT_EQ(two.name, "2x8xH200");
+  EXPECT_TRUE(two.homogeneous());
+  EXPECT_DOUBLE_EQ(two.nodes[0].network.bandwidth.value, 50e9);
+  const Cluster mixed = parse_cluster("2x8xH100 + 4xL40S@100G");
+  EXPECT_EQ(mixed.nodes.size(), 3u);
+  EXPECT_FALSE(mixed.homogeneous());
+  EXPECT_EQ(mixed.name, "2x8xH100+4xL40S@100G");
+  EXPECT_DOUBLE_EQ(mixed.nodes[2].network.bandwidth.value, 12.5e9);
+}
+
+TEST(ClusterString, RoundTrips) {
+  for (const char* text : {"8xH100", "2x8xH200", "4xRTX4090", "6xT4", "3xA100-80G", "1xH100-NVL", "128x8xH100",
+                           "18x4xGB200", "2x8xH100@200G", "2x8xL40S+1x4xA10G@25G+4xMI300X", "8xH100@12.5G"}) {
+    const Cluster cluster = parse_cluster(text);
+    EXPECT_EQ(parse_cluster(cluster_string(cluster)), cluster) << text;
+    EXPECT_EQ(read_cluster_yaml(cluster_yaml(cluster), "c.yaml"), cluster) << text << "\n" << cluster_yaml(cluster);
+  }
+  for (const Gpu& gpu : gpu_catalogue())
+    for (int nodes : {1, 3})
+      for (int gpus : {1, 2, 5, 8}) {
+        const Cluster cluster = parse_cluster(std::to_string(nodes) + "x" + std::to_string(gpus) + "x" + gpu.name);
+        EXPECT_EQ(parse_cluster(cluster_string(cluster)), cluster) << gpu.name;
+        EXPECT_EQ(read_cluster_yaml(cluster_yaml(cluster), "c.yaml"), cluster) << gpu.name << "\n"
+                                                                               << cluster_yaml(cluster);
+      }
+}
+
+TEST(ClusterString, Errors) {
+  EXPECT_EQ(error_of([] { parse_cluster("8xH10"); }), "--gpus: unknown GPU 'H10' (did you mean 'H100'?)");
+  EXPECT_EQ(error_of([] { parse_cluster(""); }), "--gpus: no cluster given (write for example 8xH100 or 2x8xH200)");
+  EXPECT_THAT(error_of([] { parse_cluster("0xH100"); }), HasSubstr("has no GPU"));
+  EXPECT_THAT(error_of([] { parse_cluster("8x"); }), HasSubstr("names no GPU"));
+  EXPECT_THAT(error_of([] { parse_cluster("8xH100@400"); }), HasSubstr("the network has no unit"));
+  EXPECT_THAT(error_of([] { parse_cluster("8xH100+"); }), HasSubstr("names no GPU"));
+  EXPECT_THAT(error_of([] { parse_cluster("99999x8xH100"); }), HasSubstr("at most 16384"));
+  EXPECT_THAT(error_of([] { parse_cluster("auto!"); }), HasSubstr("unknown GPU 'auto!'"));
+}
+
+TEST(ClusterDefaults, AreNamed) {
+  EXPECT_EQ(parse_cluster("8xH100").defaults.size(), 2u);
+  const auto defaults = parse_cluster("2x8xH100").defaults;
+  ASSERT_EQ(defaults.size(), 3u);
+  EXPECT_EQ(defaults[1].name, "network");
+  EXPECT_EQ(defaults[1].value, "InfiniBand NDR 400, 50 GB/s per GPU, 5 us");
+  EXPECT_EQ(defaults[1].reason, "usual for servers with H100-SXM");
+}
+
+TEST(Topology, Links) {
+  const Cluster hgx = parse_cluster("2x8xH100");
+  EXPECT_EQ(link_between(hgx, {0, 0}, {0, 7}).name, "NVLink4");
+  EXPECT_EQ(link_between(hgx, {0, 0}, {1, 0}).kind, LinkClass::network);
+  const Cluster pcie = parse_cluster("8xL40S");
+  EXPECT_EQ(link_between(pcie, {0, 0}, {0, 3}).kind, LinkClass::pcie);
+  EXPECT_EQ(link_between(pcie, {0, 3}, {0, 4}).kind, LinkClass::pcie_cross_numa);
+  const Cluster bridged = parse_cluster("4xH100-NVL");
+  EXPECT_EQ(link_between(bridged, {0, 0}, {0, 1}).kind, LinkClass::scale_up);
+  EXPECT_EQ(link_between(bridged, {0, 1}, {0, 2}).kind, LinkClass::pcie);
+  const Cluster rack = parse_cluster("36x4xGB200");
+  EXPECT_EQ(link_between(rack, {0, 0}, {17, 3}).name, "NVLink5");
+  EXPECT_EQ(link_between(rack, {17, 3}, {18, 0}).kind, LinkClass::network);
+  EXPECT_EQ(slowest_link(hgx, {{0, 0}}), nullptr);
+  EXPECT_EQ(slowest_link(pcie, {{0, 0}, {0, 1}, {0, 2}, {0, 3}})->kind, LinkClass::pcie);
+  EXPECT_EQ(slowest_link(pcie, {{0, 0}, {0, 4}})->kind, LinkClass::pcie_cross_numa);
+}
+
+constexpr const char* kOwnGpu = R"(name: lab
+gpus:
+  - name: X1
+    vendor: nvidia
+    architecture: Hopper
+    compute_capability: 9.0
+    memory: 64 GB
+    memory_bandwidth: 3 TB/s
+    peak: {bf16: 500 TFLOPS, fp8: 1 PFLOPS}
+    scale_up: {name: NVLink4, bandwidth: 200 GB/s, domain: 4}
+    pcie: gen5 x16
+  - name: H100-96
+    like: H100
+    memory_total: 94.5 GiB
+nodes:
+  - gpu: X1
+    gpus: 4
+    available: 3
+    price: $1.25/h
+    network: Ethernet 100G
+    nics: 2
+    addresses: [10.0.0.1, node-b]
+  - gpu: H100-96
+    count: 2
+    gpus: 8
+    network: {name: my fabric, bandwidth: 200 Gbit/s, latency: 8 us}
+  - gpu: RTX3090
+    gpus: 4
+    scale_up: NVLink3 bridge
+)";
+
+TEST(ClusterYaml, OwnGpuPricesAndTakenGpus) {
+  const Cluster cluster = read_cluster_yaml(kOwnGpu, "lab.yaml");
+  EXPECT_EQ(cluster.nodes.size(), 5u);
+  EXPECT_EQ(cluster.total_gpus(), 3 + 3 + 16 + 4);
+  EXPECT_EQ(cluster.nodes[1].address, "node-b");
+  EXPECT_EQ(cluster.gpu(cluster.nodes[0]).peak.at(GpuDType::fp8), tflops(1000));
+  EXPECT_DOUBLE_EQ(cluster.nodes[0].network.bandwidth.value, 12.5e9 * 2 / 4);
+  EXPECT_DOUBLE_EQ(cluster.nodes[2].network.bandwidth.value, 25e9);
+  EXPECT_DOUBLE_EQ(cluster.nodes[0].price_per_gpu_hour->value, 1.25);
+  EXPECT_NEAR(to_gib(cluster.gpus.at("H100-96").memory_total), 94.5, 0.01);
+  EXPECT_EQ(link_between(cluster, {4, 0}, {4, 1}).name, "NVLink3 bridge");
+  EXPECT_EQ(link_between(cluster, {4, 1}, {4, 2}).kind, LinkClass::pcie);
+  EXPECT_EQ(read_cluster_yaml(cluster_yaml(cluster), "back.yaml"), cluster) << cluster_yaml(cluster);
+}
+
+TEST(ClusterYaml, ErrorsSayWhereAndWhatInstead) {
+  auto error = [](const std::string& text) { return error_of([&] { read_cluster_yaml(text, "c.yaml"); }); };
+  EXPECT_EQ(error("nodes:\n  - gpu: h10\n    gpus: 8\n"),
+            "c.yaml:2: nodes[0].gpu: unknown GPU 'h10' (did you mean 'H100'?)");
+  EXPECT_EQ(error("nodes:\n  - gpu: H100\n    gpu: H200\n    gpus: 8\n"),
+            "c.yaml:3: nodes[0]: key 'gpu' is given twice (first on line 2)");
+  EXPECT_EQ(error("nodes:\n  - gpu: H100\n    gpuss: 8\n"),
+            "c.yaml:3: nodes[0].gpuss: unknown key (did you mean 'gpus'?)");
+  EXPECT_EQ(error("nodes:\n  - gpu: H100\n    gpus: 8\n    network: {bandwidth: 50}\n"),
+            "c.yaml:4: nodes[0].network.bandwidth: '50' has no unit (write for example '50 GB/s')");
+  EXPECT_EQ(error("nodes:\n  - gpu: H100\n    gpus: \"8\"\n"), "c.yaml:3: nodes[0].gpus: must be a whole number");
+  EXPECT_EQ(error("nodes:\n  - gpu: H100\n    gpus: 8\n    available: 9\n"),
+            "c.yaml:4: nodes[0].available: 9 is out of range (from 0 to 8)");
+  EXPECT_EQ(error("nodes: []\n"), "c.yaml:1: nodes: needs at least one node");
+  EXPECT_EQ(error("node: []\n"), "c.yaml:1: node: unknown key (did you mean 'nodes'?)");
+  EXPECT_EQ(error(""), "c.yaml: must be a map of keys and values");
+  EXPECT_THAT(error("nodes: [&a {gpu: H100}, *a]"), HasSubstr("anchors (&name) are not supported"));
+  EXPECT_THAT(error("nodes: [1, 2"), HasSubstr("not YAML"));
+  EXPECT_EQ(error("gpus:\n  - name: A\n    like: H100\n  - name: A\n    like: H100\nnodes: []\n"),
+            "c.yaml:4: gpus[1].name: GPU 'A' is given twice");
+}
+
+TEST(GpuCatalogue, IsCheapToRead) {
+  // The catalogue is read once in every command; the bound is ten times what it takes on a slow machine.
+  const auto start = std::chrono::steady_clock::now();
+  parse_cluster("2x8xH100");
+  EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), 0.05);
+}
+
+}  // namespace
+}  // namespace shardwise
