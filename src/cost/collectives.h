@@ -1,0 +1,34 @@
+#pragma once
+// Time of one collective by group size, link class and algorithm.
+#include "cost/kernel_tables.h"
+#include "hardware/hardware.h"
+
+namespace shardwise {
+
+/// Where the ranks of one communicator sit.
+struct RankGroup {
+  int size = 1;
+  int nodes = 1;               ///< nodes the group spans
+  double link_bandwidth = 0;   ///< bytes/s per GPU, one direction, inside a node
+  double network_bandwidth = 0;///< bytes/s per GPU to other nodes
+  double network_latency = 0;  ///< s
+  bool switched = true;        ///< NVLink or xGMI rather than PCIe: custom all-reduce for any size of group
+};
+
+enum class Algorithm { none, custom_one_or_two_shot, nccl_ring_or_tree, hierarchical };
+
+struct CollectiveTime {
+  double seconds = 0;
+  Algorithm algorithm = Algorithm::none;
+};
+
+/// `bytes`: the whole buffer (all-reduce: of one rank; all-gather: the result; reduce-scatter: the input).
+CollectiveTime collective_time(const KernelTables& tables, const RankGroup& group, Collective what, double bytes);
+
+/// Group of `size` ranks `stride` apart on nodes of `gpus_per_node`.
+RankGroup rank_group(const Cluster& cluster, int gpus_per_node, int size, int stride);
+
+/// Seconds to send `bytes` between two ranks `distance` apart, the first of them at `rank`.
+double send_seconds(const Cluster& cluster, int gpus_per_node, int rank, int distance, double bytes);
+
+}  // namespace shardwise

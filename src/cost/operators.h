@@ -1,0 +1,92 @@
+#pragma once
+// Time of single operators on one rank: roofline x fitted efficiency.
+#include <array>
+#include <vector>
+
+#include "cost/kernel_tables.h"
+#include "model/model.h"
+
+namespace shardwise {
+
+/// What the roofs of one GPU are made of. Rates in FLOP/s and bytes/s; 0 = no hardware support.
+struct Chip {
+  const KernelTables* tables = nullptr;
+  double bandwidth = 0, bf16 = 0, fp8 = 0, fp4 = 0, int8 = 0, sms = 1;
+  double slowdown = 1;
+};
+Chip chip_of(const Gpu& gpu);
+
+/// Time with the two sides of its roof. compute and memory are at the vendor's peak.
+struct OpTime {
+  double seconds = 0, compute = 0, memory = 0;
+  OpTime& operator+=(const OpTime& o) { seconds += o.seconds, compute += o.compute, memory += o.memory; return *this; }
+  OpTime operator*(double k) const { return {seconds * k, compute * k, memory * k}; }
+};
+
+/// Which kernel a linear layer of this quantisation runs on this chip.
+struct GemmType {
+  const Grid* grid = nullptr;
+  double weight_bytes = 2, activation_bytes = 2, peak = 0, scale = 1, add = 0;
+};
+GemmType gemm_type(const QuantScheme& quant, const Chip& chip);
+
+/// One GEMM y[m, n] = x[m, k] W with n and k of one rank; compiled for any m.
+class Gemm {
+ public:
+  Gemm(const GemmType& type, const Chip& chip, double n, double k);
+  OpTime time(double m) const;
+ private:
+  GemmType type_;
+  double bandwidth_, sms_, slowdown_, n_, k_;
+  std::vector<float> slice_;
+};
+
+/// Routed experts of one layer on one rank.
+struct MoeType {
+  const Grid* grid = nullptr;
+  const std::vector<MoeShape>* shapes = nullptr;
+  double weight_bytes = 2, peak = 0;
+};
+struct MoeTypes { std::vector<MoeType> decode, mixed; };  ///< decode: the fastest of them; mixed: their geometric mean
+MoeTypes moe_types(const QuantScheme& quant, const Chip& chip, bool hopper_or_older);
+
+class Experts {
+ public:
+  /// `width`: hidden size the experts work in; tp, ep: shards of the intermediate size, or of the experts.
+  Experts(const MoeType& type, const Chip& chip, const MoeFfn& ffn, double width, int tp, int ep);
+  OpTime time(double tokens) const;  ///< tokens entering the layer over all ranks that share these experts
+  bool tabulated_shape() const { return residual_ != nullptr; }
+ private:
+  MoeType type_;
+  double bandwidth_, slowdown_, h_, i_, topk_, experts_, tp_, ep_, gated_;
+  std::vector<float> slice_;
+  const MoeShape* shape_ = nullptr;
+  const std::array<std::vector<float>, 5>* residual_ = nullptr;
+};
+
+/// Distinct experts that `pairs` random (token, expert) pairs touch among `experts`.
+double distinct_experts(double experts, double pairs);
+
+/// Attention over the cache, one kind of layer on one rank. All shapes per rank.
+struct AttentionOp {
+  enum class Kind { grid, mla, state } kind = Kind::grid;
+  double heads = 1, kv_heads = 1, head_dim = 128, value_dim = 128;
+  double kv_bytes = 2;              ///< per element
+  double window = 0;                ///< tokens seen back, 0 = all
+  double context_share = 1;         ///< of the context on this rank (decode context parallel)
+  double latent = 0, rope = 0;      ///< MLA
+  double sparse_topk = 0, index_heads = 0, index_dim = 0;
+  double state_bytes = 0, state_flops = 0, conv_bytes = 0;  ///< per sequence; per token
+  double bandwidth = 1, peak = 1, slowdown = 1;
+  std::array<float, 128> decode{}, prefill{};   ///< surfaces over (log2 sequences, log2 length)
+  const std::vector<double>*decode_b = nullptr, *decode_s = nullptr, *prefill_b = nullptr, *prefill_s = nullptr;
+  double layers = 0, layers_busiest = 0;        ///< how many of them: all stages, and the busiest stage
+
+  /// `sequences` sequences of one new token, `context` tokens each (mean).
+  OpTime decode_time(double sequences, double context) const;
+  /// `chunks` chunks of `tokens` new tokens each (mean) with `pairs` attended pairs each.
+  OpTime prefill_time(double chunks, double tokens, double pairs) const;
+};
+AttentionOp attention_op(const Attention& attention, const Chip& chip, int tp, int dcp, double kv_bytes, double hidden);
+
+}  // namespace shardwise

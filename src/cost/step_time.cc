@@ -1,0 +1,120 @@
+#include <algorithm>
+#include <cmath>
+
+#include "cost/compiled_step.h"
+
+namespace shardwise {
+
+TokenAt::TokenAt(double tokens) {
+  constexpr auto& k = kTokenKnots;
+  if (tokens <= k[0]) return;
+  std::size_t lo = 0, hi = k.size() - 1;
+  while (hi - lo > 1) {
+    const auto mid = (lo + hi) / 2;
+    (k[mid] <= tokens ? lo : hi) = mid;
+  }
+  i = lo;
+  f = (tokens - k[lo]) / (k[lo + 1] - k[lo]);
+}
+
+namespace {
+
+double padded(const CompiledStepData& d, double sequences) {
+  const auto b = static_cast<std::size_t>(std::ceil(sequences));
+  return b < d.padded.size() ? d.padded[b] : sequences;
+}
+
+}  // namespace
+
+StepParts step_parts(const CompiledStepData& d, const StepBatch& b) {
+  const double per = d.tokens_per_sequence;
+  const double context = b.decode_seqs > 0 ? b.decode_context / b.decode_seqs : 0;
+  StepParts out;
+  double attention_all = 0, attention_busiest = 0;
+  if (b.decode_seqs > 0)
+    for (const auto& op : d.attention) {
+      const double t = op.decode_time(b.decode_seqs * per, context).seconds * d.decode_attention_scale;
+      attention_all += op.layers * t, attention_busiest += op.layers_busiest * t;
+    }
+  if (b.prefill_tokens <= 0) {
+    const TokenAt at(padded(d, b.decode_seqs * per));
+    const bool captured = d.full_graphs && b.decode_seqs * per < static_cast<double>(d.padded.size());
+    out.all = at(d.decode_all) + attention_all;
+    out.busiest = at(d.decode_busiest) + attention_busiest;
+    if (!captured) out.all = std::max(out.all, d.eager_floor), out.busiest = std::max(out.busiest, d.eager_floor_busiest);
+    const double head = at(d.lm_head) + d.host + d.per_sequence * b.decode_seqs;
+    out.all += head;
+    out.busiest += d.pp > 1 ? std::max(0.0, d.host) : head;
+    if (d.pp > 1) {
+      out.all += d.transfer_base + d.transfer_per_token * b.decode_seqs * per;
+      out.busiest += d.hop_base + d.hop_per_token * b.decode_seqs * per;
+    }
+    return out;
+  }
+  const double tokens = b.prefill_tokens + b.decode_seqs * per;
+  const double chunks = std::max(1.0, b.prefill_seqs);
+  const TokenAt at(tokens), head_at(b.decode_seqs * per + chunks);
+  for (const auto& op : d.attention) {
+    const double t = op.prefill_time(chunks, b.prefill_tokens / chunks, b.prefill_context / chunks).seconds * d.prefill_attention_scale;
+    attention_all += op.layers * t, attention_busiest += op.layers_busiest * t;
+  }
+  out.all = std::max(at(d.mixed_all) + attention_all, d.eager_floor);
+  out.busiest = std::max(at(d.mixed_busiest) + attention_busiest, d.eager_floor_busiest);
+  const double head = head_at(d.lm_head) + d.host + d.host_mixed + d.per_sequence * b.decode_seqs;
+  out.all += head;
+  out.busiest += d.pp > 1 ? d.host + d.host_mixed : head;
+  if (d.pp > 1) {
+    out.all += d.transfer_base + d.transfer_per_token * tokens;
+    out.busiest += d.hop_base + d.hop_per_token * tokens;
+  }
+  return out;
+}
+
+Seconds CompiledStep::step_time(const StepBatch& batch) const { return Seconds(step_parts(*data_, batch).all); }
+
+std::vector<OperatorTime> CompiledStep::breakdown(const StepBatch& b) const {
+  const auto& d = *data_;
+  std::vector<OperatorTime> out;
+  const double per = d.tokens_per_sequence;
+  const bool mixed = b.prefill_tokens > 0;
+  const double tokens = mixed ? b.prefill_tokens + b.decode_seqs * per : padded(d, b.decode_seqs * per);
+  const TokenAt at(tokens);
+  static constexpr std::array<const char*, kTokenOps> names = {"attention_proj", "dense_ffn",   "moe_experts", "moe_router_shared",
+                                                               "all_reduce",     "expert_comm", "elementwise", "lm_head"};
+  const auto add = [&](std::string name, double time, double compute, double memory, double communication, double host) {
+    if (time <= 0) return;
+    OperatorTime o;
+    o.name = std::move(name);
+    o.time = Seconds(time), o.compute = Seconds(compute), o.memory = Seconds(memory);
+    o.communication = Seconds(communication), o.host = Seconds(host);
+    o.bound = communication > 0 ? "communication" : host > 0 ? "host" : compute > memory ? "compute" : "memory";
+    out.push_back(std::move(o));
+  };
+  for (std::size_t i = 0; i < kTokenOps; ++i) {
+    const auto op = static_cast<TokenOp>(i);
+    const TokenAt here = op == TokenOp::lm_head ? TokenAt(b.decode_seqs * per + (mixed ? std::max(1.0, b.prefill_seqs) : 0)) : at;
+    const double t = here(mixed ? d.op_mixed[i] : d.op_decode[i]);
+    const bool comm = op == TokenOp::all_reduce || op == TokenOp::expert_comm;
+    add(names[i], t, here(d.op_compute[i]), here(d.op_memory[i]), comm ? t : 0, 0);
+  }
+  OpTime decode, prefill;
+  for (const auto& op : d.attention) {
+    if (b.decode_seqs > 0) decode += op.decode_time(b.decode_seqs * per, b.decode_context / b.decode_seqs) * op.layers;
+    const double chunks = std::max(1.0, b.prefill_seqs);
+    if (mixed) prefill += op.prefill_time(chunks, b.prefill_tokens / chunks, b.prefill_context / chunks) * op.layers;
+  }
+  add("attention_decode", decode.seconds * d.decode_attention_scale, decode.compute, decode.memory, 0, 0);
+  add("attention_prefill", prefill.seconds * d.prefill_attention_scale, prefill.compute, prefill.memory, 0, 0);
+  if (d.pp > 1) {
+    const double t = d.transfer_base + d.transfer_per_token * tokens;
+    add("stage_transfers", t, 0, 0, t, 0);
+  }
+  double known = d.gaps;
+  for (const auto& o : out) known += o.time.value;
+  add("kernel_gaps", d.gaps, 0, 0, 0, d.gaps);
+  const double host = std::max(0.0, step_time(b).value - known);
+  add("host", host, 0, 0, 0, host);
+  return out;
+}
+
+}  // namespace shardwise

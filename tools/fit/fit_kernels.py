@@ -1,0 +1,280 @@
+#!/usr/bin/env python3
+"""Fits efficiency surfaces to the public kernel tables of aiconfigurator-core (NVIDIA, Apache-2.0).
+
+usage: fit_kernels.py SYSTEMS_DIR OUT_DIR [system ...] [--holdout]
+
+SYSTEMS_DIR  aiconfigurator_core/systems of the unpacked wheel. Its silicon_sample.csv is never read.
+OUT_DIR      data/calibration: one kernels_SYSTEM.csv each (docs/formats/calibration.md)
+--holdout    also print errors on held-out shapes
+Needs numpy, scipy, pyarrow. latency of the tables is in ms, message sizes are in elements of the dtype."""
+import argparse, glob, os, re, sys
+import numpy as np
+import pyarrow.parquet as pq
+from grids import fit, predict
+
+SYSTEMS = ["a100_sxm", "h100_sxm", "h200_sxm", "b200_sxm", "b300_sxm", "gb200", "gb300", "l40s", "rtx_pro_6000_server"]
+GPU = {"a100_sxm": "A100-SXM-80G", "h100_sxm": "H100-SXM", "h200_sxm": "H200-SXM", "b200_sxm": "B200", "b300_sxm": "B300",
+       "gb200": "GB200", "gb300": "GB300", "l40s": "L40S", "rtx_pro_6000_server": "RTX-PRO-6000"}
+# Roofs the surfaces are relative to: HBM bytes/s, dense bf16 / fp8 / fp4 FLOP/s, SMs (vendor data sheets).
+ROOF = {
+    "a100_sxm": (2.039e12, 312e12, 0, 0, 108), "h100_sxm": (3.35e12, 989.4e12, 1978.9e12, 0, 132), "h200_sxm": (4.8e12, 989.4e12, 1978.9e12, 0, 132),
+    "b200_sxm": (8.0e12, 2250e12, 4500e12, 9000e12, 148), "b300_sxm": (8.0e12, 2250e12, 4500e12, 13500e12, 148),
+    "gb200": (8.0e12, 2500e12, 5000e12, 10000e12, 148), "gb300": (8.0e12, 2500e12, 5000e12, 15000e12, 148),
+    "l40s": (0.864e12, 362e12, 733e12, 0, 142), "rtx_pro_6000_server": (1.792e12, 467.8e12, 935.6e12, 1871e12, 188)}
+# Bytes/s per GPU, one direction, of the links the collective tables were measured on.
+LINK = {"a100_sxm": 300e9, "h100_sxm": 450e9, "h200_sxm": 450e9, "b200_sxm": 900e9, "b300_sxm": 900e9, "gb200": 900e9, "gb300": 900e9, "l40s": 32e9, "rtx_pro_6000_server": 64e9}
+L2 = np.log2
+
+
+def table(root, system, pattern):
+    files = glob.glob(f"{root}/data/{system}/{pattern}")
+    if not files:
+        return None
+    ver = lambda p: [int(x) if x.isdigit() else -1 for x in re.split(r"[.]", os.path.basename(os.path.dirname(p)))]
+    path = max(files, key=ver)
+    t = pq.read_table(path)
+    return {c: np.asarray(t[c].to_pylist()) for c in t.column_names} | {"_version": os.path.basename(os.path.dirname(path))}
+
+
+def sel(d, m):
+    return {k: (v[m] if isinstance(v, np.ndarray) else v) for k, v in d.items()}
+
+
+class Out:
+    def __init__(self, system):
+        bw, bf, f8, f4, sms = ROOF[system]
+        link = LINK[system]
+        self.lines = [f"# Efficiency surfaces fitted to the vLLM kernel tables of aiconfigurator-core 0.12.0 (NVIDIA, Apache-2.0), system {system}.",
+                      "# Values are 1000 x ln(measured / roof); see docs/formats/calibration.md. Made by tools/fit/fit_kernels.py.",
+                      f"roof,{bw:.6g},{bf:.6g},{f8:.6g},{f4:.6g},{sms},{link:.6g}"]
+
+    def grid(self, name, version, n, axes, c, zn, z):
+        self.lines.append(f"table,{name},{version},{n}")
+        for a in axes:
+            self.lines.append("axis," + ",".join(f"{x:g}" for x in a))
+        for k, v in zip(zn, z):
+            self.lines.append(f"{'zg' if name.startswith('gemm') else 'z'},{k},{v:.5f}")
+        g = np.round(1000 * c).astype(int).reshape(-1, len(axes[-1]))
+        for row in g:
+            self.lines.append("v," + ",".join(map(str, row)))
+
+    def curve(self, name, version, key, x, y):
+        """ln seconds over ln2 bytes"""
+        self.lines.append(f"curve,{name},{version},{key}")
+        self.lines.append("axis," + ",".join(f"{v:g}" for v in x))
+        self.lines.append("v," + ",".join(str(int(round(1000 * v))) for v in y))
+
+    def shape(self, key, rows):
+        self.lines.append("shape," + ",".join(map(str, key)))
+        for r in rows:
+            self.lines.append("v," + ",".join(str(int(round(1000 * v))) for v in r))
+
+
+def report(what, y, p):
+    e = np.abs(np.expm1(p - y)) * 100
+    print(f"  {what:42s} n={len(y):6d} median {np.median(e):5.1f} p90 {np.quantile(e, .9):5.1f} %", flush=True)
+
+
+# ---- GEMM ------------------------------------------------------------------------------------------------------------
+GEMM_AXES = ([0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15], [5, 8, 10, 11, 12, 13, 14, 16], [5, 8, 10, 11, 12, 13, 14, 16])
+WEIGHT = {"bfloat16": 2.0, "fp8": 1.0, "nvfp4": 0.5625}
+ACT = {"bfloat16": 2.0, "fp8": 1.0, "nvfp4": 0.5625}
+
+
+def gemm_roof(system, dtype, m, n, k):
+    bw, bf, f8, f4, sms = ROOF[system]
+    peak = {"bfloat16": bf, "fp8": f8, "nvfp4": f4}[dtype]
+    tf = 2 * m * n * k / peak
+    tm = (m * k * ACT[dtype] + n * k * WEIGHT[dtype] + 2 * m * n) / bw
+    fc = tf / (tf + tm)
+    tiles = np.ceil(m / 128) * np.ceil(n / 128) / sms
+    wave = np.where(tiles > 1, np.log(np.ceil(tiles) / tiles), 0) * fc
+    pad = np.log(np.ceil(m / 64) * 64 / m) * fc
+    return np.maximum(tf, tm) + 2e-6, np.stack([wave, pad], 1)
+
+
+def gemm(root, system, out, holdout):
+    d = table(root, system, "gemm/vllm/*/gemm_perf.parquet")
+    for dt in ("bfloat16", "fp8", "nvfp4"):
+        s = sel(d, (d["gemm_dtype"] == dt) & (d["latency"] > 0))
+        if not len(s["latency"]) or ROOF[system][{"bfloat16": 1, "fp8": 2, "nvfp4": 3}[dt]] == 0:
+            continue
+        m, n, k = (s[c].astype(float) for c in "mnk")
+        roof, Z = gemm_roof(system, dt, m, n, k)
+        y = np.log(s["latency"] * 1e-3 / roof)
+        X = (L2(m), L2(n), L2(k))
+        if holdout:
+            site = (n * 70001 + k).astype(np.int64)
+            rng = np.random.default_rng(1); u = np.unique(site); te = np.isin(site, rng.choice(u, len(u) // 5, False))
+            c, e = fit(y[~te], [x[~te] for x in X], GEMM_AXES, Z[~te])
+            report(f"{system} gemm {dt} (held-out n,k)", y[te], predict(c, e, [x[te] for x in X], GEMM_AXES, Z[te]))
+        c, e = fit(y, X, GEMM_AXES, Z)
+        out.grid(f"gemm_{dt}", d["_version"], len(y), GEMM_AXES, c, ("wave", "pad"), e)
+
+
+# ---- attention -------------------------------------------------------------------------------------------------------
+DEC_AXES = ([0, 2, 4, 5, 6, 7, 8, 9, 11], [3, 5, 7, 8, 9, 10, 11, 12, 13, 15, 17], [0, 1, 2, 3], [0, 1, 2, 3, 4, 5])
+PRE_AXES = ([0, 2, 4, 6, 8], [4, 6, 7, 8, 9, 10, 11, 12, 14], [0, 2, 3, 4, 5, 6], [0, 2, 3, 4, 6])
+KV = {"bfloat16": 2.0, "fp8": 1.0}
+
+
+def attention(root, system, out, holdout):
+    bw, bf, f8, f4, sms = ROOF[system]
+    for phase, fam in (("generation", "decode"), ("context", "prefill")):
+        d = table(root, system, f"attention/vllm/*/{phase}_attention_perf.parquet")
+        if d is None:
+            continue
+        win = d["window_size"] if "window_size" in d else np.zeros(len(d["latency"]), int)
+        for hd in (64, 128, 256):
+            for kv in ("bfloat16", "fp8"):
+                for w in sorted(set(win[d["head_dim"] == hd])):
+                    q = sel(d, (d["head_dim"] == hd) & (d["kv_cache_dtype"] == kv) & (win == w) & (d["attn_dtype"] == "bfloat16") & (d["latency"] > 0))
+                    if len(q["latency"]) < 300 or w > 2048:
+                        continue
+                    B, H, G = (q[c].astype(float) for c in ("batch_size", "num_heads", "num_key_value_heads"))
+                    t = q["latency"] * 1e-3
+                    if fam == "decode":
+                        S = q["step"] + 1.0
+                        Se = np.minimum(S, w) if w else S
+                        roof = np.maximum(4 * B * H * hd * Se / bf, (2 * B * Se * G * hd * KV[kv] + 4 * B * H * hd) / bw) + 4e-6
+                        X, axes = (L2(B), L2(S), L2(G), L2(H / G)), DEC_AXES
+                    else:
+                        S = q["isl"].astype(float)
+                        pairs = np.where((w > 0) & (S > w), w * (S - w / 2), S * S / 2) if w else S * S / 2
+                        roof = np.maximum(4 * B * H * hd * pairs / bf, (2 * H + 2 * G) * B * S * hd * 2 / bw) + 5e-6
+                        X, axes = (L2(B), L2(S), L2(H), L2(H / G)), PRE_AXES
+                    y = np.log(t / roof)
+                    name = f"{fam}_hd{hd}_{kv}" + (f"_w{w}" if w else "")
+                    if holdout:
+                        head = (H * 1000 + G).astype(int); u = np.unique(head)
+                        te = np.isin(head, np.random.default_rng(2).choice(u, max(1, len(u) // 4), False))
+                        if te.any() and (~te).any():
+                            c, _ = fit(y[~te], [x[~te] for x in X], axes)
+                            report(f"{system} {name} (held-out heads)", y[te], predict(c, [], [x[te] for x in X], axes))
+                    c, _ = fit(y, X, axes)
+                    out.grid(name, d["_version"], len(y), axes, c, (), ())
+
+
+# ---- MoE -------------------------------------------------------------------------------------------------------------
+MOE_AXES = ([0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 17], [0, 2, 3, 4, 5, 6, 7, 9], [16, 18, 20, 21, 22, 23, 24, 26])
+MOE_SHAPE_AXIS = [0, 2, 4, 6, 8, 10, 12, 14, 17]
+# key: (moe_dtype, pattern of kernel_source) -> table name, bytes per weight, peak index
+MOE_KINDS = [("bfloat16", "", "moe_bf16", 2.0, 1), ("fp8", "", "moe_fp8", 1.0, 2), ("fp8_block", "", "moe_fp8_block", 1.0, 2), ("nvfp4", "", "moe_nvfp4", 0.5625, 3),
+             ("w4a16_mxfp4", "gptoss", "moe_mxfp4", 0.53125, 1), ("w4a16_mxfp4", "marlin", "moe_mxfp4_marlin", 0.53125, 1),
+             ("w4a8_mxfp4_mxfp8", "", "moe_mxfp4_mxfp8", 0.53125, 2), ("int4_wo", "", "moe_int4", 0.53, 1)]
+
+
+def moe_roof(system, bw_w, peak_i, T, h, i, topk, E, tp, ep):
+    bw, peak = ROOF[system][0], ROOF[system][peak_i]
+    P = np.maximum(T * topk / ep, 1e-9)
+    El = E / ep
+    A = El * (1 - (1 - 1 / np.maximum(El, 1.0001)) ** P)
+    A = np.minimum(np.maximum(A, np.minimum(1.0, P)), El)
+    ii = i / tp
+    tf = 6 * P * h * ii / peak
+    tm = (3 * A * h * ii * bw_w + 4 * P * h) / bw
+    fc = tf / (tf + tm)
+    pad = np.log(np.ceil(np.maximum(P / El, 1e-9) / 64) * 64 / np.maximum(P / El, 1.0)) * fc
+    Z = np.stack([L2(topk) - 3, L2(h / ii) - 2, (ep > 1) * 1.0, L2(ep), pad], 1)
+    return np.maximum(tf, tm) + 8e-6, P, El, Z
+
+
+def moe(root, system, out, holdout):
+    d = table(root, system, "moe/vllm/*/moe_perf.parquet")
+    if d is None:
+        return
+    for dt, pat, name, wb, pk in MOE_KINDS:
+        ks = np.char.find(np.char.lower(d["kernel_source"].astype(str)), pat) >= 0 if pat else np.ones(len(d["latency"]), bool)
+        s = sel(d, (d["moe_dtype"] == dt) & ks & (d["latency"] > 0))
+        if not len(s["latency"]) or ROOF[system][pk] == 0:
+            continue
+        # geometric mix of balanced and power-law expert loads at one point
+        keys = np.stack([s[c].astype(float) for c in ("num_tokens", "hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size", "moe_ep_size")], 1)
+        u, inv = np.unique(keys, axis=0, return_inverse=True)
+        inv = inv.ravel()
+        num, den = np.zeros(len(u)), np.zeros(len(u))
+        mix = (("balanced", .4), ("power_law_1.2", .6)) if (s["distribution"] == "balanced").any() else (("power_law_1.2", 1.),)
+        for dist, wgt in mix:
+            q = s["distribution"] == dist
+            np.add.at(num, inv[q], wgt * np.log(s["latency"][q] * 1e-3)); np.add.at(den, inv[q], wgt)
+        ok = den > .99
+        u, lt = u[ok], num[ok]
+        T, h, i, topk, E, tp, ep = u.T
+        roof, P, El, Z = moe_roof(system, wb, pk, T, h, i, topk, E, tp, ep)
+        y = lt - np.log(roof)
+        X = (L2(np.maximum(P, 1)), L2(np.maximum(El, 1)), L2(h * i / tp))
+        shapes = np.unique(u[:, 1:5], axis=0)
+        zn = ("topk", "aspect", "ep", "log2ep", "pad")
+        use = list(range(5)) if len(shapes) > 3 else [2, 3, 4]
+        sid = np.array([np.where((shapes == r[1:5]).all(1))[0][0] for r in u])
+        if holdout and len(shapes) > 3:
+            py = np.zeros(len(y))
+            for f in range(min(5, len(shapes))):
+                te = np.isin(sid, np.arange(f, len(shapes), 5))
+                c, e = fit(y[~te], [x[~te] for x in X], MOE_AXES, Z[~te][:, use])
+                py[te] = predict(c, e, [x[te] for x in X], MOE_AXES, Z[te][:, use])
+            report(f"{system} {name} (held-out shapes)", y, py)
+        c, e = fit(y, X, MOE_AXES, Z[:, use])
+        full = np.zeros(5); full[use] = e
+        out.grid(name, d["_version"], len(y), MOE_AXES, c, zn, full)
+        # residual of each tabulated model shape: over log2 pairs and log2 of the shard count, tensor- and expert-sharded apart
+        p0 = predict(c, e, X, MOE_AXES, Z[:, use])
+        for j, key in enumerate(shapes):
+            q = sid == j
+            rows = []
+            for mode in (0, 1):
+                qq = q & ((ep > 1) if mode else (ep == 1))
+                ax = (MOE_SHAPE_AXIS, [0, 1, 2, 3, 5])
+                sh = L2(ep if mode else tp)
+                if qq.sum() < 5:
+                    rows += [np.zeros(len(MOE_SHAPE_AXIS))] * 5
+                    continue
+                cc, _ = fit((y - p0)[qq], (L2(np.maximum(T[qq] * topk[qq], 1)), sh[qq]), ax, lam=0.2)
+                rows += list(cc.reshape(len(MOE_SHAPE_AXIS), 5).T)
+            out.shape([int(v) for v in key], rows)
+        if holdout:
+            report(f"{system} {name} (in sample, no shape term)", y, p0)
+
+
+# ---- MLA: attention core of the whole-module tables ------------------------------------------------------------------
+# ---- collectives -----------------------------------------------------------------------------------------------------
+def collectives(root, system, out, holdout):
+    x = np.arange(8, 31, 1.0)
+    d = table(root, system, "comm/vllm/*/custom_allreduce_perf.parquet")
+    if d is not None:
+        for n in sorted(set(d["num_gpus"])):
+            q = (d["num_gpus"] == n) & np.array([str(b) == "vllm_graph" for b in d["backend"]]) if "backend" in d else d["num_gpus"] == n
+            if q.sum() < 5:
+                continue
+            o = np.argsort(d["message_size"][q])
+            b = L2(d["message_size"][q][o] * 2.0); t = np.log(d["latency"][q][o] * 1e-3)
+            t = np.minimum.accumulate(t[::-1])[::-1]  # lower envelope from the right: a larger message is never faster
+            out.curve("custom_allreduce", d["_version"], int(n), x, np.interp(x, b, t))
+    d = table(root, system, "comm/nccl/*/nccl_perf.parquet")
+    if d is not None:
+        for op in ("all_reduce", "all_gather", "reduce_scatter", "alltoall"):
+            for n in sorted(set(d["num_gpus"])):
+                q = (d["num_gpus"] == n) & (d["op_name"] == op) & (d["nccl_dtype"] == "half")
+                if q.sum() < 5:
+                    continue
+                o = np.argsort(d["message_size"][q])
+                b = L2(d["message_size"][q][o] * 2.0); t = np.log(d["latency"][q][o] * 1e-3)
+                t = np.minimum.accumulate(t[::-1])[::-1]
+                out.curve("nccl_" + op, d["_version"], int(n), x, np.interp(x, b, t))
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("systems_dir"); ap.add_argument("out_dir"); ap.add_argument("systems", nargs="*"); ap.add_argument("--holdout", action="store_true")
+    a = ap.parse_args()
+    for s in a.systems or SYSTEMS:
+        out = Out(s)
+        for f in (collectives, gemm, attention, moe):
+            f(a.systems_dir, s, out, a.holdout)
+        path = f"{a.out_dir}/kernels_{s}.csv"
+        open(path, "w").write("\n".join(out.lines) + "\n")
+        print(f"{path}: {os.path.getsize(path)} bytes", flush=True)
+
+
+if __name__ == "__main__":
+    main()
