@@ -225,8 +225,23 @@ Json kv_stages_to_json(const KvLayers& layers) {
           if (layer.spec == s && layer.name == static_cast<int>(n)) indices.push_back(layer.index);
         if (!indices.empty()) names[layers.names[n]] = ranges(indices);
       }
-      item["layers"] = names;
-      list.push_back(item);
+      // Specs that differ only in what is not recorded count as one.
+      const auto same = std::find_if(list.begin(), list.end(), [&](const Json& other) {
+        Json bare = other;
+        bare.erase("layers");
+        return bare == item;
+      });
+      if (same == list.end()) {
+        item["layers"] = names;
+        list.push_back(item);
+        continue;
+      }
+      for (const auto& [pattern, indices] : names.items()) {
+        auto& held = (*same)["layers"][pattern];
+        auto all = held.is_string() ? numbers(held.get<std::string>()) : std::vector<int>{};
+        for (const int i : numbers(indices.get<std::string>())) all.push_back(i);
+        held = ranges(all);
+      }
     }
     out.push_back(list);
   }

@@ -4,6 +4,7 @@
 #include "base/input_error.h"
 #include "config/json.h"
 #include "memory/kv_plan.h"
+#include "memory/kv_specs.h"
 
 namespace shardwise {
 
@@ -63,33 +64,89 @@ Json predict_given_specs(const Json& input) {
   return out;
 }
 
-/// Scratch form for tests of the planner: stages and resolved values given.
-Json predict_given_stages(const Json& input) {
+/// What vLLM's argument handling makes of a case, as far as the KV cache depends on it.
+struct Engine {
+  KvSpecOptions specs;
+  KvPlanOptions plan;
+  Json resolved;  // the fields that a specs row records
+};
+
+Engine resolve_case(const Json& input, const Model& model) {
   const auto& args = input.at("args");
-  const auto& resolved = input.at("resolved");
-  KvPlanOptions options;
-  options.max_model_len = resolved.at("max_model_len").get<std::int64_t>();
-  options.auto_fit_max_model_len = args.value("max_model_len", 0) == -1;
-  options.tensor_parallel_size = args.value("tensor_parallel_size", 1);
-  options.decode_context_parallel_size = args.value("decode_context_parallel_size", 1);
-  options.disable_hybrid_kv_cache_manager = resolved.at("disable_hybrid_kv_cache_manager").get<bool>();
-  options.enable_prefix_caching = resolved.at("enable_prefix_caching").get<bool>();
-  options.extra_retained_tokens = std::max(0, resolved.value("num_prefill_lookahead_tokens", 0) - 1);
-  options.block_size = resolved.at("block_size").get<int>();
-  options.layout = parse_kv_layout(input.at("kv_cache_layout").get<std::string>());
-  if (args.contains("num_gpu_blocks_override")) options.num_gpu_blocks_override = args["num_gpu_blocks_override"].get<std::int64_t>();
-  const int pp = args.value("pipeline_parallel_size", 1);
-  options.max_in_flight_tokens = (pp + 1) * resolved.at("max_num_batched_tokens").get<std::int64_t>();
-  const auto layers = kv_layers_from_json(input.at("stages"), "stages");
-  const auto result = plan_kv_cache(layers, options, input.at("available_memory").get<std::vector<std::int64_t>>());
+  Engine e;
+  auto& s = e.specs;
+  const std::string cc = input.at("compute_capability").get<std::string>();
+  s.compute_capability = std::stoi(cc) * 10 + (cc.back() - '0');
+  s.parallel.tensor_parallel_size = args.value("tensor_parallel_size", 1);
+  s.parallel.pipeline_parallel_size = args.value("pipeline_parallel_size", 1);
+  s.parallel.decode_context_parallel_size = args.value("decode_context_parallel_size", 1);
+  s.parallel.prefill_context_parallel_size = args.value("prefill_context_parallel_size", 1);
+  s.cache_dtype = resolved_cache_dtype(model, args.value("kv_cache_dtype", "auto"), s.compute_capability);
+  if (args.contains("block_size")) s.block_size = args["block_size"].get<int>();
+  s.enable_prefix_caching = args.value("enable_prefix_caching", true) && !model.is_attention_free();
+  const auto asked_len = args.value("max_model_len", std::int64_t{0});
+  s.max_model_len = asked_len > 0 ? asked_len : model.default_max_model_len;
+  if (const auto it = args.find("speculative_config"); it != args.end()) s.num_speculative_tokens = it->at("num_speculative_tokens").get<int>();
+  // Serving defaults of a GPU with at least 70 GiB; twice the tokens from 160 GiB (EngineArgs.get_batch_defaults).
+  const auto batched = args.value("max_num_batched_tokens", std::int64_t{s.compute_capability >= 100 ? 16384 : 8192});
+  auto& p = e.plan;
+  p.max_model_len = s.max_model_len;
+  p.auto_fit_max_model_len = asked_len == -1;
+  // Asynchronous scheduling keeps one batch more in flight than there are stages (VllmConfig.max_concurrent_batches).
+  p.max_in_flight_tokens = (s.parallel.pipeline_parallel_size + 1) * batched;
+  p.tensor_parallel_size = s.parallel.tensor_parallel_size;
+  p.decode_context_parallel_size = s.parallel.decode_context_parallel_size;
+  p.prefill_context_parallel_size = s.parallel.prefill_context_parallel_size;
+  p.disable_hybrid_kv_cache_manager = args.value("disable_hybrid_kv_cache_manager", false);
+  p.enable_prefix_caching = s.enable_prefix_caching;
+  if (const auto it = args.find("num_gpu_blocks_override"); it != args.end()) p.num_gpu_blocks_override = it->get<std::int64_t>();
+  e.resolved = {{"max_model_len", s.max_model_len},
+                {"max_num_batched_tokens", batched},
+                {"max_num_seqs", args.value("max_num_seqs", 1024)},
+                {"dtype", to_string(model.dtype)},
+                {"enable_prefix_caching", s.enable_prefix_caching},
+                {"mamba_cache_dtype", "auto"},
+                {"disable_hybrid_kv_cache_manager", p.disable_hybrid_kv_cache_manager},
+                {"enable_chunked_prefill", true},
+                {"enable_expert_parallel", args.value("enable_expert_parallel", false)},
+                {"quantization", Json()},
+                {"num_prefill_lookahead_tokens", s.num_speculative_tokens > 0 ? 1 : 0}};
+  return e;
+}
+
+template <class T>
+Json maybe(const std::optional<T>& value) { return value ? Json(*value) : Json(); }
+
+Json predict_model(const Json& input, const Model& model) {
+  Engine e = resolve_case(input, model);
+  const auto specs = kv_specs(model, e.specs, true);
+  if (!input.contains("available_memory")) {
+    auto resolved = e.resolved;
+    resolved["cache_dtype"] = specs.cache_dtype;
+    resolved["block_size"] = specs.block_size;
+    resolved["mamba_block_size"] = maybe(specs.mamba_block_size);
+    resolved["mamba_page_size_padded"] = maybe(specs.mamba_page_size_padded);
+    resolved["mamba_cache_mode"] = specs.mamba_align ? "align" : "none";
+    resolved["mamba_ssm_cache_dtype"] = specs.mamba_ssm_cache_dtype;
+    return {{"resolved", resolved}, {"attention_backends", specs.backends}, {"kv_cache_layout", to_string(specs.layout)},
+            {"stages", kv_stages_to_json(specs.layers)}};
+  }
+  e.plan.layout = specs.layout;
+  e.plan.block_size = specs.block_size;
+  const auto result = plan_kv_cache(specs.layers, e.plan, input.at("available_memory").get<std::vector<std::int64_t>>());
   if (const auto* refusal = std::get_if<KvRefusal>(&result)) return refusal_to_json(*refusal);
   return plan_to_json(std::get<KvPlan>(result));
 }
 
-Json predict(const std::string&, const Json& input, VerifyModels&) {
+Json predict(const std::string&, const Json& input, VerifyModels& models) {
   if (input.contains("specs")) return predict_given_specs(input);
-  if (input.contains("stages")) return predict_given_stages(input);
-  throw InputError("verify", 0, "", "models are not read yet");
+  auto model = models.get(input.at("model").get<std::string>());
+  if (const auto& args = input.at("args"); args.contains("hf_overrides")) {
+    auto shorter = std::make_shared<Model>(*model);
+    shorter->layers.resize(std::min(shorter->layers.size(), args["hf_overrides"].at("num_hidden_layers").get<std::size_t>()));
+    model = shorter;
+  }
+  return predict_model(input, *model);
 }
 
 }  // namespace

@@ -62,6 +62,7 @@ bool same_type(const KvSpec& first, const KvSpec& other) {
       return other.type == first.type && other.attention_chunk_size == first.attention_chunk_size;
     case KvSpecType::mamba:
       return other.type == first.type && other.num_speculative_blocks == first.num_speculative_blocks &&
+             other.num_prefill_checkpoint_blocks == first.num_prefill_checkpoint_blocks &&
              other.page_size() == first.page_size();
     case KvSpecType::circular_buffer:
     case KvSpecType::cross:

@@ -53,7 +53,8 @@ std::int64_t KvGrouping::max_bytes(const KvSpec& spec, std::int64_t length) cons
     case KvSpecType::chunked_local:
       return ceil_div(std::min(*spec.attention_chunk_size + options_.max_in_flight_tokens, length), spec.block_size) * spec.page_size();
     case KvSpecType::mamba:
-      return spec.page_size() * ((spec.mamba_align ? 2 : 1) + spec.num_speculative_blocks);
+      return spec.page_size() * (spec.mamba_align ? 2 + spec.num_speculative_blocks + spec.num_prefill_checkpoint_blocks
+                                                 : 1 + spec.num_speculative_blocks);
     case KvSpecType::circular_buffer:
       return spec.page_size();
     case KvSpecType::cross:

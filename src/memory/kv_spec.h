@@ -65,6 +65,7 @@ struct KvSpec {
   MambaType mamba_type = MambaType::mamba2;
   bool mamba_align = false;                      ///< mamba_cache_mode "align", else "none"
   int num_speculative_blocks = 0;
+  int num_prefill_checkpoint_blocks = 0;         ///< state exported inside one prefill (mamba2, FlashKDA); with align only
 
   bool is_attention() const { return type != KvSpecType::mamba; }
   bool is_full() const { return type == KvSpecType::full_attention || type == KvSpecType::mla; }

@@ -37,8 +37,10 @@ Fields::Found Fields::locate(Names names) const {
       return {&*it, name};
     }
   if (defaults_)
-    for (const char* name : names)
+    for (const char* name : names) {
+      if (object_->contains(name)) continue;  // an explicit null is an answer: it overrides the class default
       if (const auto it = defaults_->find(name); it != defaults_->end()) return {&*it, name};
+    }
   return {nullptr, *names.begin()};
 }
 

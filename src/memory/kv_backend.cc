@@ -1,0 +1,175 @@
+#include "memory/kv_backend.h"
+
+#include <algorithm>
+#include <array>
+
+namespace shardwise {
+
+namespace {
+
+bool quantised(const std::string& cache_dtype) { return cache_dtype.starts_with("fp8") || cache_dtype.starts_with("nvfp4"); }
+
+AttentionBackend plain(const char* name, KernelBlockSizes sizes, std::vector<KvLayout> layouts = {}) {
+  AttentionBackend out;
+  out.name = name;
+  out.block_sizes = std::move(sizes);
+  out.layouts = std::move(layouts);
+  return out;
+}
+
+AttentionBackend flashinfer(const AttentionQuery& q) {
+  // Pages of 128 and more only run on trtllm-gen's kernel for grouped heads on 10.x.
+  const bool family100 = q.compute_capability / 10 == 10;
+  const bool large = family100 && q.num_kv_heads > 0 && q.num_heads / q.num_kv_heads > 1 && q.num_heads % q.num_kv_heads == 0;
+  std::vector<int> sizes = {16, 32, 64};
+  if (large) sizes.insert(sizes.end(), {128, 256, 512, 1024});
+  return plain("FLASHINFER", {sizes, 0}, family100 ? std::vector{KvLayout::LBHNC, KvLayout::BLHNC} : std::vector<KvLayout>{});
+}
+
+AttentionBackend choose_mla(const AttentionQuery& q) {
+  const int major = q.compute_capability / 10;
+  const bool fp8 = quantised(q.cache_dtype);
+  if (q.sparse) {
+    if (major == 12) {
+      auto out = plain("FLASHINFER_MLA_SPARSE_SM120", {{}, 64});
+      out.align_rows = true, out.rows = 64;
+      return out;
+    }
+    if (major == 10) {
+      const bool flashinfer_fits = (q.qk_nope_head_dim == 128 || q.qk_nope_head_dim == 192) && q.cache_dtype != "fp8_ds_mla";
+      if (flashinfer_fits && (fp8 || q.num_heads <= 16)) {
+        auto out = plain("FLASHINFER_MLA_SPARSE", {{}, 32});
+        out.align_rows = true, out.rows = 32;
+        return out;
+      }
+    } else if (!fp8) {
+      auto out = plain("FLASH_ATTN_MLA_SPARSE", {{}, 64});
+      out.align_rows = true;
+      return out;
+    }
+    auto out = plain("FLASHMLA_SPARSE", {{}, 64});
+    out.align_rows = true;
+    return out;
+  }
+  if (major == 10) {
+    const bool fits = q.qk_nope_head_dim == 64 || q.qk_nope_head_dim == 128 || q.qk_nope_head_dim == 192;
+    return fits ? plain("FLASHINFER_MLA", {{32, 64}, 0}) : plain("TRITON_MLA", {{}, 16});
+  }
+  if (major == 9 && !fp8) return plain("FLASH_ATTN_MLA", {{}, 16});
+  return plain("TRITON_MLA", {{}, 16});
+}
+
+}  // namespace
+
+int KernelBlockSizes::smallest() const {
+  int out = multiple_of > 0 ? multiple_of : fixed.empty() ? 1 : fixed.front();
+  for (const int s : fixed) out = std::min(out, s);
+  return out;
+}
+
+bool KernelBlockSizes::supports(int block_size) const {
+  if (fixed.empty() && multiple_of == 0) return true;
+  if (multiple_of > 0 && block_size % multiple_of == 0) return true;
+  return std::any_of(fixed.begin(), fixed.end(), [&](int s) { return block_size % s == 0; });
+}
+
+AttentionBackend choose_backend(const AttentionQuery& q) {
+  if (q.mla) return choose_mla(q);
+  const int major = q.compute_capability / 10;
+  const bool fp8 = quantised(q.cache_dtype);
+  if (q.head_size != q.head_size_v) {
+    return major >= 9 ? plain("FLASH_ATTN_DIFFKV", {{}, 16}) : plain("TRITON_ATTN_DIFFKV", {{}, 16});
+  }
+  const bool wide = q.head_size == 256 || q.head_size == 512;
+  if (q.mm_prefix) {
+    if (major == 10 && wide) return plain("TRITON_FLASHINFER", {{64}, 0}, {KvLayout::LBHNC, KvLayout::BLHNC});
+    if (major == 9 && wide && !fp8) return plain("TRITON_FLASH_ATTN", {{}, 16});
+    return plain("TRITON_ATTN", {{}, 16});
+  }
+  const auto sizes = std::array{64, 128, 256, 512};
+  const bool flashinfer_fits = q.compute_capability >= 80 && q.compute_capability <= 121 && !q.float32 &&
+                               std::find(sizes.begin(), sizes.end(), q.head_size) != sizes.end() && (!q.has_sinks || major != 8);
+  const bool flash_fits = q.compute_capability >= 80 && !q.float32 && q.head_size % 8 == 0 &&
+                          (q.head_size <= 256 || (q.head_size <= 512 && major >= 9)) && (!fp8 || (major == 9 && q.cache_dtype != "fp8_e5m2")) &&
+                          (!q.has_sinks || major >= 9);
+  if (major == 10 && flashinfer_fits) return flashinfer(q);
+  if (flash_fits) return plain("FLASH_ATTN", {{}, 16});
+  if (flashinfer_fits) return flashinfer(q);
+  return plain("TRITON_ATTN", {{}, 16});
+}
+
+int preferred_block_size(const std::vector<AttentionBackend>& backends) {
+  constexpr int kDefault = 16;
+  if (backends.empty()) return kDefault;
+  if (backends.size() == 1) {
+    const auto& b = backends.front();
+    if (b.preferred) return *b.preferred;
+    return b.block_sizes.supports(kDefault) ? kDefault : b.block_sizes.smallest();
+  }
+  const auto all = [&](int size) { return std::all_of(backends.begin(), backends.end(), [&](const auto& b) { return b.block_sizes.supports(size); }); };
+  if (all(kDefault)) return kDefault;
+  std::vector<int> candidates = {1};
+  for (const auto& b : backends) {
+    auto sizes = b.block_sizes.fixed;
+    if (b.block_sizes.multiple_of > 0) sizes.push_back(b.block_sizes.multiple_of);
+    if (sizes.empty()) sizes.push_back(1);
+    std::vector<int> next;
+    for (const int c : candidates)
+      for (const int s : sizes) next.push_back(std::lcm(c, s));
+    candidates = std::move(next);
+  }
+  std::sort(candidates.begin(), candidates.end());
+  for (const int c : candidates)
+    if (all(c)) return c;
+  return candidates.front();
+}
+
+std::optional<KvLayout> resolve_layout(const std::vector<AttentionBackend>& backends, const std::vector<KvSpec>& specs) {
+  constexpr std::array kDefault = {KvLayout::LBNHC, KvLayout::LBHNC, KvLayout::BLNHC, KvLayout::BLHNC, KvLayout::BHLNC, KvLayout::LHBNC};
+  constexpr std::array kEnum = {KvLayout::LBHNC, KvLayout::LBNHC, KvLayout::LHBNC, KvLayout::BLHNC, KvLayout::BLNHC, KvLayout::BHLNC};
+  std::vector<std::vector<KvLayout>> declared;
+  for (const auto& b : backends)
+    if (!b.layouts.empty()) declared.push_back(b.layouts);
+  std::vector<KvLayout> candidates;
+  if (declared.empty()) {
+    candidates.assign(kDefault.begin(), kDefault.end());
+  } else if (std::all_of(declared.begin(), declared.end(), [&](const auto& l) { return l == declared.front(); })) {
+    candidates = declared.front();
+  } else {
+    for (const auto l : kEnum)
+      if (std::all_of(declared.begin(), declared.end(), [&](const auto& d) { return std::find(d.begin(), d.end(), l) != d.end(); }))
+        candidates.push_back(l);
+    const auto votes = [&](KvLayout l) { return std::count_if(declared.begin(), declared.end(), [&](const auto& d) { return d.front() == l; }); };
+    std::stable_sort(candidates.begin(), candidates.end(), [&](KvLayout a, KvLayout b) { return votes(a) > votes(b); });
+  }
+  const auto shape = [](const KvSpec& s) {
+    const bool state = s.type == KvSpecType::mamba;
+    return std::array<std::int64_t, 3>{state ? 1 : s.num_head_slots.value_or(s.num_kv_heads), state ? 1 : s.block_size / s.tokens_per_state,
+                                       s.page_size()};
+  };
+  const bool mixed = std::any_of(specs.begin(), specs.end(), [&](const KvSpec& s) { return shape(s) != shape(specs.front()); });
+  for (const auto l : candidates)
+    if (!mixed || is_block_compact(l)) return l;
+  return std::nullopt;
+}
+
+void customize_spec(const AttentionBackend& backend, KvSpec& spec) {
+  if (backend.align_rows) {
+    spec.stride_alignment = backend.rows * static_cast<int>(spec.state_content_bytes.value_or((spec.head_size + spec.head_size_v) * bytes_of(spec.dtype)));
+  } else if (backend.block_sizes.multiple_of == 0 && !backend.block_sizes.fixed.empty()) {
+    spec.stride_multiple_of = *std::max_element(backend.block_sizes.fixed.begin(), backend.block_sizes.fixed.end());
+  }
+}
+
+int sliding_window_block_size(const AttentionBackend& backend, int block_size) {
+  const auto& sizes = backend.block_sizes;
+  std::vector<int> candidates = sizes.fixed;
+  if (sizes.multiple_of > 0) candidates.push_back(std::max(sizes.multiple_of, block_size / sizes.multiple_of * sizes.multiple_of));
+  if (candidates.empty()) return block_size;
+  int best = 0;
+  for (const int c : candidates)
+    if (c <= block_size) best = std::max(best, c);
+  return best > 0 ? best : *std::min_element(candidates.begin(), candidates.end());
+}
+
+}  // namespace shardwise
