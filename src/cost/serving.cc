@@ -49,6 +49,20 @@ struct State {
   double running = 0, step = 0, share_mixed = 0, mixed_tokens = 0, t_decode = 0, t_mixed = 0, utilisation = 0;
 };
 
+/// E[max of `batches` independent Poisson(mean) counts] / mean. The batches in flight of a pipeline go round in turn, so the
+/// one with the most prompts sets the pace of all: `batches` times its stage time, however little the others have.
+double pipeline_imbalance(int batches, double mean) {
+  if (batches < 2 || mean <= 0) return 1;
+  double expected = 0, term = std::exp(-mean), cumulative = term;
+  const int last = static_cast<int>(mean + 12 * std::sqrt(mean) + 12);
+  for (int k = 0; k < last; ++k) {
+    expected += 1 - std::pow(cumulative, batches);
+    term *= mean / (k + 1);
+    cumulative = std::min(1.0, cumulative + term);
+  }
+  return std::max(1.0, expected / mean);
+}
+
 /// Mean step when `arrivals` requests per step bring their prompts.
 State steps_at(const Rank& r, double running, double arrivals) {
   State s;
@@ -60,6 +74,10 @@ State steps_at(const Rank& r, double running, double arrivals) {
   s.t_decode = running > 1e-9 ? r.decode(std::max(running, 1.0)) : 0;
   s.t_mixed = r.mixed(running, s.mixed_tokens);
   s.step = (1 - s.share_mixed) * s.t_decode + s.share_mixed * s.t_mixed;
+  if (r.d.pp > 1) {
+    const double chunks = arrivals * std::max(1.0, r.new_tokens() / r.budget);
+    s.step = s.t_decode + (s.step - s.t_decode) * pipeline_imbalance(r.d.pp, chunks / r.d.pp);
+  }
   return s;
 }
 
