@@ -54,7 +54,8 @@ void mixed_step(benchmark::State& state) {
   const auto model = load_model(kModels[state.range(0)], disk);
   const auto step = compile_step(model, engine(8), eight("H100-SXM", 3350, 989.4, 1978.9, 0, 450), {8});
   StepBatch b;
-  b.decode_seqs = 37, b.decode_context = 37 * 1500, b.prefill_tokens = 2000, b.prefill_seqs = 2, b.prefill_context = 1e6;
+  b.decode_seqs = 37, b.decode_context = 37 * 1500, b.prefill_tokens = 2000, b.prefill_seqs = 2,
+  b.prefill_context = 1e6;
   for (auto _ : state) {
     b.prefill_context += 1;
     benchmark::DoNotOptimize(step.step_time(b));

@@ -14,8 +14,8 @@ namespace {
 
 struct Row {
   BandMetric metric;
-  double from, to;   ///< slice of the load per engine (TPOT, throughput) or of the predicted TTFT in ms
-  double lo, hi;     ///< ln(measured / predicted) at 5 % and 95 %
+  double from, to;  ///< slice of the load per engine (TPOT, throughput) or of the predicted TTFT in ms
+  double lo, hi;    ///< ln(measured / predicted) at 5 % and 95 %
 };
 
 const std::vector<Row>& rows() {
@@ -26,7 +26,9 @@ const std::vector<Row>& rows() {
     for (const auto& line : split(*text, '\n')) {
       if (line.empty() || line[0] == '#') continue;
       const auto f = split(line, ',');
-      const auto m = f.at(0) == "ttft" ? BandMetric::ttft : f.at(0) == "tpot" ? BandMetric::tpot : BandMetric::throughput;
+      const auto m = f.at(0) == "ttft"   ? BandMetric::ttft
+                     : f.at(0) == "tpot" ? BandMetric::tpot
+                                         : BandMetric::throughput;
       out.push_back({m, std::stod(f.at(1)), std::stod(f.at(2)), std::stod(f.at(3)), std::stod(f.at(4))});
     }
     return out;

@@ -10,12 +10,12 @@ enum class BandMetric { ttft, tpot, throughput };
 
 /// What decides the slice of a prediction.
 struct BandSlice {
-  double concurrency = 1;      ///< per engine
-  double ttft_ms = 0;          ///< predicted
-  bool kv_limited = false;     ///< more requests offered than the KV cache holds
+  double concurrency = 1;   ///< per engine
+  double ttft_ms = 0;       ///< predicted
+  bool kv_limited = false;  ///< more requests offered than the KV cache holds
   bool open_loop = false;
-  double widen = 1;            ///< factor on the half width in ln
-  std::string architecture;    ///< dense | moe | moe-mla | hybrid
+  double widen = 1;          ///< factor on the half width in ln
+  std::string architecture;  ///< dense | moe | moe-mla | hybrid
 };
 
 /// Interval around `mean` (same unit) by data/calibration/bands.csv.

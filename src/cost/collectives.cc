@@ -24,7 +24,8 @@ CollectiveTime inside_node(const KernelTables& t, const RankGroup& g, int n, Col
   if (n <= 1) return {};
   const double scaled = bytes * t.link / std::max(g.link_bandwidth, 1.0);  // a slower link is a longer message
   const auto& custom = t.collectives[static_cast<std::size_t>(Collective::custom_allreduce)];
-  const bool has_custom = what == Collective::all_reduce && !custom.empty() && (g.switched || n == 2) && (n <= 8 || g.switched);
+  const bool has_custom =
+      what == Collective::all_reduce && !custom.empty() && (g.switched || n == 2) && (n <= 8 || g.switched);
   const auto& nccl = t.collectives[static_cast<std::size_t>(what)];
   const double ring = nccl.empty() ? 1e9 : curve_seconds(nccl, n, scaled);
   if (!has_custom) return {ring, Algorithm::nccl_ring_or_tree};

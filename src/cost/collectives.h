@@ -8,11 +8,11 @@ namespace shardwise {
 /// Where the ranks of one communicator sit.
 struct RankGroup {
   int size = 1;
-  int nodes = 1;               ///< nodes the group spans
-  double link_bandwidth = 0;   ///< bytes/s per GPU, one direction, inside a node
-  double network_bandwidth = 0;///< bytes/s per GPU to other nodes
-  double network_latency = 0;  ///< s
-  bool switched = true;        ///< NVLink or xGMI rather than PCIe: custom all-reduce for any size of group
+  int nodes = 1;                 ///< nodes the group spans
+  double link_bandwidth = 0;     ///< bytes/s per GPU, one direction, inside a node
+  double network_bandwidth = 0;  ///< bytes/s per GPU to other nodes
+  double network_latency = 0;    ///< s
+  bool switched = true;          ///< NVLink or xGMI rather than PCIe: custom all-reduce for any size of group
 };
 
 enum class Algorithm { none, custom_one_or_two_shot, nccl_ring_or_tree, hierarchical };

@@ -32,23 +32,28 @@ struct Context {
 };
 
 bool same_shape(const FullAttention& a, const FullAttention& b) {
-  return a.num_heads == b.num_heads && a.num_kv_heads == b.num_kv_heads && a.head_dim == b.head_dim && a.v_head_dim == b.v_head_dim &&
-         a.sliding_window == b.sliding_window && a.attention_chunk_size == b.attention_chunk_size && a.output_gate == b.output_gate;
+  return a.num_heads == b.num_heads && a.num_kv_heads == b.num_kv_heads && a.head_dim == b.head_dim &&
+         a.v_head_dim == b.v_head_dim && a.sliding_window == b.sliding_window &&
+         a.attention_chunk_size == b.attention_chunk_size && a.output_gate == b.output_gate;
 }
 bool same_shape(const MlaAttention& a, const MlaAttention& b) {
   return a.num_heads == b.num_heads && a.q_lora_rank == b.q_lora_rank && a.kv_lora_rank == b.kv_lora_rank &&
-         a.qk_nope_head_dim == b.qk_nope_head_dim && a.qk_rope_head_dim == b.qk_rope_head_dim && a.v_head_dim == b.v_head_dim &&
-         a.indexer.has_value() == b.indexer.has_value();
+         a.qk_nope_head_dim == b.qk_nope_head_dim && a.qk_rope_head_dim == b.qk_rope_head_dim &&
+         a.v_head_dim == b.v_head_dim && a.indexer.has_value() == b.indexer.has_value();
 }
 bool same_shape(const LinearAttention& a, const LinearAttention& b) {
-  return a.kind == b.kind && a.num_heads == b.num_heads && a.num_key_heads == b.num_key_heads && a.head_dim == b.head_dim &&
-         a.key_head_dim == b.key_head_dim && a.state_size == b.state_size && a.intermediate_size == b.intermediate_size;
+  return a.kind == b.kind && a.num_heads == b.num_heads && a.num_key_heads == b.num_key_heads &&
+         a.head_dim == b.head_dim && a.key_head_dim == b.key_head_dim && a.state_size == b.state_size &&
+         a.intermediate_size == b.intermediate_size;
 }
 bool same_shape(const CrossAttention& a, const CrossAttention& b) { return same_shape(a.shape, b.shape); }
 bool same_shape(const NoAttention&, const NoAttention&) { return true; }
-bool same_shape(const DenseFfn& a, const DenseFfn& b) { return a.intermediate_size == b.intermediate_size && a.gated == b.gated; }
+bool same_shape(const DenseFfn& a, const DenseFfn& b) {
+  return a.intermediate_size == b.intermediate_size && a.gated == b.gated;
+}
 bool same_shape(const MoeFfn& a, const MoeFfn& b) {
-  return a.num_experts == b.num_experts && a.num_experts_per_tok == b.num_experts_per_tok && a.moe_intermediate_size == b.moe_intermediate_size &&
+  return a.num_experts == b.num_experts && a.num_experts_per_tok == b.num_experts_per_tok &&
+         a.moe_intermediate_size == b.moe_intermediate_size &&
          a.shared_intermediate_size == b.shared_intermediate_size && a.latent_size == b.latent_size;
 }
 bool same_shape(const NoFfn&, const NoFfn&) { return true; }
@@ -82,15 +87,18 @@ double add_attention_proj(OpTable& out, const Context& c, const Attention& atten
     add_gemm(out, c, gemm_type(QuantScheme{}, c.chip), heads * (m->qk_nope_head_dim + m->v_head_dim), m->kv_lora_rank);
     add_gemm(out, c, type, h, heads * m->v_head_dim);
     if (m->indexer) {
-      add_gemm(out, c, type, m->indexer->num_heads * m->indexer->head_dim, m->q_lora_rank.value_or(static_cast<int>(h)));
+      add_gemm(out, c, type, m->indexer->num_heads * m->indexer->head_dim,
+               m->q_lora_rank.value_or(static_cast<int>(h)));
       add_gemm(out, c, gemm_type(QuantScheme{}, c.chip), m->indexer->head_dim + m->indexer->num_heads, h);
     }
     return heads * (qk + m->v_head_dim) + kv_a;
   }
   if (const auto* l = std::get_if<LinearAttention>(&attention)) {
-    const double inner = (l->intermediate_size > 0 ? l->intermediate_size : std::max(1, l->num_heads) * std::max(1, l->head_dim)) / tp;
+    const double inner =
+        (l->intermediate_size > 0 ? l->intermediate_size : std::max(1, l->num_heads) * std::max(1, l->head_dim)) / tp;
     double in = 4 * inner;
-    if (l->kind == LinearAttention::Kind::mamba2) in = 2 * inner + (2.0 * l->num_key_heads * l->state_size + l->num_heads) / tp;
+    if (l->kind == LinearAttention::Kind::mamba2)
+      in = 2 * inner + (2.0 * l->num_key_heads * l->state_size + l->num_heads) / tp;
     if (l->kind == LinearAttention::Kind::mamba1) in = 2 * inner;
     if (l->kind == LinearAttention::Kind::gated_delta_net)
       in = 2 * inner + 2.0 * l->num_key_heads * l->key_head_dim / tp + 2.0 * l->num_heads / tp;
@@ -147,11 +155,13 @@ void add_experts(KindTables& out, const Context& c, const MoeFfn& ffn) {
     add_gemm(out.router_shared, c, gemm_type(q.shared_experts, c.chip), *ffn.latent_size, c.hidden);
     add_gemm(out.router_shared, c, gemm_type(q.shared_experts, c.chip), c.hidden, *ffn.latent_size);
   }
-  if (ffn.parallel_dense) add_dense(out.dense_ffn, c, q.dense_mlp, ffn.parallel_dense->intermediate_size, ffn.parallel_dense->gated);
+  if (ffn.parallel_dense)
+    add_dense(out.dense_ffn, c, q.dense_mlp, ffn.parallel_dense->intermediate_size, ffn.parallel_dense->gated);
   if (c.dp <= 1) return;
   const auto& backend = c.engine.parallel.all2all_backend;
-  const bool sparse = ep_on && (backend.find("deepep") != std::string::npos || backend.find("nixl") != std::string::npos ||
-                                backend.find("mori") != std::string::npos || backend.find("alltoall") != std::string::npos);
+  const bool sparse =
+      ep_on && (backend.find("deepep") != std::string::npos || backend.find("nixl") != std::string::npos ||
+                backend.find("mori") != std::string::npos || backend.find("alltoall") != std::string::npos);
   for (std::size_t i = 0; i < N; ++i) {
     const double tokens = kTokenKnots[i];
     if (sparse) {  // each token goes to the ranks of its experts: dispatch in 8 bits, combine in 16
@@ -178,10 +188,12 @@ KindTables compile_kind(const Context& c, const Layer& layer, std::string& algor
     add_experts(out, c, *m);
     ffn_width = static_cast<double>(m->shared_intermediate_size) / c.tp;
   }
-  const int sums = (std::holds_alternative<NoAttention>(layer.attention) ? 0 : 1) + (std::holds_alternative<NoFfn>(layer.ffn) ? 0 : 1);
+  const int sums = (std::holds_alternative<NoAttention>(layer.attention) ? 0 : 1) +
+                   (std::holds_alternative<NoFfn>(layer.ffn) ? 0 : 1);
   for (std::size_t i = 0; i < N; ++i) {
     const double t = kTokenKnots[i];
-    out.elementwise[i] = t * (8 * c.hidden + 3 * ffn_width + 2 * heads) * 2 / (fixed::stream.value * c.chip.bandwidth) * c.chip.slowdown;
+    out.elementwise[i] =
+        t * (8 * c.hidden + 3 * ffn_width + 2 * heads) * 2 / (fixed::stream.value * c.chip.bandwidth) * c.chip.slowdown;
     if (c.tp > 1 && sums > 0) {
       const auto ar = collective_time(*c.chip.tables, c.tp_group, Collective::all_reduce, t * c.hidden * 2);
       out.all_reduce[i] += sums * ar.seconds;
@@ -190,7 +202,8 @@ KindTables compile_kind(const Context& c, const Layer& layer, std::string& algor
                     : ar.algorithm == Algorithm::hierarchical         ? "NCCL across nodes"
                                                                       : "NCCL ring or tree";
     }
-    if (c.dcp > 1 && !std::holds_alternative<LinearAttention>(layer.attention) && !std::holds_alternative<NoAttention>(layer.attention)) {
+    if (c.dcp > 1 && !std::holds_alternative<LinearAttention>(layer.attention) &&
+        !std::holds_alternative<NoAttention>(layer.attention)) {
       RankGroup g = c.tp_group;
       g.size = c.dcp, g.nodes = std::min(g.nodes, g.size);
       const double bytes = t * heads * 2 * c.dcp;
@@ -218,23 +231,34 @@ double routing_factor(const CostConstants& k, const Model& model) {
 
 }  // namespace
 
-CompiledStep compile_step(const Model& model, const EngineConfig& engine, const Cluster& cluster, const EnginePlacement& where) {
+CompiledStep compile_step(const Model& model, const EngineConfig& engine, const Cluster& cluster,
+                          const EnginePlacement& where) {
   return compile_step(model, engine, cluster, where, default_constants());
 }
 
-CompiledStep compile_step(const Model& model, const EngineConfig& engine, const Cluster& cluster, const EnginePlacement& where,
-                          const CostConstants& k) {
+CompiledStep compile_step(const Model& model, const EngineConfig& engine, const Cluster& cluster,
+                          const EnginePlacement& where, const CostConstants& k) {
   auto data = std::make_shared<CompiledStepData>();
   auto& d = *data;
   const auto& p = engine.parallel;
   const Gpu& gpu = cluster.first_gpu();
   const auto& kin = kernel_kin(gpu);
-  const bool moe_model = std::any_of(model.layers.begin(), model.layers.end(), [](const Layer& l) { return std::holds_alternative<MoeFfn>(l.ffn); });
+  const bool moe_model = std::any_of(model.layers.begin(), model.layers.end(),
+                                     [](const Layer& l) { return std::holds_alternative<MoeFfn>(l.ffn); });
   const int dp = moe_model ? p.data_parallel_size : 1;  // dense engines are independent
-  const int tp = p.tensor_parallel_size, pp = std::max(1, p.pipeline_parallel_size), dcp = std::max(1, p.decode_context_parallel_size);
-  Context c{model, engine, chip_of(gpu), rank_group(cluster, where.gpus_per_node, tp, 1),
-            rank_group(cluster, where.gpus_per_node, dp, tp * pp), rank_group(cluster, where.gpus_per_node, tp * dp, 1),
-            static_cast<double>(model.hidden_size), tp, dp, dcp, kv_bytes_of(model, engine)};
+  const int tp = p.tensor_parallel_size, pp = std::max(1, p.pipeline_parallel_size),
+            dcp = std::max(1, p.decode_context_parallel_size);
+  Context c{model,
+            engine,
+            chip_of(gpu),
+            rank_group(cluster, where.gpus_per_node, tp, 1),
+            rank_group(cluster, where.gpus_per_node, dp, tp * pp),
+            rank_group(cluster, where.gpus_per_node, tp * dp, 1),
+            static_cast<double>(model.hidden_size),
+            tp,
+            dp,
+            dcp,
+            kv_bytes_of(model, engine)};
   if (pp > 1 && dp > 1) c.ep_group = rank_group(cluster, where.gpus_per_node, tp * dp, pp);
   d.pp = pp, d.dp = dp, d.tp = tp, d.tokens_per_sequence = 1 + engine.num_speculative_tokens;
   d.lockstep = dp > 1;
@@ -269,7 +293,8 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
   const auto stages = pp_layers(model.num_hidden_layers(), p);
   const auto count = [&](std::pair<int, int> range) {
     std::vector<double> n(kinds.size(), 0.0);
-    for (int l = range.first; l < range.second; ++l) n[static_cast<std::size_t>(kind_of[static_cast<std::size_t>(l)])] += 1;
+    for (int l = range.first; l < range.second; ++l)
+      n[static_cast<std::size_t>(kind_of[static_cast<std::size_t>(l)])] += 1;
     return n;
   };
   const auto all = count({0, model.num_hidden_layers()});
@@ -279,8 +304,12 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
   const Gemm lm(gemm_type(model.quantisation.lm_head, c.chip), c.chip, vocab, c.hidden);
   for (std::size_t i = 0; i < N; ++i) {
     const auto t = lm.time(kTokenKnots[i]);
-    double gather = tp > 1 ? collective_time(*c.chip.tables, c.tp_group, Collective::all_gather, kTokenKnots[i] * model.vocab_size * 2).seconds : 0;
-    d.lm_head[i] = t.seconds + 12 * kTokenKnots[i] * model.vocab_size / c.chip.bandwidth + fixed::sampler.value + gather;
+    double gather = tp > 1 ? collective_time(*c.chip.tables, c.tp_group, Collective::all_gather,
+                                             kTokenKnots[i] * model.vocab_size * 2)
+                                 .seconds
+                           : 0;
+    d.lm_head[i] =
+        t.seconds + 12 * kTokenKnots[i] * model.vocab_size / c.chip.bandwidth + fixed::sampler.value + gather;
     const auto op = static_cast<std::size_t>(TokenOp::lm_head);
     d.op_decode[op][i] = d.op_mixed[op][i] = d.lm_head[i];
     d.op_compute[op][i] = t.compute, d.op_memory[op][i] = t.memory;
@@ -288,14 +317,16 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
 
   // Coefficients.
   const bool bw = d.blackwell;
-  const double gap = k[bw ? Coef::gap_blackwell : Coef::gap_hopper], prefill = k[bw ? Coef::prefill_blackwell : Coef::prefill_hopper];
+  const double gap = k[bw ? Coef::gap_blackwell : Coef::gap_hopper],
+               prefill = k[bw ? Coef::prefill_blackwell : Coef::prefill_hopper];
   const double routing = k[Coef::moe] * routing_factor(k, model);
   const bool fusion = engine.vllm_version >= VllmVersion{0, 15, 0} && bw && tp > 1;
   const double f = fusion ? fixed::fused_all_reduce.value : 1.0;
   d.decode_attention_scale = k[Coef::decode_attention];
   d.prefill_attention_scale = k[Coef::prefill_attention];
   d.prefill_scale = prefill;
-  d.host = k[bw ? Coef::host_blackwell : Coef::host_hopper] + (old_engine ? k[Coef::old_engine] : 0.0) + (pp > 1 ? pp * fixed::pp_host.value : 0.0);
+  d.host = k[bw ? Coef::host_blackwell : Coef::host_hopper] + (old_engine ? k[Coef::old_engine] : 0.0) +
+           (pp > 1 ? pp * fixed::pp_host.value : 0.0);
   d.host_mixed = k[bw ? Coef::mixed_blackwell : Coef::mixed_hopper];
   d.per_sequence = engine.async_scheduling ? k[Coef::sequence] : k[Coef::no_async];
   d.http = k[Coef::http], d.front_end = k[Coef::front_end];
@@ -308,15 +339,20 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
       for (std::size_t i = 0; i < N; ++i) {
         const double tokens = kTokenKnots[i], w = 1 / (1 + 64 / tokens);
         double r = 1;
-        if (moe) r = std::pow(routing, 1 - std::min(1.0, tokens * dp * moe->num_experts_per_tok / (4.0 * std::max(1, moe->num_experts))));
+        if (moe)
+          r = std::pow(routing, 1 - std::min(1.0, tokens * dp * moe->num_experts_per_tok /
+                                                      (4.0 * std::max(1, moe->num_experts))));
         const double scale = std::pow(prefill, w), gemm_mixed = scale * std::pow(k[Coef::gemm], 1 - w);
-        const std::array<double, 3> gemms = {t.attention_proj[i].seconds, t.dense_ffn[i].seconds, t.router_shared[i].seconds};
+        const std::array<double, 3> gemms = {t.attention_proj[i].seconds, t.dense_ffn[i].seconds,
+                                             t.router_shared[i].seconds};
         const double gemm = gemms[0] + gemms[1] + gemms[2];
         const double layer_gap = gap + (moe ? k[Coef::moe_gap] : 0.0);
         const double comm = k[Coef::all_reduce] * (t.all_reduce[i] * f + t.expert_comm[i]);
-        decode[i] += n[j] * (k[Coef::gemm] * gemm + t.experts_decode[i].seconds * r + comm + t.elementwise[i] + layer_gap);
-        mixed[i] += n[j] * (gemm_mixed * gemm + scale * t.experts_mixed[i].seconds * r + k[Coef::all_reduce] * (t.all_reduce[i] + t.expert_comm[i]) +
-                            prefill * t.elementwise[i] + layer_gap);
+        decode[i] +=
+            n[j] * (k[Coef::gemm] * gemm + t.experts_decode[i].seconds * r + comm + t.elementwise[i] + layer_gap);
+        mixed[i] += n[j] * (gemm_mixed * gemm + scale * t.experts_mixed[i].seconds * r +
+                            k[Coef::all_reduce] * (t.all_reduce[i] + t.expert_comm[i]) + prefill * t.elementwise[i] +
+                            layer_gap);
         if (!keep) continue;
         const auto put = [&](TokenOp op, const OpTime& raw, double dec, double mix) {
           const auto o = static_cast<std::size_t>(op);
@@ -326,7 +362,8 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
         put(TokenOp::attention_proj, t.attention_proj[i], k[Coef::gemm] * gemms[0], gemm_mixed * gemms[0]);
         put(TokenOp::dense_ffn, t.dense_ffn[i], k[Coef::gemm] * gemms[1], gemm_mixed * gemms[1]);
         put(TokenOp::router_shared, t.router_shared[i], k[Coef::gemm] * gemms[2], gemm_mixed * gemms[2]);
-        put(TokenOp::experts, t.experts_decode[i], r * t.experts_decode[i].seconds, scale * r * t.experts_mixed[i].seconds);
+        put(TokenOp::experts, t.experts_decode[i], r * t.experts_decode[i].seconds,
+            scale * r * t.experts_mixed[i].seconds);
         put(TokenOp::all_reduce, {}, k[Coef::all_reduce] * f * t.all_reduce[i], k[Coef::all_reduce] * t.all_reduce[i]);
         put(TokenOp::expert_comm, {}, k[Coef::all_reduce] * t.expert_comm[i], k[Coef::all_reduce] * t.expert_comm[i]);
         put(TokenOp::elementwise, {0, 0, t.elementwise[i]}, t.elementwise[i], prefill * t.elementwise[i]);
@@ -342,7 +379,8 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
   // The busiest stage: decode of 64 sequences with the head on the last stage decides.
   const auto floor_of = [&](const std::vector<double>& n) {
     double s = 0;
-    for (std::size_t j = 0; j < tables.size(); ++j) s += n[j] * (fixed::eager_layer.value + (tables[j].moe ? fixed::eager_moe_layer.value : 0.0));
+    for (std::size_t j = 0; j < tables.size(); ++j)
+      s += n[j] * (fixed::eager_layer.value + (tables[j].moe ? fixed::eager_moe_layer.value : 0.0));
     return s;
   };
   double eager = floor_of(all), eager_busiest = eager;
@@ -357,15 +395,18 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
       const auto n = count(stages[s]);
       double t = s + 1 == stages.size() ? d.lm_head[8] : 0.0;
       for (std::size_t j = 0; j < tables.size(); ++j)
-        t += n[j] * (tables[j].attention_proj[8].seconds + tables[j].dense_ffn[8].seconds + tables[j].router_shared[8].seconds +
-                     tables[j].experts_decode[8].seconds + tables[j].all_reduce[8] + gap + 2e-5);
+        t += n[j] * (tables[j].attention_proj[8].seconds + tables[j].dense_ffn[8].seconds +
+                     tables[j].router_shared[8].seconds + tables[j].experts_decode[8].seconds +
+                     tables[j].all_reduce[8] + gap + 2e-5);
       if (t > worst) worst = t, busiest = s, chosen = n;
     }
     combine(chosen, d.decode_busiest, d.mixed_busiest, false);
     if (busiest + 1 == stages.size())
-      for (std::size_t i = 0; i < N; ++i) d.decode_busiest[i] += d.lm_head[i], d.mixed_busiest[i] += d.lm_head[std::min(i, std::size_t{8})];
+      for (std::size_t i = 0; i < N; ++i)
+        d.decode_busiest[i] += d.lm_head[i], d.mixed_busiest[i] += d.lm_head[std::min(i, std::size_t{8})];
     for (std::size_t j = 0; j < tables.size(); ++j)
-      if (tables[j].attention >= 0) d.attention[static_cast<std::size_t>(tables[j].attention)].layers_busiest += chosen[j];
+      if (tables[j].attention >= 0)
+        d.attention[static_cast<std::size_t>(tables[j].attention)].layers_busiest += chosen[j];
     eager_busiest = floor_of(chosen);
     for (int s = 0; s + 1 < pp; ++s) {
       // Hidden states and residual, split over TP ranks and gathered on the other side.
@@ -377,7 +418,8 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
   }
 
   // CUDA graphs.
-  const bool graphs = !engine.enforce_eager && engine.cudagraph_mode != CudagraphMode::none && !engine.cudagraph_capture_sizes.empty();
+  const bool graphs =
+      !engine.enforce_eager && engine.cudagraph_mode != CudagraphMode::none && !engine.cudagraph_capture_sizes.empty();
   const bool piecewise_only = engine.cudagraph_mode == CudagraphMode::piecewise;
   d.full_graphs = graphs && !piecewise_only;
   if (graphs) {
@@ -401,8 +443,10 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
     d.widen *= factor;
     d.band_reason += (d.band_reason.empty() ? "" : "; ") + why;
   };
-  const bool mla = std::any_of(model.layers.begin(), model.layers.end(), [](const Layer& l) { return std::holds_alternative<MlaAttention>(l.attention); });
-  d.hybrid_or_linear = std::any_of(model.layers.begin(), model.layers.end(), [](const Layer& l) { return std::holds_alternative<LinearAttention>(l.attention); });
+  const bool mla = std::any_of(model.layers.begin(), model.layers.end(),
+                               [](const Layer& l) { return std::holds_alternative<MlaAttention>(l.attention); });
+  d.hybrid_or_linear = std::any_of(model.layers.begin(), model.layers.end(),
+                                   [](const Layer& l) { return std::holds_alternative<LinearAttention>(l.attention); });
   d.architecture_class = d.hybrid_or_linear ? "hybrid" : moe_model ? (mla ? "moe-mla" : "moe") : "dense";
   if (pp > 1) widen(1.6, "hardly any pipeline-parallel measurement");
   if (c.tp_group.nodes > 1 || c.ep_group.nodes > 1) widen(1.6, "no measurement across nodes");

@@ -5,14 +5,15 @@
 #include <vector>
 
 #include "cost/constants.h"
-#include "cost/operators.h"
 #include "cost/cost.h"
+#include "cost/operators.h"
 
 namespace shardwise {
 
 /// Tokens of a step at which everything but attention is evaluated; linear in between.
-inline constexpr std::array<double, 28> kTokenKnots = {1,   2,   4,   8,    16,   24,   32,   48,   64,   96,   128,   192,   256,   384,
-                                                       512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768, 65536};
+inline constexpr std::array<double, 28> kTokenKnots = {1,    2,    4,    8,     16,    24,    32,    48,   64,   96,
+                                                       128,  192,  256,  384,   512,   768,   1024,  1536, 2048, 3072,
+                                                       4096, 6144, 8192, 12288, 16384, 24576, 32768, 65536};
 using TokenTable = std::array<double, kTokenKnots.size()>;
 
 /// Position among the knots: table value = v[i] + f (v[i+1] - v[i]); extended in proportion beyond the last knot.
@@ -30,19 +31,19 @@ inline constexpr std::size_t kTokenOps = 8;
 struct CompiledStepData {
   // Seconds of everything but attention and host, coefficients applied; `busiest`: the slowest pipeline stage alone.
   TokenTable decode_all{}, mixed_all{}, decode_busiest{}, mixed_busiest{};
-  TokenTable lm_head{};                     ///< over sequences whose logits are wanted
+  TokenTable lm_head{};  ///< over sequences whose logits are wanted
   std::vector<AttentionOp> attention;
   double decode_attention_scale = 1, prefill_attention_scale = 1, prefill_scale = 1;
 
   // CUDA graphs: padded batch by batch; beyond the last size no padding.
-  std::vector<double> padded;               ///< padded[b] for b = 0 .. largest captured size
+  std::vector<double> padded;  ///< padded[b] for b = 0 .. largest captured size
   bool full_graphs = true;
-  double eager_floor = 0;                   ///< s: CPU launches of one step that is not in a full graph
+  double eager_floor = 0;  ///< s: CPU launches of one step that is not in a full graph
   double eager_floor_busiest = 0;
 
   double host = 0, host_mixed = 0, per_sequence = 0;
   int pp = 1, dp = 1, tp = 1, tokens_per_sequence = 1;
-  bool lockstep = false;                    ///< MoE engines with data parallelism step together
+  bool lockstep = false;                             ///< MoE engines with data parallelism step together
   double transfer_base = 0, transfer_per_token = 0;  ///< s: all hops between stages
   double hop_base = 0, hop_per_token = 0;            ///< s: the slowest hop
 
@@ -53,12 +54,12 @@ struct CompiledStepData {
   // For the breakdown: raw seconds and the two sides of the roof by operator.
   std::array<TokenTable, kTokenOps> op_decode{}, op_mixed{}, op_compute{}, op_memory{};
   double gaps = 0;
-  std::string all_reduce_algorithm;         ///< of a decode step
+  std::string all_reduce_algorithm;  ///< of a decode step
 
   // Where the band comes from.
   double widen = 1;
   std::string band_reason;
-  std::string architecture_class;           ///< dense | moe | moe-mla | hybrid
+  std::string architecture_class;  ///< dense | moe | moe-mla | hybrid
   bool blackwell = false;
   int stages_nodes = 1;
 };
@@ -70,7 +71,7 @@ struct StepParts {
 StepParts step_parts(const CompiledStepData& d, const StepBatch& batch);
 
 /// As compile_step, with other coefficients than the shipped ones.
-CompiledStep compile_step(const Model& model, const EngineConfig& engine, const Cluster& cluster, const EnginePlacement& where,
-                          const CostConstants& constants);
+CompiledStep compile_step(const Model& model, const EngineConfig& engine, const Cluster& cluster,
+                          const EnginePlacement& where, const CostConstants& constants);
 
 }  // namespace shardwise

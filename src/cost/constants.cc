@@ -10,10 +10,25 @@
 namespace shardwise {
 namespace {
 
-constexpr std::array<std::string_view, kCoefs> kNames = {
-    "gemm",           "moe",      "decode_attention", "prefill_attention", "all_reduce",      "prefill_hopper", "prefill_blackwell",
-    "gap_hopper",     "gap_blackwell", "moe_gap",     "host_hopper",       "host_blackwell",  "sequence",       "mixed_hopper",
-    "mixed_blackwell", "http",    "front_end",        "old_engine",        "no_async"};
+constexpr std::array<std::string_view, kCoefs> kNames = {"gemm",
+                                                         "moe",
+                                                         "decode_attention",
+                                                         "prefill_attention",
+                                                         "all_reduce",
+                                                         "prefill_hopper",
+                                                         "prefill_blackwell",
+                                                         "gap_hopper",
+                                                         "gap_blackwell",
+                                                         "moe_gap",
+                                                         "host_hopper",
+                                                         "host_blackwell",
+                                                         "sequence",
+                                                         "mixed_hopper",
+                                                         "mixed_blackwell",
+                                                         "http",
+                                                         "front_end",
+                                                         "old_engine",
+                                                         "no_async"};
 
 std::vector<std::vector<std::string>> rows_of(const std::string& name) {
   const auto text = embedded_file(name);
@@ -33,7 +48,8 @@ const std::vector<CostParameter>& cost_parameters() {
     for (const auto& r : rows_of("calibration/serving.csv")) {
       const auto it = std::find(kNames.begin(), kNames.end(), r.at(0));
       if (it == kNames.end()) throw InputError("data/calibration/serving.csv", 0, r[0], "unknown coefficient");
-      out[static_cast<std::size_t>(it - kNames.begin())] = {r[0], std::stod(r.at(1)), std::stod(r.at(2)), std::stod(r.at(3)), r.at(4), r.at(5)};
+      out[static_cast<std::size_t>(it - kNames.begin())] = {
+          r[0], std::stod(r.at(1)), std::stod(r.at(2)), std::stod(r.at(3)), r.at(4), r.at(5)};
       ++seen;
     }
     if (seen != kCoefs) throw InputError("data/calibration/serving.csv", 0, "", "every coefficient needs one row");
@@ -47,7 +63,8 @@ const CostConstants& default_constants() {
     CostConstants c;
     const auto& rows = cost_parameters();
     for (std::size_t i = 0; i < kCoefs; ++i) c.value[i] = rows[i].value;
-    for (const auto& r : rows_of("calibration/routing.csv")) c.routing.push_back({r.at(0), std::stod(r.at(1)), r.at(2)});
+    for (const auto& r : rows_of("calibration/routing.csv"))
+      c.routing.push_back({r.at(0), std::stod(r.at(1)), r.at(2)});
     return c;
   }();
   return constants;

@@ -11,33 +11,33 @@ namespace shardwise {
 /// One row of serving.csv.
 struct CostParameter {
   std::string name;
-  double value = 1;      ///< fitted
-  double prior = 1;      ///< physical default the fit starts from
-  double prior_sd = 0.3; ///< of ln(value), for the ridge of the fit
+  double value = 1;       ///< fitted
+  double prior = 1;       ///< physical default the fit starts from
+  double prior_sd = 0.3;  ///< of ln(value), for the ridge of the fit
   std::string unit, source;
 };
 
 /// All coefficients, by name in the order of this list.
 enum class Coef {
-  gemm,            ///< measured GEMM time in a step / kernel time, decode
-  moe,             ///< routed experts, decode (routing concentration of an unknown model included)
+  gemm,  ///< measured GEMM time in a step / kernel time, decode
+  moe,   ///< routed experts, decode (routing concentration of an unknown model included)
   decode_attention,
   prefill_attention,
   all_reduce,
   prefill_hopper,  ///< kernels of prefill steps: sustained clocks under load; Hopper and older
   prefill_blackwell,
-  gap_hopper,      ///< s per layer between kernels of a CUDA graph
+  gap_hopper,  ///< s per layer between kernels of a CUDA graph
   gap_blackwell,
-  moe_gap,         ///< s per MoE layer: router, top-k, align, sum
-  host_hopper,     ///< s per step
+  moe_gap,      ///< s per MoE layer: router, top-k, align, sum
+  host_hopper,  ///< s per step
   host_blackwell,
-  sequence,        ///< s per running sequence and step
-  mixed_hopper,    ///< s per step that holds prompt tokens
+  sequence,      ///< s per running sequence and step
+  mixed_hopper,  ///< s per step that holds prompt tokens
   mixed_blackwell,
-  http,            ///< s per request: client, HTTP, first scheduling
-  front_end,       ///< s per prompt token, one request at a time: tokeniser, input processing
-  old_engine,      ///< s per step of engines up to 0.12
-  no_async,        ///< s per running sequence and step without asynchronous scheduling
+  http,        ///< s per request: client, HTTP, first scheduling
+  front_end,   ///< s per prompt token, one request at a time: tokeniser, input processing
+  old_engine,  ///< s per step of engines up to 0.12
+  no_async,    ///< s per running sequence and step without asynchronous scheduling
   count
 };
 inline constexpr std::size_t kCoefs = static_cast<std::size_t>(Coef::count);
@@ -56,36 +56,61 @@ struct CostConstants {
   double& operator[](Coef c) { return value[static_cast<std::size_t>(c)]; }
 };
 
-const std::vector<CostParameter>& cost_parameters();   ///< rows of serving.csv, in the order of Coef
-const CostConstants& default_constants();              ///< their values
+const std::vector<CostParameter>& cost_parameters();  ///< rows of serving.csv, in the order of Coef
+const CostConstants& default_constants();             ///< their values
 
 /// Fixed physics that is not fitted; each with its source.
-struct FixedConstant { const char* name; double value; const char* unit; const char* source; };
+struct FixedConstant {
+  const char* name;
+  double value;
+  const char* unit;
+  const char* source;
+};
 namespace fixed {
-inline constexpr FixedConstant gemm_floor{"gemm_floor", 2e-6, "s", "added to every GEMM roof in the fit of the surfaces"};
-inline constexpr FixedConstant moe_floor{"moe_floor", 8e-6, "s", "added to every expert roof in the fit of the surfaces"};
-inline constexpr FixedConstant decode_floor{"decode_floor", 4e-6, "s", "added to every decode-attention roof in the fit"};
-inline constexpr FixedConstant prefill_floor{"prefill_floor", 5e-6, "s", "added to every prefill-attention roof in the fit"};
-inline constexpr FixedConstant block_fp8_scale{"block_fp8_scale", 1.1, "", "fp8 128x128 block GEMM against per-tensor fp8, large shapes"};
+inline constexpr FixedConstant gemm_floor{"gemm_floor", 2e-6, "s",
+                                          "added to every GEMM roof in the fit of the surfaces"};
+inline constexpr FixedConstant moe_floor{"moe_floor", 8e-6, "s",
+                                         "added to every expert roof in the fit of the surfaces"};
+inline constexpr FixedConstant decode_floor{"decode_floor", 4e-6, "s",
+                                            "added to every decode-attention roof in the fit"};
+inline constexpr FixedConstant prefill_floor{"prefill_floor", 5e-6, "s",
+                                             "added to every prefill-attention roof in the fit"};
+inline constexpr FixedConstant block_fp8_scale{"block_fp8_scale", 1.1, "",
+                                               "fp8 128x128 block GEMM against per-tensor fp8, large shapes"};
 inline constexpr FixedConstant block_fp8_add{"block_fp8_add", 2e-6, "s", "activation group quantisation kernel"};
-inline constexpr FixedConstant stream{"stream", 0.7, "of bandwidth", "element-wise kernels, measured share of HBM bandwidth"};
+inline constexpr FixedConstant stream{"stream", 0.7, "of bandwidth",
+                                      "element-wise kernels, measured share of HBM bandwidth"};
 inline constexpr FixedConstant sampler{"sampler", 30e-6, "s", "sampler and logits processing, kernels of one step"};
-inline constexpr FixedConstant mla_bandwidth{"mla_bandwidth", 0.80, "of bandwidth", "mla_generation_module tables, long contexts (0.75-0.91)"};
-inline constexpr FixedConstant mla_decode_flops{"mla_decode_flops", 0.5, "of peak", "mla_generation_module tables, 128 heads"};
+inline constexpr FixedConstant mla_bandwidth{"mla_bandwidth", 0.80, "of bandwidth",
+                                             "mla_generation_module tables, long contexts (0.75-0.91)"};
+inline constexpr FixedConstant mla_decode_flops{"mla_decode_flops", 0.5, "of peak",
+                                                "mla_generation_module tables, 128 heads"};
 inline constexpr FixedConstant mla_prefill_flops{"mla_prefill_flops", 0.55, "of peak", "mla_context_module tables"};
-inline constexpr FixedConstant mla_floor{"mla_floor", 9e-6, "s", "mla_generation_module tables minus their projections, short contexts"};
-inline constexpr FixedConstant state_bandwidth{"state_bandwidth", 0.73, "of bandwidth", "gdn_perf fused_recurrent decode: 0.78 H200, 0.70 B200"};
-inline constexpr FixedConstant state_floor{"state_floor", 8e-6, "s", "gdn_perf decode kernels at batch 1 (recurrent + convolution)"};
-inline constexpr FixedConstant state_prefill_flops{"state_prefill_flops", 0.08, "of peak", "gdn_perf chunk_gated_delta_rule, 1k-32k tokens"};
-inline constexpr FixedConstant state_prefill_floor{"state_prefill_floor", 16e-6, "s", "gdn_perf context kernels at short prompts"};
-inline constexpr FixedConstant eager_layer{"eager_layer", 110e-6, "s", "CPU launches of one layer without CUDA graphs (about 11 kernels of 10 us)"};
+inline constexpr FixedConstant mla_floor{"mla_floor", 9e-6, "s",
+                                         "mla_generation_module tables minus their projections, short contexts"};
+inline constexpr FixedConstant state_bandwidth{"state_bandwidth", 0.73, "of bandwidth",
+                                               "gdn_perf fused_recurrent decode: 0.78 H200, 0.70 B200"};
+inline constexpr FixedConstant state_floor{"state_floor", 8e-6, "s",
+                                           "gdn_perf decode kernels at batch 1 (recurrent + convolution)"};
+inline constexpr FixedConstant state_prefill_flops{"state_prefill_flops", 0.08, "of peak",
+                                                   "gdn_perf chunk_gated_delta_rule, 1k-32k tokens"};
+inline constexpr FixedConstant state_prefill_floor{"state_prefill_floor", 16e-6, "s",
+                                                   "gdn_perf context kernels at short prompts"};
+inline constexpr FixedConstant eager_layer{"eager_layer", 110e-6, "s",
+                                           "CPU launches of one layer without CUDA graphs (about 11 kernels of 10 us)"};
 inline constexpr FixedConstant eager_moe_layer{"eager_moe_layer", 60e-6, "s", "further launches of a MoE layer"};
-inline constexpr FixedConstant piecewise_layer{"piecewise_layer", 12e-6, "s", "attention launched between graph pieces"};
-inline constexpr FixedConstant pp_transfer{"pp_transfer", 30e-6, "s", "send/receive of hidden states and residual between stages, small message"};
-inline constexpr FixedConstant pp_host{"pp_host", 150e-6, "s", "per stage and step: intermediate tensors metadata, scheduling of a stage"};
-inline constexpr FixedConstant network_efficiency{"network_efficiency", 0.8, "of link", "NCCL over InfiniBand, large messages"};
-inline constexpr FixedConstant network_step{"network_step", 10e-6, "s", "NCCL inter-node step: proxy and completion, beside the wire latency"};
-inline constexpr FixedConstant fused_all_reduce{"fused_all_reduce", 0.8, "", "all-reduce fused with RMSNorm (FlashInfer), against both apart"};
+inline constexpr FixedConstant piecewise_layer{"piecewise_layer", 12e-6, "s",
+                                               "attention launched between graph pieces"};
+inline constexpr FixedConstant pp_transfer{"pp_transfer", 30e-6, "s",
+                                           "send/receive of hidden states and residual between stages, small message"};
+inline constexpr FixedConstant pp_host{"pp_host", 150e-6, "s",
+                                       "per stage and step: intermediate tensors metadata, scheduling of a stage"};
+inline constexpr FixedConstant network_efficiency{"network_efficiency", 0.8, "of link",
+                                                  "NCCL over InfiniBand, large messages"};
+inline constexpr FixedConstant network_step{"network_step", 10e-6, "s",
+                                            "NCCL inter-node step: proxy and completion, beside the wire latency"};
+inline constexpr FixedConstant fused_all_reduce{"fused_all_reduce", 0.8, "",
+                                                "all-reduce fused with RMSNorm (FlashInfer), against both apart"};
 }  // namespace fixed
 
 }  // namespace shardwise

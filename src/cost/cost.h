@@ -1,5 +1,6 @@
 #pragma once
-// How long a step takes, and what serving looks like. compile once per (model, engine, hardware), then evaluate cheaply.
+// How long a step takes, and what serving looks like. compile once per (model, engine, hardware), then evaluate
+// cheaply.
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,58 +16,63 @@ namespace shardwise {
 
 /// What one engine step computes, on one data-parallel rank.
 struct StepBatch {
-  double decode_seqs = 0;           ///< sequences that get one token
-  double decode_context = 0;        ///< sum of their context lengths, tokens
-  double prefill_tokens = 0;        ///< prompt tokens in this step, all chunks together
-  double prefill_seqs = 0;          ///< chunks
-  double prefill_context = 0;       ///< sum over chunks of chunk x (context before + chunk / 2): attended token pairs
+  double decode_seqs = 0;      ///< sequences that get one token
+  double decode_context = 0;   ///< sum of their context lengths, tokens
+  double prefill_tokens = 0;   ///< prompt tokens in this step, all chunks together
+  double prefill_seqs = 0;     ///< chunks
+  double prefill_context = 0;  ///< sum over chunks of chunk x (context before + chunk / 2): attended token pairs
 };
 
 /// One line of the answer to "where does the time go".
 struct OperatorTime {
-  std::string name;                 ///< "qkv_proj", "attention", "moe_experts", "all_reduce", "host" ...
-  Seconds time;                     ///< per step, all layers of the busiest stage
+  std::string name;                              ///< "qkv_proj", "attention", "moe_experts", "all_reduce", "host" ...
+  Seconds time;                                  ///< per step, all layers of the busiest stage
   Seconds compute, memory, communication, host;  ///< parts before taking the larger of compute and memory
-  std::string bound;                ///< compute | memory | communication | host
+  std::string bound;                             ///< compute | memory | communication | host
 };
 
-struct CompiledStepData;            ///< flat coefficients, see cost/compiled_step.h
+struct CompiledStepData;  ///< flat coefficients, see cost/compiled_step.h
 
 /// Coefficients of one (model, engine, hardware). Immutable, shared, thread-safe.
 class CompiledStep {
  public:
-  Seconds step_time(const StepBatch& batch) const;       ///< wall time of one step of the whole engine; no allocation
+  Seconds step_time(const StepBatch& batch) const;  ///< wall time of one step of the whole engine; no allocation
   std::vector<OperatorTime> breakdown(const StepBatch& batch) const;
   explicit CompiledStep(std::shared_ptr<const CompiledStepData> data) : data_(std::move(data)) {}
   const CompiledStepData& data() const { return *data_; }
+
  private:
   std::shared_ptr<const CompiledStepData> data_;
 };
 
-/// `nodes`: how many nodes of the cluster one engine (all DP ranks of it) spans and how many GPUs of each: rank r of the
-/// engine sits on node r / gpus_per_node. Links follow from that.
-struct EnginePlacement { int gpus_per_node = 8; };
+/// `nodes`: how many nodes of the cluster one engine (all DP ranks of it) spans and how many GPUs of each: rank r of
+/// the engine sits on node r / gpus_per_node. Links follow from that.
+struct EnginePlacement {
+  int gpus_per_node = 8;
+};
 
-CompiledStep compile_step(const Model& model, const EngineConfig& engine, const Cluster& cluster, const EnginePlacement& where);
+CompiledStep compile_step(const Model& model, const EngineConfig& engine, const Cluster& cluster,
+                          const EnginePlacement& where);
 
 /// Steady state of one deployment under one load.
 struct ServingEstimate {
-  Interval ttft_ms, tpot_ms, e2e_ms;                 ///< means
+  Interval ttft_ms, tpot_ms, e2e_ms;  ///< means
   Interval ttft_p99_ms, tpot_p99_ms, e2e_p99_ms;
-  Interval output_tokens_per_second;                 ///< whole deployment
+  Interval output_tokens_per_second;  ///< whole deployment
   Interval output_tokens_per_second_per_gpu;
   double requests_per_second = 0;
-  double running_per_engine = 0;                     ///< mean sequences in flight on one DP rank
+  double running_per_engine = 0;  ///< mean sequences in flight on one DP rank
   double queue_ms = 0;
-  double kv_utilisation = 0;                         ///< of usable blocks
-  double concurrency = 0;                            ///< the load on the whole deployment this is for
-  bool saturated = false;                            ///< offered load is above what the deployment can serve
-  std::string band_reason;                           ///< why the interval is as wide as it is
+  double kv_utilisation = 0;                                 ///< of usable blocks
+  double concurrency = 0;                                    ///< the load on the whole deployment this is for
+  bool saturated = false;                                    ///< offered load is above what the deployment can serve
+  std::string band_reason;                                   ///< why the interval is as wide as it is
   double quantile_ms(SloMetric metric, SloStat stat) const;  ///< mean estimate of that statistic
 };
 
-/// `data_parallel_size x replicas` equal engines share the load evenly. The load is workload.concurrency or request_rate.
-ServingEstimate estimate_serving(const CompiledStep& step, const MemoryPlan& memory, const EngineConfig& engine, int replicas,
-                                 const Workload& workload);
+/// `data_parallel_size x replicas` equal engines share the load evenly. The load is workload.concurrency or
+/// request_rate.
+ServingEstimate estimate_serving(const CompiledStep& step, const MemoryPlan& memory, const EngineConfig& engine,
+                                 int replicas, const Workload& workload);
 
 }  // namespace shardwise

@@ -80,7 +80,8 @@ int index_of(std::string_view name, std::initializer_list<std::string_view> name
 
 /// The grid that a table name stands for; attention names look like decode_hd128_bfloat16_w128.
 Grid* place(KernelTables& t, std::string_view name) {
-  if (name.starts_with("gemm_")) return &t.gemm[static_cast<std::size_t>(index_of(name.substr(5), {"bfloat16", "fp8", "nvfp4"}))];
+  if (name.starts_with("gemm_"))
+    return &t.gemm[static_cast<std::size_t>(index_of(name.substr(5), {"bfloat16", "fp8", "nvfp4"}))];
   if (name.starts_with("moe_"))
     return &t.moe[static_cast<std::size_t>(index_of(
         name.substr(4), {"bf16", "fp8", "fp8_block", "nvfp4", "mxfp4", "mxfp4_marlin", "mxfp4_mxfp8", "int4"}))];
@@ -109,15 +110,17 @@ std::unique_ptr<KernelTables> read_tables(const std::string& system) {
   while (in.next()) {
     const auto key = in.word();
     if (key == "roof") {
-      t->bandwidth = in.number(), t->bf16 = in.number(), t->fp8 = in.number(), t->fp4 = in.number(), t->sms = in.number();
+      t->bandwidth = in.number(), t->bf16 = in.number(), t->fp8 = in.number(), t->fp4 = in.number(),
+      t->sms = in.number();
       t->link = in.number();
     } else if (key == "table") {
       const auto name = in.word();
       grid = place(*t, name), curve = nullptr, shape = nullptr;
       if (name.starts_with("moe_")) moe = static_cast<int>(grid - t->moe.data());
     } else if (key == "curve") {
-      const auto which = static_cast<std::size_t>(
-          index_of(in.word(), {"custom_allreduce", "nccl_all_reduce", "nccl_all_gather", "nccl_reduce_scatter", "nccl_alltoall"}));
+      const auto which =
+          static_cast<std::size_t>(index_of(in.word(), {"custom_allreduce", "nccl_all_reduce", "nccl_all_gather",
+                                                        "nccl_reduce_scatter", "nccl_alltoall"}));
       in.word();
       curve = &t->collectives[which][static_cast<int>(in.number())], grid = nullptr, shape = nullptr;
     } else if (key == "shape") {
@@ -127,16 +130,22 @@ std::unique_ptr<KernelTables> read_tables(const std::string& system) {
       shape->hidden = static_cast<int>(in.number()), shape->intermediate = static_cast<int>(in.number());
       shape->topk = static_cast<int>(in.number()), shape->experts = static_cast<int>(in.number());
     } else if (key == "axis") {
-      if (curve) curve->first = in.number();
-      else grid->axes.push_back(in.axis());
+      if (curve)
+        curve->first = in.number();
+      else
+        grid->axes.push_back(in.axis());
     } else if (key == "z" || key == "zg") {  // features of expert tables, and of GEMM tables
-      const int at = key == "z" ? index_of(in.word(), {"topk", "aspect", "ep", "log2ep", "pad"}) : index_of(in.word(), {"wave", "pad"});
+      const int at = key == "z" ? index_of(in.word(), {"topk", "aspect", "ep", "log2ep", "pad"})
+                                : index_of(in.word(), {"wave", "pad"});
       if (at < 0 || !grid) throw InputError("data/" + file, 0, "", "unknown feature");
       grid->z[static_cast<std::size_t>(at)] = in.number();
     } else if (key == "v") {
-      if (curve) in.numbers(curve->values, 1e-3);
-      else if (shape) in.numbers(shape->rows[static_cast<std::size_t>(row / 5)][static_cast<std::size_t>(row % 5)], 1e-3), ++row;
-      else in.numbers(grid->values, 1e-3);
+      if (curve)
+        in.numbers(curve->values, 1e-3);
+      else if (shape)
+        in.numbers(shape->rows[static_cast<std::size_t>(row / 5)][static_cast<std::size_t>(row % 5)], 1e-3), ++row;
+      else
+        in.numbers(grid->values, 1e-3);
     }
   }
   return t;
@@ -191,7 +200,8 @@ std::vector<float> Grid::slice(double second_last, double last) const {
   const float w10 = static_cast<float>(u * (1 - w)), w11 = static_cast<float>(u * w);
   std::vector<float> out(n);
   const float* p = values.data() + i * b.size() + j;
-  for (std::size_t k = 0; k < n; ++k, p += stride) out[k] = w00 * p[0] + w01 * p[1] + w10 * p[b.size()] + w11 * p[b.size() + 1];
+  for (std::size_t k = 0; k < n; ++k, p += stride)
+    out[k] = w00 * p[0] + w01 * p[1] + w10 * p[b.size()] + w11 * p[b.size() + 1];
   return out;
 }
 
@@ -211,7 +221,9 @@ const AttentionGrid* KernelTables::find_attention(bool decode, int head_dim, boo
   for (const auto& a : attention) {
     if (a.decode != decode) continue;
     double d = 4 * std::abs(std::log2(static_cast<double>(a.head_dim) / std::max(head_dim, 1)));
-    d += (a.window > 0) != (window > 0) ? 3 : a.window > 0 ? 0.2 * std::abs(std::log2(static_cast<double>(a.window) / window)) : 0;
+    d += (a.window > 0) != (window > 0) ? 3
+         : a.window > 0                 ? 0.2 * std::abs(std::log2(static_cast<double>(a.window) / window))
+                                        : 0;
     d += a.fp8_kv != fp8_kv ? 1 : 0;
     if (d < best_distance) best_distance = d, best = &a;
   }
@@ -227,10 +239,10 @@ const KernelKin& kernel_kin(const Gpu& gpu) {
   const std::string name = to_lower(gpu.name), architecture = to_lower(gpu.architecture), vendor = to_lower(gpu.vendor);
   KernelKin kin;
   for (const auto& row : kin_rows()) {
-    const bool hit = row.field == "name" ? name.starts_with(row.pattern)
+    const bool hit = row.field == "name"           ? name.starts_with(row.pattern)
                      : row.field == "architecture" ? architecture.starts_with(row.pattern)
-                     : row.field == "vendor" ? vendor == row.pattern
-                                             : true;
+                     : row.field == "vendor"       ? vendor == row.pattern
+                                                   : true;
     if (!hit) continue;
     kin.tables = tables_of(row.system);
     kin.widen = row.widen, kin.slowdown = row.slowdown, kin.reason = row.reason;

@@ -24,12 +24,13 @@ struct Grid {
 
 /// ln seconds over log2 bytes, non-decreasing.
 struct Curve {
-  double first = 8;           ///< log2 bytes of the first point; points are one octave apart
+  double first = 8;  ///< log2 bytes of the first point; points are one octave apart
   std::vector<double> values;
   double seconds(double bytes) const;  ///< clamped below, extended in proportion to bytes above
 };
 
-/// What remains at a tabulated model's own expert shape after the smooth surface: [tensor or expert sharded][log2 shards].
+/// What remains at a tabulated model's own expert shape after the smooth surface: [tensor or expert sharded][log2
+/// shards].
 struct MoeShape {
   int hidden = 0, intermediate = 0, topk = 0, experts = 0;
   std::array<std::array<std::vector<float>, 5>, 2> rows;
@@ -53,10 +54,10 @@ struct AttentionGrid {
 /// All surfaces of one measured system and the roofs they are relative to.
 struct KernelTables {
   std::string system;
-  double bandwidth = 0;                    ///< bytes/s
-  double bf16 = 0, fp8 = 0, fp4 = 0;       ///< dense FLOP/s
+  double bandwidth = 0;               ///< bytes/s
+  double bf16 = 0, fp8 = 0, fp4 = 0;  ///< dense FLOP/s
   double sms = 0;
-  double link = 0;                         ///< bytes/s per GPU, one direction, inside the node
+  double link = 0;  ///< bytes/s per GPU, one direction, inside the node
   std::array<Grid, kGemmKinds> gemm;
   std::array<Grid, kMoeKinds> moe;
   std::array<std::vector<MoeShape>, kMoeKinds> moe_shapes;
@@ -70,10 +71,10 @@ struct KernelTables {
 /// Which tables speak for a GPU, and how well.
 struct KernelKin {
   const KernelTables* tables = nullptr;
-  bool exact = true;       ///< measured on this very GPU kind
-  double widen = 1;        ///< factor on the half width of intervals, in ln
-  double slowdown = 1;     ///< kernels of another vendor reach less of their peak
-  std::string reason;      ///< "" if exact
+  bool exact = true;    ///< measured on this very GPU kind
+  double widen = 1;     ///< factor on the half width of intervals, in ln
+  double slowdown = 1;  ///< kernels of another vendor reach less of their peak
+  std::string reason;   ///< "" if exact
 };
 
 /// Row of data/calibration/kin.csv for this GPU; a GPU no row names uses its architecture's row, then the default row.

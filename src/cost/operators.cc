@@ -60,25 +60,38 @@ GemmType gemm_type(const QuantScheme& q, const Chip& c) {
   const Grid *bf16 = &g[0], *fp8 = g[1].empty() ? &g[0] : &g[1], *fp4 = g[2].empty() ? fp8 : &g[2];
   const auto weight_only = [&](double bytes) { return GemmType{bf16, bytes, 2, c.bf16, 1, 0}; };
   switch (q.method) {
-    case M::none: return {bf16, 2, 2, c.bf16, 1, 0};
+    case M::none:
+      return {bf16, 2, 2, c.bf16, 1, 0};
     case M::fp8_tensor:
     case M::fp8_channel:
-    case M::mxfp8: return c.fp8 > 0 ? GemmType{fp8, 1, 1, c.fp8, 1, 0} : weight_only(1);
+    case M::mxfp8:
+      return c.fp8 > 0 ? GemmType{fp8, 1, 1, c.fp8, 1, 0} : weight_only(1);
     case M::fp8_block:
-      return c.fp8 > 0 ? GemmType{fp8, 1, 1, c.fp8, fixed::block_fp8_scale.value, fixed::block_fp8_add.value} : weight_only(1);
-    case M::int8_channel: return c.int8 > 0 ? GemmType{fp8, 1, 1, c.int8, 1, 0} : weight_only(1);
-    case M::nvfp4: return c.fp4 > 0 && q.activations ? GemmType{fp4, 0.5625, 0.5625, c.fp4, 1, 0} : weight_only(0.5625);
-    case M::mxfp4: return weight_only(0.53125);
+      return c.fp8 > 0 ? GemmType{fp8, 1, 1, c.fp8, fixed::block_fp8_scale.value, fixed::block_fp8_add.value}
+                       : weight_only(1);
+    case M::int8_channel:
+      return c.int8 > 0 ? GemmType{fp8, 1, 1, c.int8, 1, 0} : weight_only(1);
+    case M::nvfp4:
+      return c.fp4 > 0 && q.activations ? GemmType{fp4, 0.5625, 0.5625, c.fp4, 1, 0} : weight_only(0.5625);
+    case M::mxfp4:
+      return weight_only(0.53125);
     case M::awq:
     case M::gptq:
-    case M::int4_group: return weight_only((q.bits > 0 && q.bits < 16 ? q.bits : 4) / 8.0 + 0.03);
-    case M::other: return weight_only((q.bits > 0 ? q.bits : 16) / 8.0);
+    case M::int4_group:
+      return weight_only((q.bits > 0 && q.bits < 16 ? q.bits : 4) / 8.0 + 0.03);
+    case M::other:
+      return weight_only((q.bits > 0 ? q.bits : 16) / 8.0);
   }
   return weight_only(2);
 }
 
 Gemm::Gemm(const GemmType& type, const Chip& chip, double n, double k)
-    : type_(type), bandwidth_(chip.bandwidth), sms_(chip.sms), slowdown_(chip.slowdown), n_(std::max(n, 1.0)), k_(std::max(k, 1.0)),
+    : type_(type),
+      bandwidth_(chip.bandwidth),
+      sms_(chip.sms),
+      slowdown_(chip.slowdown),
+      n_(std::max(n, 1.0)),
+      k_(std::max(k, 1.0)),
       slice_(type.grid->slice(std::log2(n_), std::log2(k_))) {}
 
 OpTime Gemm::time(double m) const {
@@ -90,7 +103,8 @@ OpTime Gemm::time(double m) const {
   double g = line(slice_, type_.grid->axes[0], std::log2(m));
   if (tiles > 1) g += type_.grid->z[0] * fc * std::log(std::ceil(tiles) / tiles);
   g += type_.grid->z[1] * fc * std::log(std::ceil(m / 64) * 64 / m);
-  t.seconds = (std::max(t.compute, t.memory) + fixed::gemm_floor.value) * std::exp(g) * type_.scale * slowdown_ + type_.add;
+  t.seconds =
+      (std::max(t.compute, t.memory) + fixed::gemm_floor.value) * std::exp(g) * type_.scale * slowdown_ + type_.add;
   return t;
 }
 
@@ -98,25 +112,38 @@ MoeTypes moe_types(const QuantScheme& q, const Chip& c, bool hopper_or_older) {
   using M = QuantScheme::Method;
   const auto of = [&](MoeKind kind, double bytes, double peak) {
     auto k = static_cast<std::size_t>(kind);
+    // A kind this system has no table of: the nearest kernel with weights as narrow, then bf16.
+    if (kind != MoeKind::fp8 && kind != MoeKind::fp8_block) {
+      for (const auto next : {MoeKind::mxfp4, MoeKind::mxfp4_marlin, MoeKind::int4}) {
+        if (!c.tables->moe[k].empty()) break;
+        k = static_cast<std::size_t>(next);
+      }
+    }
+    if (c.tables->moe[k].empty()) k = static_cast<std::size_t>(MoeKind::fp8);
     if (c.tables->moe[k].empty()) k = static_cast<std::size_t>(MoeKind::bf16);
     return MoeType{&c.tables->moe[k], &c.tables->moe_shapes[k], bytes, peak};
   };
   const auto one = [](MoeType t) { return MoeTypes{{t}, {t}}; };
   switch (q.method) {
-    case M::none: return one(of(MoeKind::bf16, 2, c.bf16));
+    case M::none:
+      return one(of(MoeKind::bf16, 2, c.bf16));
     case M::fp8_tensor:
     case M::fp8_channel:
     case M::int8_channel:
-    case M::mxfp8: return one(c.fp8 > 0 ? of(MoeKind::fp8, 1, c.fp8) : of(MoeKind::bf16, 1, c.bf16));
-    case M::fp8_block: return one(c.fp8 > 0 ? of(MoeKind::fp8_block, 1, c.fp8) : of(MoeKind::bf16, 1, c.bf16));
-    case M::nvfp4: return one(c.fp4 > 0 ? of(MoeKind::nvfp4, 0.5625, c.fp4) : of(MoeKind::int4, 0.5625, c.bf16));
+    case M::mxfp8:
+      return one(c.fp8 > 0 ? of(MoeKind::fp8, 1, c.fp8) : of(MoeKind::bf16, 1, c.bf16));
+    case M::fp8_block:
+      return one(c.fp8 > 0 ? of(MoeKind::fp8_block, 1, c.fp8) : of(MoeKind::bf16, 1, c.bf16));
+    case M::nvfp4:
+      return one(c.fp4 > 0 ? of(MoeKind::nvfp4, 0.5625, c.fp4) : of(MoeKind::int4, 0.5625, c.bf16));
     case M::mxfp4: {
       const auto triton = of(MoeKind::mxfp4, 0.53125, c.bf16);
       if (hopper_or_older) return {{triton}, {triton, of(MoeKind::mxfp4_marlin, 0.53125, c.bf16)}};
       const auto wide = c.fp8 > 0 ? of(MoeKind::mxfp4_mxfp8, 0.53125, c.fp8) : triton;
       return {{triton, wide}, {wide}};
     }
-    default: return one(of(MoeKind::int4, (q.bits > 0 && q.bits < 16 ? q.bits : 4) / 8.0 + 0.03, c.bf16));
+    default:
+      return one(of(MoeKind::int4, (q.bits > 0 && q.bits < 16 ? q.bits : 4) / 8.0 + 0.03, c.bf16));
   }
 }
 
@@ -127,12 +154,20 @@ double distinct_experts(double experts, double pairs) {
 }
 
 Experts::Experts(const MoeType& type, const Chip& chip, const MoeFfn& ffn, double width, int tp, int ep)
-    : type_(type), bandwidth_(chip.bandwidth), slowdown_(chip.slowdown), h_(width), i_(ffn.moe_intermediate_size),
-      topk_(std::max(1, ffn.num_experts_per_tok)), experts_(std::max(1, ffn.num_experts)), tp_(tp), ep_(ep), gated_(ffn.gated ? 1.0 : 2.0 / 3) {
+    : type_(type),
+      bandwidth_(chip.bandwidth),
+      slowdown_(chip.slowdown),
+      h_(width),
+      i_(ffn.moe_intermediate_size),
+      topk_(std::max(1, ffn.num_experts_per_tok)),
+      experts_(std::max(1, ffn.num_experts)),
+      tp_(tp),
+      ep_(ep),
+      gated_(ffn.gated ? 1.0 : 2.0 / 3) {
   slice_ = type.grid->slice(std::log2(std::max(1.0, experts_ / ep_)), std::log2(std::max(1.0, h_ * i_ / tp_)));
   for (const auto& s : *type.shapes)
-    if (s.hidden == static_cast<int>(h_) && s.intermediate == ffn.moe_intermediate_size && s.topk == ffn.num_experts_per_tok &&
-        s.experts == ffn.num_experts)
+    if (s.hidden == static_cast<int>(h_) && s.intermediate == ffn.moe_intermediate_size &&
+        s.topk == ffn.num_experts_per_tok && s.experts == ffn.num_experts)
       shape_ = &s;
   if (shape_) residual_ = &shape_->rows[ep > 1 ? 1 : 0];
 }
@@ -170,17 +205,21 @@ OpTime AttentionOp::decode_time(double sequences, double context) const {
   if (kind == Kind::mla) {
     double index = 0;
     if (sparse_topk > 0) {
-      index = sequences * s * index_dim * 1.03 / (0.6 * bandwidth) + 2 * sequences * s * index_heads * index_dim / (0.4 * peak);
+      index = sequences * s * index_dim * 1.03 / (0.6 * bandwidth) +
+              2 * sequences * s * index_heads * index_dim / (0.4 * peak);
       s = std::min(s, sparse_topk);
     }
     t.memory = (latent + rope) * s * sequences * kv_bytes / bandwidth;
     t.compute = 2 * sequences * heads * (2 * latent + rope) * s / peak;
-    t.seconds = (std::max(t.memory / fixed::mla_bandwidth.value, t.compute / fixed::mla_decode_flops.value) + index + fixed::mla_floor.value) * slowdown;
+    t.seconds = (std::max(t.memory / fixed::mla_bandwidth.value, t.compute / fixed::mla_decode_flops.value) + index +
+                 fixed::mla_floor.value) *
+                slowdown;
     return t;
   }
   const double seen = window > 0 ? std::min(s, window) : s;
   t.compute = 2 * sequences * heads * (head_dim + value_dim) * seen / peak;
-  t.memory = (sequences * seen * kv_heads * (head_dim + value_dim) * kv_bytes + 4 * sequences * heads * head_dim) / bandwidth;
+  t.memory =
+      (sequences * seen * kv_heads * (head_dim + value_dim) * kv_bytes + 4 * sequences * heads * head_dim) / bandwidth;
   const double g = plane(decode.data(), *decode_b, *decode_s, std::log2(sequences), std::log2(s));
   t.seconds = (std::max(t.compute, t.memory) + fixed::decode_floor.value) * std::exp(g) * slowdown;
   return t;
@@ -193,7 +232,8 @@ OpTime AttentionOp::prefill_time(double chunks, double tokens, double pairs) con
     const double total = chunks * tokens;
     t.compute = total * state_flops / peak;
     t.memory = (chunks * state_bytes + total * conv_bytes) / bandwidth;
-    t.seconds = (t.compute / fixed::state_prefill_flops.value + t.memory / 0.5 + fixed::state_prefill_floor.value) * slowdown;
+    t.seconds =
+        (t.compute / fixed::state_prefill_flops.value + t.memory / 0.5 + fixed::state_prefill_floor.value) * slowdown;
     return t;
   }
   const double s = std::sqrt(2 * pairs);  // an uncached prompt with as many pairs
@@ -205,7 +245,9 @@ OpTime AttentionOp::prefill_time(double chunks, double tokens, double pairs) con
     }
     t.compute = 2 * heads * (head_dim + value_dim) * pairs * chunks / peak;
     t.memory = chunks * s * heads * 4 * head_dim * 2 / bandwidth;
-    t.seconds = (std::max(t.compute / fixed::mla_prefill_flops.value, t.memory / 0.7) + index + fixed::mla_floor.value) * slowdown;
+    t.seconds =
+        (std::max(t.compute / fixed::mla_prefill_flops.value, t.memory / 0.7) + index + fixed::mla_floor.value) *
+        slowdown;
     return t;
   }
   const double seen = window > 0 ? std::min(pairs, tokens * window) : pairs;
@@ -216,7 +258,8 @@ OpTime AttentionOp::prefill_time(double chunks, double tokens, double pairs) con
   return t;
 }
 
-AttentionOp attention_op(const Attention& attention, const Chip& chip, int tp, int dcp, double kv_bytes, double hidden) {
+AttentionOp attention_op(const Attention& attention, const Chip& chip, int tp, int dcp, double kv_bytes,
+                         double hidden) {
   AttentionOp op;
   op.bandwidth = chip.bandwidth, op.peak = chip.bf16, op.slowdown = chip.slowdown, op.kv_bytes = kv_bytes;
   op.context_share = 1.0 / dcp;
@@ -246,15 +289,18 @@ AttentionOp attention_op(const Attention& attention, const Chip& chip, int tp, i
     op.heads = std::ceil(static_cast<double>(m->num_heads) / tp) * dcp;
     op.latent = m->kv_lora_rank, op.rope = m->qk_rope_head_dim;
     op.head_dim = m->qk_nope_head_dim + m->qk_rope_head_dim, op.value_dim = m->v_head_dim;
-    if (m->indexer) op.sparse_topk = m->indexer->topk, op.index_heads = m->indexer->num_heads, op.index_dim = m->indexer->head_dim;
+    if (m->indexer)
+      op.sparse_topk = m->indexer->topk, op.index_heads = m->indexer->num_heads, op.index_dim = m->indexer->head_dim;
   } else if (const auto* l = std::get_if<LinearAttention>(&attention)) {
     op.kind = AttentionOp::Kind::state;
     const double heads = std::ceil(static_cast<double>(std::max(1, l->num_heads)) / tp);
-    const double inner = l->intermediate_size > 0 ? static_cast<double>(l->intermediate_size) / tp : heads * std::max(1, l->head_dim);
+    const double inner =
+        l->intermediate_size > 0 ? static_cast<double>(l->intermediate_size) / tp : heads * std::max(1, l->head_dim);
     const double key = l->key_head_dim > 0 ? l->key_head_dim : std::max(1, l->state_size);
     const double elements = l->kind == LinearAttention::Kind::short_conv ? hidden / tp : inner * key;
     const double channels = inner + 2.0 * std::max(1, l->num_key_heads) * key / tp;
-    op.state_bytes = 2 * 4 * elements + 2 * 2 * channels * std::max(1, l->conv_kernel);  // read and written: fp32 state, 16-bit window
+    op.state_bytes = 2 * 4 * elements +
+                     2 * 2 * channels * std::max(1, l->conv_kernel);  // read and written: fp32 state, 16-bit window
     op.state_flops = 8 * elements;
     op.conv_bytes = 4 * channels;
   }

@@ -19,7 +19,10 @@ Chip chip_of(const Gpu& gpu);
 /// Time with the two sides of its roof. compute and memory are at the vendor's peak.
 struct OpTime {
   double seconds = 0, compute = 0, memory = 0;
-  OpTime& operator+=(const OpTime& o) { seconds += o.seconds, compute += o.compute, memory += o.memory; return *this; }
+  OpTime& operator+=(const OpTime& o) {
+    seconds += o.seconds, compute += o.compute, memory += o.memory;
+    return *this;
+  }
   OpTime operator*(double k) const { return {seconds * k, compute * k, memory * k}; }
 };
 
@@ -35,6 +38,7 @@ class Gemm {
  public:
   Gemm(const GemmType& type, const Chip& chip, double n, double k);
   OpTime time(double m) const;
+
  private:
   GemmType type_;
   double bandwidth_, sms_, slowdown_, n_, k_;
@@ -47,7 +51,9 @@ struct MoeType {
   const std::vector<MoeShape>* shapes = nullptr;
   double weight_bytes = 2, peak = 0;
 };
-struct MoeTypes { std::vector<MoeType> decode, mixed; };  ///< decode: the fastest of them; mixed: their geometric mean
+struct MoeTypes {
+  std::vector<MoeType> decode, mixed;
+};  ///< decode: the fastest of them; mixed: their geometric mean
 MoeTypes moe_types(const QuantScheme& quant, const Chip& chip, bool hopper_or_older);
 
 class Experts {
@@ -56,6 +62,7 @@ class Experts {
   Experts(const MoeType& type, const Chip& chip, const MoeFfn& ffn, double width, int tp, int ep);
   OpTime time(double tokens) const;  ///< tokens entering the layer over all ranks that share these experts
   bool tabulated_shape() const { return residual_ != nullptr; }
+
  private:
   MoeType type_;
   double bandwidth_, slowdown_, h_, i_, topk_, experts_, tp_, ep_, gated_;
@@ -71,16 +78,16 @@ double distinct_experts(double experts, double pairs);
 struct AttentionOp {
   enum class Kind { grid, mla, state } kind = Kind::grid;
   double heads = 1, kv_heads = 1, head_dim = 128, value_dim = 128;
-  double kv_bytes = 2;              ///< per element
-  double window = 0;                ///< tokens seen back, 0 = all
-  double context_share = 1;         ///< of the context on this rank (decode context parallel)
-  double latent = 0, rope = 0;      ///< MLA
+  double kv_bytes = 2;          ///< per element
+  double window = 0;            ///< tokens seen back, 0 = all
+  double context_share = 1;     ///< of the context on this rank (decode context parallel)
+  double latent = 0, rope = 0;  ///< MLA
   double sparse_topk = 0, index_heads = 0, index_dim = 0;
   double state_bytes = 0, state_flops = 0, conv_bytes = 0;  ///< per sequence; per token
   double bandwidth = 1, peak = 1, slowdown = 1;
-  std::array<float, 128> decode{}, prefill{};   ///< surfaces over (log2 sequences, log2 length)
+  std::array<float, 128> decode{}, prefill{};  ///< surfaces over (log2 sequences, log2 length)
   const std::vector<double>*decode_b = nullptr, *decode_s = nullptr, *prefill_b = nullptr, *prefill_s = nullptr;
-  double layers = 0, layers_busiest = 0;        ///< how many of them: all stages, and the busiest stage
+  double layers = 0, layers_busiest = 0;  ///< how many of them: all stages, and the busiest stage
 
   /// `sequences` sequences of one new token, `context` tokens each (mean).
   OpTime decode_time(double sequences, double context) const;

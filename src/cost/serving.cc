@@ -116,7 +116,8 @@ Answer closed_loop(const Rank& r, double concurrency, double capacity) {
   a.rate = held / cycle;
   a.running = running;
   a.tpot = s.step;
-  // The opening burst of a benchmark of 10 x concurrency prompts: a tenth of them waits for half of the others' prompts.
+  // The opening burst of a benchmark of 10 x concurrency prompts: a tenth of them waits for half of the others'
+  // prompts.
   const double burst_work = held * r.new_tokens() / r.budget * r.mixed(0, r.budget);
   a.burst = 0.1 * std::max(0.0, burst_work / 2 - service);
   a.queue = a.kv_limited ? (concurrency - held) / a.rate : 0;
@@ -149,24 +150,28 @@ Answer open_loop(const Rank& r, double rate, double capacity) {
   a.running = std::min(running, limit);
   a.tpot = a.saturated ? best.tpot : s.step;
   // Waiting for prompts before it: M/G/1 on the prefill work, and on the slots when these are nearly full.
-  const double prompt_work = r.mixed(a.running, std::min(r.new_tokens(), r.budget)) * std::max(1.0, r.new_tokens() / r.budget);
+  const double prompt_work =
+      r.mixed(a.running, std::min(r.new_tokens(), r.budget)) * std::max(1.0, r.new_tokens() / r.budget);
   const double rho = std::min(0.99, rate * prompt_work * std::min(1.0, r.new_tokens() / r.budget));
   a.queue = rho / (2 * (1 - rho)) * prompt_work;
-  if (load > 0.7) a.queue += (r.output * a.tpot) / limit * std::pow(std::min(load, 0.999), std::sqrt(2 * (limit + 1))) / (1 - std::min(load, 0.999));
+  if (load > 0.7)
+    a.queue += (r.output * a.tpot) / limit * std::pow(std::min(load, 0.999), std::sqrt(2 * (limit + 1))) /
+               (1 - std::min(load, 0.999));
   a.ttft = r.d.http + r.d.front_end * r.prompt + service + a.queue;
   return a;
 }
 
 }  // namespace
 
-ServingEstimate estimate_serving(const CompiledStep& step, const MemoryPlan& memory, const EngineConfig& engine, int replicas,
-                                 const Workload& load) {
+ServingEstimate estimate_serving(const CompiledStep& step, const MemoryPlan& memory, const EngineConfig& engine,
+                                 int replicas, const Workload& load) {
   const auto& d = step.data();
   const int ranks = std::max(1, replicas) * std::max(1, engine.parallel.data_parallel_size);
   const double isl = std::max(1.0, load.isl.mean()), osl = std::max(1.0, load.osl.mean());
   const double prefix = engine.enable_prefix_caching ? std::clamp(load.prefix_share, 0.0, 1.0) : 0.0;
   const Rank rank{d, isl, osl, static_cast<double>(std::max<std::int64_t>(1, engine.max_num_batched_tokens)), prefix};
-  const double blocks = memory.usable_blocks(), per_request = memory.num_blocks > 0 ? memory.blocks_per_request(isl + osl / 2) : 0;
+  const double blocks = memory.usable_blocks(),
+               per_request = memory.num_blocks > 0 ? memory.blocks_per_request(isl + osl / 2) : 0;
   double capacity = per_request > 0 ? blocks / per_request : static_cast<double>(engine.max_num_seqs);
   capacity = std::clamp(capacity, 1.0, static_cast<double>(engine.max_num_seqs));
 
@@ -191,8 +196,10 @@ ServingEstimate estimate_serving(const CompiledStep& step, const MemoryPlan& mem
   e.ttft_ms = band(BandMetric::ttft, ttft, slice);
   e.tpot_ms = band(BandMetric::tpot, tpot, slice);
   e.e2e_ms = {e2e, e.ttft_ms.lo + (osl - 1) * e.tpot_ms.lo, e.ttft_ms.hi + (osl - 1) * e.tpot_ms.hi};
-  // Tails: TTFT spreads with waiting and the opening burst, TPOT with the share of mixed steps a request happens to meet.
-  const double ttft99 = ttft * 1.6 + 1e3 * (10 * a.burst * 1.8 + a.queue * 3.6), tpot99 = tpot * (load.request_rate ? 1.35 : 1.15);
+  // Tails: TTFT spreads with waiting and the opening burst, TPOT with the share of mixed steps a request happens to
+  // meet.
+  const double ttft99 = ttft * 1.6 + 1e3 * (10 * a.burst * 1.8 + a.queue * 3.6),
+               tpot99 = tpot * (load.request_rate ? 1.35 : 1.15);
   const double osl99 = load.osl.quantile(0.99);
   e.ttft_p99_ms = {ttft99, ttft99 * e.ttft_ms.lo / ttft * 0.8, ttft99 * e.ttft_ms.hi / ttft * 1.25};
   e.tpot_p99_ms = {tpot99, tpot99 * e.tpot_ms.lo / tpot * 0.92, tpot99 * e.tpot_ms.hi / tpot * 1.08};
@@ -212,7 +219,8 @@ ServingEstimate estimate_serving(const CompiledStep& step, const MemoryPlan& mem
   e.saturated = a.saturated;
   e.band_reason = d.band_reason;
   if (a.kv_limited) e.band_reason += std::string(e.band_reason.empty() ? "" : "; ") + "KV cache is the limit";
-  if (load.request_rate) e.band_reason += std::string(e.band_reason.empty() ? "" : "; ") + "open-loop arrivals hardly measured";
+  if (load.request_rate)
+    e.band_reason += std::string(e.band_reason.empty() ? "" : "; ") + "open-loop arrivals hardly measured";
   if (e.band_reason.empty()) e.band_reason = "measured model family and GPU: residuals of left-out groups";
   return e;
 }
@@ -221,11 +229,16 @@ double ServingEstimate::quantile_ms(SloMetric metric, SloStat stat) const {
   const auto pick = [&](const Interval& mean, const Interval& p99) {
     const double spread = std::max(0.0, p99.mean - mean.mean);
     switch (stat) {
-      case SloStat::mean: return mean.mean;
-      case SloStat::p50: return mean.mean - 0.1 * std::min(spread, mean.mean);
-      case SloStat::p90: return mean.mean + 0.45 * spread;
-      case SloStat::p95: return mean.mean + 0.65 * spread;
-      case SloStat::p99: return p99.mean;
+      case SloStat::mean:
+        return mean.mean;
+      case SloStat::p50:
+        return mean.mean - 0.1 * std::min(spread, mean.mean);
+      case SloStat::p90:
+        return mean.mean + 0.45 * spread;
+      case SloStat::p95:
+        return mean.mean + 0.65 * spread;
+      case SloStat::p99:
+        return p99.mean;
     }
     return mean.mean;
   };

@@ -41,7 +41,8 @@ StepParts step_parts(const CompiledStepData& d, const StepBatch& b) {
     const bool captured = d.full_graphs && b.decode_seqs * per < static_cast<double>(d.padded.size());
     out.all = at(d.decode_all) + attention_all;
     out.busiest = at(d.decode_busiest) + attention_busiest;
-    if (!captured) out.all = std::max(out.all, d.eager_floor), out.busiest = std::max(out.busiest, d.eager_floor_busiest);
+    if (!captured)
+      out.all = std::max(out.all, d.eager_floor), out.busiest = std::max(out.busiest, d.eager_floor_busiest);
     const double head = at(d.lm_head) + d.host + d.per_sequence * b.decode_seqs;
     out.all += head;
     out.busiest += d.pp > 1 ? std::max(0.0, d.host) : head;
@@ -55,7 +56,8 @@ StepParts step_parts(const CompiledStepData& d, const StepBatch& b) {
   const double chunks = std::max(1.0, b.prefill_seqs);
   const TokenAt at(tokens), head_at(b.decode_seqs * per + chunks);
   for (const auto& op : d.attention) {
-    const double t = op.prefill_time(chunks, b.prefill_tokens / chunks, b.prefill_context / chunks).seconds * d.prefill_attention_scale;
+    const double t = op.prefill_time(chunks, b.prefill_tokens / chunks, b.prefill_context / chunks).seconds *
+                     d.prefill_attention_scale;
     attention_all += op.layers * t, attention_busiest += op.layers_busiest * t;
   }
   out.all = std::max(at(d.mixed_all) + attention_all, d.eager_floor);
@@ -79,9 +81,11 @@ std::vector<OperatorTime> CompiledStep::breakdown(const StepBatch& b) const {
   const bool mixed = b.prefill_tokens > 0;
   const double tokens = mixed ? b.prefill_tokens + b.decode_seqs * per : padded(d, b.decode_seqs * per);
   const TokenAt at(tokens);
-  static constexpr std::array<const char*, kTokenOps> names = {"attention_proj", "dense_ffn",   "moe_experts", "moe_router_shared",
-                                                               "all_reduce",     "expert_comm", "elementwise", "lm_head"};
-  const auto add = [&](std::string name, double time, double compute, double memory, double communication, double host) {
+  static constexpr std::array<const char*, kTokenOps> names = {"attention_proj",    "dense_ffn",  "moe_experts",
+                                                               "moe_router_shared", "all_reduce", "expert_comm",
+                                                               "elementwise",       "lm_head"};
+  const auto add = [&](std::string name, double time, double compute, double memory, double communication,
+                       double host) {
     if (time <= 0) return;
     OperatorTime o;
     o.name = std::move(name);
@@ -92,7 +96,8 @@ std::vector<OperatorTime> CompiledStep::breakdown(const StepBatch& b) const {
   };
   for (std::size_t i = 0; i < kTokenOps; ++i) {
     const auto op = static_cast<TokenOp>(i);
-    const TokenAt here = op == TokenOp::lm_head ? TokenAt(b.decode_seqs * per + (mixed ? std::max(1.0, b.prefill_seqs) : 0)) : at;
+    const TokenAt here =
+        op == TokenOp::lm_head ? TokenAt(b.decode_seqs * per + (mixed ? std::max(1.0, b.prefill_seqs) : 0)) : at;
     const double t = here(mixed ? d.op_mixed[i] : d.op_decode[i]);
     const bool comm = op == TokenOp::all_reduce || op == TokenOp::expert_comm;
     add(names[i], t, here(d.op_compute[i]), here(d.op_memory[i]), comm ? t : 0, 0);

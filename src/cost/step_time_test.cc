@@ -64,7 +64,8 @@ TEST(StepTime, ReasonableForLlama8bOnH100) {
 }
 
 TEST(StepTime, MoreWorkIsNeverFaster) {
-  for (const char* name : {"meta-llama/Meta-Llama-3.1-8B", "openai/gpt-oss-120b", "MiniMaxAI/MiniMax-M2.5", "deepseek-ai/DeepSeek-V3", "qwen3-next-80b-a3b"}) {
+  for (const char* name : {"meta-llama/Meta-Llama-3.1-8B", "openai/gpt-oss-120b", "MiniMaxAI/MiniMax-M2.5",
+                           "deepseek-ai/DeepSeek-V3", "qwen3-next-80b-a3b"}) {
     const auto step = compile_step(model(name), engine(4), cluster_of(h100()), {8});
     double last = 0;
     for (double n = 1; n <= 1024; n *= 1.19) {
@@ -154,7 +155,8 @@ TEST(StepTime, CompiledTablesEqualThePlainFormula) {
   const auto op = attention_op(m.layers[0].attention, chip, 2, 1, 2, h);
   layer += op.decode_time(n, s).seconds;
   double expected = 32 * layer + Gemm(type, chip, 64128, h).time(n).seconds + 12 * n * 128256 / chip.bandwidth + 30e-6;
-  expected += collective_time(*chip.tables, rank_group(cluster, 8, 2, 1), Collective::all_gather, n * 128256 * 2).seconds;
+  expected +=
+      collective_time(*chip.tables, rank_group(cluster, 8, 2, 1), Collective::all_gather, n * 128256 * 2).seconds;
   EXPECT_NEAR(step.step_time(decode(n, s)).value, expected, 1e-9);
 }
 

@@ -7,7 +7,7 @@ SYSTEMS_DIR  aiconfigurator_core/systems of the unpacked wheel. Its silicon_samp
 OUT_DIR      data/calibration: one kernels_SYSTEM.csv each (docs/formats/calibration.md)
 --holdout    also print errors on held-out shapes
 Needs numpy, scipy, pyarrow. latency of the tables is in ms, message sizes are in elements of the dtype."""
-import argparse, glob, os, re, sys
+import argparse, csv, glob, os, re, sys
 import numpy as np
 import pyarrow.parquet as pq
 from grids import fit, predict
@@ -15,12 +15,17 @@ from grids import fit, predict
 SYSTEMS = ["a100_sxm", "h100_sxm", "h200_sxm", "b200_sxm", "b300_sxm", "gb200", "gb300", "l40s", "rtx_pro_6000_server"]
 GPU = {"a100_sxm": "A100-SXM-80G", "h100_sxm": "H100-SXM", "h200_sxm": "H200-SXM", "b200_sxm": "B200", "b300_sxm": "B300",
        "gb200": "GB200", "gb300": "GB300", "l40s": "L40S", "rtx_pro_6000_server": "RTX-PRO-6000"}
-# Roofs the surfaces are relative to: HBM bytes/s, dense bf16 / fp8 / fp4 FLOP/s, SMs (vendor data sheets).
-ROOF = {
-    "a100_sxm": (2.039e12, 312e12, 0, 0, 108), "h100_sxm": (3.35e12, 989.4e12, 1978.9e12, 0, 132), "h200_sxm": (4.8e12, 989.4e12, 1978.9e12, 0, 132),
-    "b200_sxm": (8.0e12, 2250e12, 4500e12, 9000e12, 148), "b300_sxm": (8.0e12, 2250e12, 4500e12, 13500e12, 148),
-    "gb200": (8.0e12, 2500e12, 5000e12, 10000e12, 148), "gb300": (8.0e12, 2500e12, 5000e12, 15000e12, 148),
-    "l40s": (0.864e12, 362e12, 733e12, 0, 142), "rtx_pro_6000_server": (1.792e12, 467.8e12, 935.6e12, 1871e12, 188)}
+
+
+def roofs():
+    """Roofs the surfaces are relative to, from the GPU catalogue: HBM bytes/s, dense bf16 / fp8 / fp4 FLOP/s, SMs."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../data/gpus/gpus.csv")
+    rows = {r["name"]: r for r in csv.DictReader(l for l in open(path) if not l.startswith("#"))}
+    num = lambda x, k: float(x or 0) * k
+    return {s: (num(rows[n]["memory_bandwidth_gbs"], 1e9), num(rows[n]["bf16"], 1e12), num(rows[n]["fp8"], 1e12), num(rows[n]["fp4"], 1e12), int(rows[n]["sm_count"])) for s, n in GPU.items()}
+
+
+ROOF = roofs()
 # Bytes/s per GPU, one direction, of the links the collective tables were measured on.
 LINK = {"a100_sxm": 300e9, "h100_sxm": 450e9, "h200_sxm": 450e9, "b200_sxm": 900e9, "b300_sxm": 900e9, "gb200": 900e9, "gb300": 900e9, "l40s": 32e9, "rtx_pro_6000_server": 64e9}
 L2 = np.log2

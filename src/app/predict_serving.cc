@@ -1,0 +1,73 @@
+#include <algorithm>
+#include <cmath>
+
+#include "app/serving_rows.h"
+#include "cost/bands.h"
+
+namespace shardwise {
+namespace {
+
+/// Low-discrepancy draws from the length distributions: the mean of few requests is already the mean.
+std::vector<ReplayRequest> requests_of(const ServingCase& c, std::int64_t count, double rate_per_rank) {
+  std::vector<ReplayRequest> out(static_cast<std::size_t>(std::max<std::int64_t>(1, count)));
+  Rng rng(0x5EED);
+  double at = 0;
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const double u = std::fmod(0.5 + 0.6180339887498949 * static_cast<double>(i), 1.0);
+    const double v = std::fmod(0.25 + 0.7548776662466927 * static_cast<double>(i), 1.0);
+    auto& r = out[i];
+    r.prompt = std::max<std::int64_t>(1, std::llround(c.load.isl.quantile(u)));
+    double o = c.load.osl.quantile(v);
+    if (c.steady) o *= 0.9 + 0.2 * v;  // equal lengths would keep all requests in lock step
+    r.output = std::max<std::int64_t>(1, std::llround(o));
+    if (rate_per_rank > 0) at += rng.exponential(1 / rate_per_rank), r.arrival = at;
+  }
+  return out;
+}
+
+}  // namespace
+
+ServingPrediction predict_serving(const ServingCase& c, const CostConstants& constants, ServingMethod method) {
+  CostConstants k = constants;
+  const auto step = compile_step(*c.model, c.engine, c.cluster, {c.cluster.nodes.front().gpus}, k);
+  const auto& d = step.data();
+  double ttft = 0, tpot = 0, rate = 0;  // ms, ms, tokens/s of the whole instance
+  const int ranks = c.ranks * c.replicas;
+  const double isl = c.load.isl.mean(), osl = c.load.osl.mean();
+  bool kv_limited = false;
+  const double offered = c.load.concurrency        ? static_cast<double>(*c.load.concurrency) / ranks
+                         : c.load_class == "burst" ? static_cast<double>(c.num_prompts) / ranks
+                                                   : 0;
+  const double per_request = c.memory.num_blocks > 0 ? c.memory.blocks_per_request(isl + osl / 2) : 0;
+  const double fit = per_request > 0 ? c.memory.usable_blocks() / per_request : 1e9;
+  if (method == ServingMethod::closed_form) {
+    const auto e = estimate_serving(step, c.memory, c.engine, c.replicas, c.load);
+    ttft = e.ttft_ms.mean, tpot = e.tpot_ms.mean, rate = e.output_tokens_per_second.mean;
+  } else {
+    ReplayLimits limits;
+    limits.max_num_batched_tokens = static_cast<double>(c.engine.max_num_batched_tokens);
+    limits.max_num_seqs = static_cast<double>(c.engine.max_num_seqs);
+    if (per_request > 0) limits.kv_tokens = fit * (isl + osl / 2);
+    const int concurrency =
+        c.load.concurrency && c.load_class != "burst" ? static_cast<int>(std::max(1.0, std::round(offered))) : 0;
+    const double arrival = c.load.request_rate ? *c.load.request_rate / ranks : 0;
+    const auto n = std::max<std::int64_t>(concurrency, (c.num_prompts + ranks - 1) / ranks);
+    const auto requests = requests_of(c, std::min<std::int64_t>(n, 20000), arrival);
+    const auto r = replay(d, limits, requests, concurrency);
+    const bool p50 = c.p50_statistics;
+    ttft = 1e3 * (p50 ? r.ttft_p50 : r.ttft), tpot = 1e3 * (p50 ? r.tpot_p50 : r.tpot);
+    rate = r.output_tokens_per_second * ranks;
+  }
+  if (c.derived_throughput && c.load.concurrency) rate = *c.load.concurrency * osl / ((ttft + (osl - 1) * tpot) * 1e-3);
+  kv_limited = offered > 0.95 * fit;
+  ServingPrediction out;
+  const BandSlice slice{std::max(offered, 1.0),          ttft,    kv_limited,
+                        c.load.request_rate.has_value(), d.widen, d.architecture_class};
+  out.ttft_ms = band(BandMetric::ttft, ttft, slice);
+  out.tpot_ms = band(BandMetric::tpot, tpot, slice);
+  out.output_tok_s_per_gpu = band(BandMetric::throughput, rate / std::max(1, c.gpus), slice);
+  out.band_reason = d.band_reason;
+  return out;
+}
+
+}  // namespace shardwise
