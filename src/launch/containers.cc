@@ -1,0 +1,149 @@
+// Docker Compose and Kubernetes files.
+#include <algorithm>
+
+#include "base/text.h"
+#include "config/json.h"
+#include "launch/parts.h"
+
+namespace shardwise {
+namespace {
+
+/// A double-quoted YAML string (JSON strings are YAML).
+std::string yaml_text(const std::string& text) {
+  return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+/// The same where the reader expands $ (Compose).
+std::string quoted_no_dollar(const std::string& text) {
+  std::string escaped;
+  for (const char c : text) escaped += c == '$' ? std::string("$$") : std::string(1, c);
+  return yaml_text(escaped);
+}
+
+std::string service_name(const LaunchCommand& command) {
+  return "replica" + std::to_string(command.replica) + (command.serves_http ? "" : "-engines");
+}
+
+}  // namespace
+
+std::string compose_file(const PlacedLaunch& launch, int node) {
+  std::string out = "# docker compose -f compose.node" + std::to_string(node) + ".yaml up\nservices:\n";
+  for (const LaunchCommand* command : launch.on_node(node)) {
+    out += "  " + service_name(*command) + ":  # " + command->note + "\n    image: " + container_image(launch) +
+           "\n    entrypoint: [\"vllm\", \"serve\"]\n    command:\n";
+    for (std::size_t i = 2; i < command->argv.size(); ++i) {
+      const std::string& word = command->argv[i];
+      const auto address = address_at(launch, *command, i);
+      out += "      - " +
+             (address ? "\"${NODE" + std::to_string(*address) + "_ADDRESS:-" + word + "}\"" : quoted_no_dollar(word)) +
+             "\n";
+    }
+    out +=
+        "    network_mode: host\n    ipc: host\n    ulimits: {memlock: -1}\n    environment:\n      HF_TOKEN: "
+        "${HF_TOKEN:-}\n";
+    // The container sees only its own GPUs, numbered from 0: CUDA_VISIBLE_DEVICES would count them twice.
+    for (const auto& [name, value] : command->env)
+      if (name != "CUDA_VISIBLE_DEVICES" || launch.amd())
+        out += "      " + name + ": " + quoted_no_dollar(value) + "\n";
+    out += "    volumes:\n      - ${HF_HOME:-~/.cache/huggingface}:/root/.cache/huggingface\n";
+    if (launch.request.model.starts_with("/"))
+      out += "      - " + quoted_no_dollar(launch.request.model + ":" + launch.request.model + ":ro") + "\n";
+    if (launch.amd()) {
+      out += "    devices: [/dev/kfd, /dev/dri]\n    group_add: [video]\n    security_opt: [\"seccomp=unconfined\"]\n";
+    } else {
+      std::vector<std::string> devices;
+      for (const int device : launch.share(*command).devices) devices.push_back("\"" + std::to_string(device) + "\"");
+      if (launch.over_nodes())
+        out += "    devices: [/dev/infiniband]  # leave out without RDMA\n    cap_add: [IPC_LOCK]\n";
+      out +=
+          "    deploy:\n      resources:\n        reservations:\n          devices:\n            - driver: nvidia\n    "
+          "          device_ids: [" +
+          join(devices, ", ") + "]\n              capabilities: [gpu]\n";
+    }
+    out += "    restart: unless-stopped\n";
+  }
+  return out;
+}
+
+namespace {
+
+/// The command as one bash line inside a pod: the leader's address and the pod's index come from LeaderWorkerSet.
+std::string pod_command(const LaunchCommand& command, int dp_ranks_per_node) {
+  std::vector<std::string> argv = command.argv;
+  const std::map<std::string, std::string> raw = {
+      {"--data-parallel-address", "\"$LWS_LEADER_ADDRESS\""},
+      {"--master-addr", "\"$LWS_LEADER_ADDRESS\""},
+      {"--node-rank", "\"$LWS_WORKER_INDEX\""},
+      {"--data-parallel-start-rank", "\"$((LWS_WORKER_INDEX * " + std::to_string(dp_ranks_per_node) + "))\""}};
+  std::string out = "exec";
+  for (std::size_t i = 0; i < argv.size(); ++i) {
+    const auto at = i > 0 ? raw.find(argv[i - 1]) : raw.end();
+    out += " " + (at != raw.end() ? at->second : shell_word(argv[i]));
+  }
+  return out;
+}
+
+std::string pod_spec(const PlacedLaunch& launch, const LaunchCommand& command, const std::string& indent) {
+  const NodeShare& share = launch.share(command);
+  std::string out;
+  auto line = [&](const std::string& text) { out += indent + text + "\n"; };
+  line("containers:");
+  line("  - name: vllm");
+  line("    image: " + container_image(launch));
+  line("    command: [\"/bin/bash\", \"-c\"]");
+  line("    args: [" + yaml_text(pod_command(command, share.dp_ranks)) + "]");
+  line("    env:");
+  line("      - name: HF_TOKEN");
+  line("        valueFrom: {secretKeyRef: {name: hf-token, key: token, optional: true}}");
+  for (const auto& [name, value] : command.env) {
+    // Devices and addresses are the pod's own.
+    if (name == "CUDA_VISIBLE_DEVICES" || name == "VLLM_HOST_IP") continue;
+    line("      - {name: " + name + ", value: " + yaml_text(value) + "}");
+  }
+  line("    resources:");
+  const std::string gpus =
+      std::string(launch.amd() ? "amd.com/gpu: " : "nvidia.com/gpu: ") + std::to_string(share.devices.size());
+  line("      limits: {" + gpus + "}");
+  line("      requests: {" + gpus + "}");
+  if (command.serves_http) {
+    line("    ports: [{containerPort: " + std::to_string(command.port) + "}]");
+    line("    readinessProbe:");
+    line("      httpGet: {path: /health, port: " + std::to_string(command.port) + "}");
+    line("      periodSeconds: 10");
+  }
+  line("    volumeMounts: [{name: shm, mountPath: /dev/shm}]");
+  line("volumes: [{name: shm, emptyDir: {medium: Memory}}]");
+  return out;
+}
+
+}  // namespace
+
+std::string leader_worker_set(const PlacedLaunch& launch) {
+  const auto& replicas = launch.placement.replicas;
+  const DeploymentPlacement& first = replicas.front();
+  for (const auto& replica : replicas)
+    if (replica.shares.size() != first.shares.size()) return "";
+  for (const auto& replica : replicas)
+    for (const auto& share : replica.shares)
+      if (share.devices.size() != first.shares.front().devices.size() ||
+          launch.node(share.node).gpu != launch.node(first.shares.front().node).gpu)
+        return "";
+  const std::string name = plain_label(launch.request.model);
+  const LaunchCommand& leader = launch.commands.front();
+  std::string out =
+      "# kubectl apply -f leader_worker_set.yaml (needs LeaderWorkerSet in the cluster). One group of pods a replica.\n"
+      "apiVersion: leaderworkerset.x-k8s.io/v1\nkind: LeaderWorkerSet\nmetadata:\n  name: " +
+      name + "\nspec:\n  replicas: " + std::to_string(replicas.size()) +
+      "\n  leaderWorkerTemplate:\n    size: " + std::to_string(first.shares.size()) +
+      "\n    restartPolicy: RecreateGroupOnPodRestart\n    leaderTemplate:\n      metadata:\n        labels: {app: " +
+      name + ", role: leader}\n      spec:\n" + pod_spec(launch, leader, "        ");
+  const LaunchCommand& worker = first.shares.size() > 1 ? launch.commands[1] : leader;
+  out += "    workerTemplate:\n      metadata:\n        labels: {app: " + name + ", role: worker}\n      spec:\n" +
+         pod_spec(launch, worker, "        ");
+  out += "---\napiVersion: v1\nkind: Service\nmetadata:\n  name: " + name + "\nspec:\n  selector: {app: " + name +
+         ", role: leader}\n  ports: [{port: " + std::to_string(leader.port) +
+         ", targetPort: " + std::to_string(leader.port) + "}]\n";
+  return out;
+}
+
+}  // namespace shardwise

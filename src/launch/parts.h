@@ -1,0 +1,46 @@
+#pragma once
+// What the writers of launch files share. Not for other layers.
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "launch/launch.h"
+
+namespace shardwise {
+
+/// A plan that has been placed, with its commands.
+struct PlacedLaunch {
+  const LaunchRequest& request;
+  Placement placement;
+  std::vector<LaunchCommand> commands;
+
+  std::vector<int> nodes() const;  ///< nodes that are used, ascending
+  std::vector<const LaunchCommand*> on_node(int node) const;
+  const NodeShare& share(const LaunchCommand& command) const;
+  const Node& node(int index) const { return request.cluster.nodes[static_cast<std::size_t>(index)]; }
+  bool amd() const { return request.cluster.gpu(node(commands.front().node)).vendor == "amd"; }
+  bool over_nodes() const;  ///< some deployment spans nodes
+};
+
+/// The word after `flag` in an argv, replaced in place; nothing happens without the flag.
+void replace_value(std::vector<std::string>& argv, const std::string& flag, const std::string& value);
+/// Position of the node whose address stands at argv[i], if argv[i] is the value of an address flag.
+std::optional<int> address_at(const PlacedLaunch& launch, const LaunchCommand& command, std::size_t i);
+/// "org/Model-1.0" -> "model-1-0": a name that Kubernetes and Compose accept.
+std::string plain_label(const std::string& model);
+std::string container_image(const PlacedLaunch& launch);
+
+std::string run_script(const PlacedLaunch& launch, int node);
+std::string preflight_script(const PlacedLaunch& launch);
+std::string slurm_script(const PlacedLaunch& launch);
+std::string router_conf(const PlacedLaunch& launch);
+std::string compose_file(const PlacedLaunch& launch, int node);
+/// "" if the shares differ, which a LeaderWorkerSet cannot say.
+std::string leader_worker_set(const PlacedLaunch& launch);
+std::string offline_script(const PlacedLaunch& launch);
+std::string ray_notes(const PlacedLaunch& launch);
+std::string manifest(const PlacedLaunch& launch);
+std::string readme(const PlacedLaunch& launch, const std::map<std::string, std::string>& files);
+
+}  // namespace shardwise
