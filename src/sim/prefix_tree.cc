@@ -79,7 +79,7 @@ void PrefixTree::rehash(std::size_t size) {
 }
 
 void PrefixTree::grow(Node& node, std::int32_t places) {
-  const int size_class = std::bit_width(static_cast<std::uint32_t>(std::max(places, 4) - 1));
+  const int size_class = static_cast<int>(std::bit_width(static_cast<std::uint32_t>(std::max(places, 4) - 1)));
   const std::int32_t capacity = std::int32_t{1} << size_class;
   std::size_t slots;
   if (free_slots_[size_class].empty()) {

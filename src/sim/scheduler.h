@@ -96,6 +96,8 @@ class Scheduler {
   int unfinished() const { return num_running() + num_waiting_; }
   const SchedulerRequest& request(std::int32_t slot) const { return requests_[slot]; }
   std::span<const std::int32_t> running() const { return running_; }
+  /// The waiting request that is looked at first; there must be one.
+  std::int32_t first_waiting() const { return config_.policy == SchedulerConfig::Policy::fcfs ? waiting_head_ : heap_.front(); }
   const SchedulerConfig& config() const { return config_; }
   const KvCache& kv() const { return kv_; }
   const PrefixCacheCounts& prefix_cache() const { return prefix_cache_; }
@@ -128,7 +130,6 @@ class Scheduler {
 
   // Waiting queue
   bool before(std::int32_t a, std::int32_t b) const;
-  std::int32_t first_waiting() const { return config_.policy == SchedulerConfig::Policy::fcfs ? waiting_head_ : heap_.front(); }
   void push_waiting(std::int32_t slot, bool front);
   void remove_waiting(std::int32_t slot);
 

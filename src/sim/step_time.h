@@ -19,6 +19,10 @@ class StepTime {
  public:
   virtual ~StepTime() = default;
   virtual Seconds step_time(std::span<const ScheduledChunk> batch) const = 0;
+  /// With pipeline stages: the time of the busiest one, after which the next batch may follow.
+  virtual Seconds stage_time(std::span<const ScheduledChunk> batch, int stages) const {
+    return step_time(batch) / static_cast<double>(stages);
+  }
 };
 
 }  // namespace shardwise
