@@ -129,8 +129,11 @@ bool KvGrouping::uniform(const std::vector<int>& layers) const {
 
 bool KvGrouping::uniform_type(const std::vector<int>& layers) const {
   const auto& first = spec(layer_spec(layers.front()));
+  int last = layer_spec(layers.front());
   return std::all_of(layers.begin(), layers.end(), [&](int l) {
-    const auto& other = spec(layer_spec(l));
+    if (layer_spec(l) == last) return true;
+    last = layer_spec(l);
+    const auto& other = spec(last);
     return other.block_size == first.block_size && other.dcp_sharded == first.dcp_sharded && same_type(first, other);
   });
 }
@@ -209,10 +212,11 @@ bool KvGrouping::group_packed() {
   std::vector<Bucket> buckets;
   for (const int l : all) {
     const auto at = std::find_if(buckets.begin(), buckets.end(), [&](Bucket& bucket) {
+      const auto& first = spec(layer_spec(bucket.layers.front()));
+      const auto& other = spec(layer_spec(l));
+      if (other.block_size != first.block_size || other.dcp_sharded != first.dcp_sharded || !same_type(first, other)) return false;
       bucket.layers.push_back(l);
-      const bool fits = uniform_type(bucket.layers);
-      if (!fits) bucket.layers.pop_back();
-      return fits;
+      return true;
     });
     if (at == buckets.end()) buckets.push_back({{l}, {}, true, 0});
   }

@@ -338,8 +338,31 @@ class Builder {
     current_->push_back(backend);
   }
 
+  /// Layers that attend alike report the same specs: found once, then copied.
   void add_layer(int l) {
     const auto& layer = model_.layers[static_cast<std::size_t>(l)];
+    for (const auto& known : known_)
+      if (known.layer->attention == layer.attention && known.layer->parallel_state == layer.parallel_state) {
+        for (auto entry : known.entries) {
+          entry.index = l;
+          stage_.push_back(entry);
+        }
+        if (current_->empty() || known.stage != out_.layers.stages.size())
+          for (const auto& b : known.backends) use(b);
+        return;
+      }
+    const auto before = stage_.size();
+    const auto backends = std::move(*current_);
+    current_->clear();
+    build_layer(layer, l);
+    Known known{&layer, {stage_.begin() + static_cast<std::ptrdiff_t>(before), stage_.end()}, *current_, out_.layers.stages.size()};
+    auto fresh = std::move(*current_);
+    *current_ = backends;
+    for (const auto& b : fresh) use(b);
+    known_.push_back(std::move(known));
+  }
+
+  void build_layer(const Layer& layer, int l) {
     if (const auto* state = state_of(layer)) {
       push(state_spec(*state), names_.state, l);
       use(own(state_backend(*state), 1));
@@ -504,8 +527,16 @@ class Builder {
     }
   }
 
+  struct Known {
+    const Layer* layer;
+    std::vector<KvLayers::Layer> entries;
+    std::vector<AttentionBackend> backends;
+    std::size_t stage;  // on which the backends are listed already
+  };
+
   const Model& model_;
   const KvSpecOptions& o_;
+  std::vector<Known> known_;
   KvSpecs out_;
   LayerNames names_;
   bool with_names_ = false, mm_prefix_ = false, float32_ = false, deepseek_v4_ = false;

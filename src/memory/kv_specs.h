@@ -4,7 +4,9 @@
 #include <string>
 #include <vector>
 
+#include "memory/kv_plan.h"
 #include "memory/kv_spec.h"
+#include "hardware/hardware.h"
 #include "model/model.h"
 #include "parallel/engine_config.h"
 
@@ -42,5 +44,9 @@ bool mamba_align_mode(const Model& model, bool enable_prefix_caching);
 
 /// Microseconds; names are filled only if `with_names`.
 KvSpecs kv_specs(const Model& model, const KvSpecOptions& options, bool with_names = false);
+
+/// The same for an engine: what memory planning asks.
+KvSpecOptions kv_spec_options(const Model& model, const EngineConfig& engine, const Gpu& gpu);
+KvPlanOptions kv_plan_options(const Model& model, const EngineConfig& engine, const KvSpecs& specs);
 
 }  // namespace shardwise

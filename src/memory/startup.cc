@@ -1,0 +1,145 @@
+#include "memory/startup.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <map>
+#include <string>
+
+#include "base/embedded.h"
+#include "base/input_error.h"
+#include "base/version.h"
+#include "config/csv.h"
+
+namespace shardwise {
+
+namespace {
+
+struct Coefficient { VllmVersion from; double value; };
+using Table = std::map<std::string, std::vector<Coefficient>, std::less<>>;
+
+const Table& table() {
+  static const Table built = [] {
+    constexpr const char* kFile = "calibration/startup.csv";
+    const CsvTable csv = parse_csv(embedded_file(kFile).value(), kFile);
+    const auto name = csv.column("name", kFile), from = csv.column("from_version", kFile), value = csv.column("value", kFile);
+    Table out;
+    for (const auto& row : csv.rows) out[row.cells[name]].push_back({parse_vllm_version(row.cells[from]), std::stod(row.cells[value])});
+    return out;
+  }();
+  return built;
+}
+
+/// The coefficients of one version, found once.
+struct Coefficients {
+  VllmVersion version{-1, 0, 0};
+  double logits, logits_small, hidden, mlp, moe, fixed, vision, single, pipeline, switched, pcie, graph_fixed, graph_layer, sigma_relative, sigma_fixed;
+};
+
+const Coefficients& coefficients(VllmVersion version) {
+  static thread_local Coefficients held;
+  if (held.version == version) return held;
+  const auto get = [&](std::string_view name) { return startup_coefficient(name, version); };
+  held = {version,
+          get("logits_bytes"),
+          get("logits_bytes_small_gpu"),
+          get("hidden_copies"),
+          get("mlp_copies"),
+          get("moe_workspace"),
+          get("activation_fixed"),
+          get("activation_vision"),
+          get("non_torch_single"),
+          get("non_torch_pipeline"),
+          get("non_torch_switch"),
+          get("non_torch_pcie"),
+          get("graph_fixed"),
+          get("graph_layer_size"),
+          get("sigma_relative"),
+          get("sigma_fixed")};
+  return held;
+}
+
+constexpr double kGiB = 1073741824.0;
+
+}  // namespace
+
+double startup_coefficient(std::string_view name, VllmVersion version) {
+  const auto it = table().find(name);
+  assert(it != table().end());
+  double value = it->second.front().value;
+  for (const auto& row : it->second)
+    if (version >= row.from) value = row.value;
+  return value;
+}
+
+double default_gpu_memory_utilization(VllmVersion version) { return version < VllmVersion{0, 20, 0} ? 0.90 : 0.92; }
+
+int default_graph_count(std::int64_t max_num_seqs, int num_speculative_tokens, VllmVersion version, int compute_capability) {
+  const std::int64_t ceiling = version >= VllmVersion{0, 28, 0} && compute_capability / 10 == 10 ? 1024 : 512;
+  const std::int64_t largest = std::min(ceiling, 2 * max_num_seqs * (1 + num_speculative_tokens));
+  int count = 0;
+  for (const std::int64_t size : {1, 2, 4}) count += size <= largest;
+  for (std::int64_t size = 8; size < 256 && size <= largest; size += 8) ++count;
+  for (std::int64_t size = 256; size <= largest; size += 16) ++count;
+  return count;
+}
+
+StartupFeatures startup_features(const Model& model, const EngineConfig& engine, int first_layer, int last_layer, bool computes_logits) {
+  StartupFeatures f;
+  const double element = model.dtype == DType::float32 ? 4 : 2;
+  const auto tokens = static_cast<double>(engine.max_num_batched_tokens);
+  const double tp = engine.parallel.tensor_parallel_size;
+  const bool ep = engine.parallel.enable_expert_parallel;
+  f.hidden = tokens * model.hidden_size * element / kGiB;
+  const Ffn* last = nullptr;
+  for (int l = first_layer; l < last_layer; ++l) {
+    const auto& ffn = model.layers[static_cast<std::size_t>(l)].ffn;
+    if (last && ffn.index() == last->index()) continue;  // layers of one kind are alike in width
+    last = &ffn;
+    if (const auto* dense = std::get_if<DenseFfn>(&ffn)) {
+      f.mlp = std::max(f.mlp, tokens * (dense->gated ? 3.0 : 2.0) * dense->intermediate_size / tp * element / kGiB);
+    } else if (const auto* moe = std::get_if<MoeFfn>(&ffn)) {
+      const double width = moe->moe_intermediate_size / (ep ? 1.0 : tp), hidden = moe->latent_size.value_or(model.hidden_size);
+      const double rows = std::max((moe->gated ? 2.0 : 1.0) * width, hidden) + std::max(width, hidden);
+      f.moe = std::max(f.moe, tokens * moe->num_experts_per_tok * rows * 2 / kGiB);
+      f.mlp = std::max(f.mlp, tokens * 3.0 * moe->shared_intermediate_size / tp * element / kGiB);
+    }
+  }
+  if (computes_logits)
+    f.logits = static_cast<double>(std::min(engine.max_num_seqs, engine.max_num_batched_tokens)) * model.vocab_size * 1e-9;
+  f.vision = model.vision && !engine.language_model_only ? 1 : 0;
+  f.layers = last_layer - first_layer;
+  if (!engine.enforce_eager && engine.cudagraph_mode != CudagraphMode::none)
+    f.graphs = engine.cudagraph_capture_sizes.empty() ? -1 : static_cast<int>(engine.cudagraph_capture_sizes.size());
+  return f;
+}
+
+StartupTerms startup_terms(const StartupFeatures& f, const EngineConfig& engine, const Gpu& gpu) {
+  const auto& c = coefficients(engine.vllm_version);
+  const bool hopper = gpu.compute_capability >= 90 && gpu.compute_capability < 110;
+  const double per_logit = hopper || engine.vllm_version >= VllmVersion{0, 17, 0} ? c.logits : c.logits_small;
+  const double sampling = f.logits * 1e9 * per_logit / kGiB + c.vision * f.vision;
+  const double body = c.mlp * f.mlp;
+  StartupTerms out;
+  out.activation = gib(c.fixed + c.hidden * f.hidden + c.moe * f.moe + std::max(sampling, body));
+  const auto& p = engine.parallel;
+  const bool switched = gpu.scale_up_domain >= 8;
+  double outside = c.single;
+  if (p.tensor_parallel_size * p.prefill_context_parallel_size > 1 || (p.data_parallel_size > 1 && p.enable_expert_parallel))
+    outside = switched ? c.switched : c.pcie;
+  else if (p.pipeline_parallel_size > 1)
+    outside = c.pipeline;
+  out.non_torch = gib(outside);
+  const int graphs = f.graphs >= 0 ? f.graphs
+                                   : default_graph_count(engine.max_num_seqs, engine.num_speculative_tokens, engine.vllm_version, gpu.compute_capability);
+  out.cuda_graph = graphs > 0 ? gib(c.graph_fixed + c.graph_layer * f.layers * graphs) : Bytes(0);
+  out.cuda_graph_reserved = engine.vllm_version >= VllmVersion{0, 20, 0} ? out.cuda_graph : Bytes(0);
+  return out;
+}
+
+double kv_sigma_gib(double kv_gib, const EngineConfig& engine) {
+  const auto& c = coefficients(engine.vllm_version);
+  return c.sigma_fixed + c.sigma_relative * std::max(0.0, kv_gib);
+}
+
+}  // namespace shardwise
