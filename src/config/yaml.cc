@@ -76,7 +76,7 @@ class TreeBuilder : public YAML::EventHandler {
         fail(mark, "key '" + key + "' is given twice", "first on line " + std::to_string(value.place.line));
     YamlValue value;
     value.place = {file_, mark.line + 1, map.place.path.empty() ? key : map.place.path + "." + key};
-    map.map.emplace_back(key, std::move(value));
+    map.map.push_back({key, std::move(value)});
     stack_.back().have_key = true;
   }
   /// The slot that the next value fills.
@@ -86,7 +86,7 @@ class TreeBuilder : public YAML::EventHandler {
       return root_;
     }
     YamlValue& parent = *stack_.back().value;
-    if (parent.kind == YamlValue::Kind::map) return parent.map.back().second;
+    if (parent.kind == YamlValue::Kind::map) return parent.map.back().value;
     YamlValue value;
     value.place = {file_, mark.line + 1, parent.place.path + "[" + std::to_string(parent.list.size()) + "]"};
     parent.list.push_back(std::move(value));

@@ -4,12 +4,13 @@
 #include <initializer_list>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "config/quantity.h"
 
 namespace shardwise {
+
+struct YamlEntry;
 
 /// One value of a YAML document. Accessors throw InputError (file:line: path: ...) when the value is not of that kind.
 struct YamlValue {
@@ -18,7 +19,7 @@ struct YamlValue {
   std::string scalar;
   bool quoted = false;  ///< "80" is text, 80 is a number
   std::vector<YamlValue> list;
-  std::vector<std::pair<std::string, YamlValue>> map;  ///< in the order of the text
+  std::vector<YamlEntry> map;  ///< in the order of the text
 
   const std::string& text() const;
   std::int64_t integer(std::int64_t least, std::int64_t most) const;
@@ -32,6 +33,12 @@ struct YamlValue {
   /// Throws on any key that is not in `keys`, with a spelling hint. Also throws if this is no map.
   void only_keys(std::initializer_list<std::string_view> keys) const;
   [[noreturn]] void fail(const std::string& message, const std::string& hint = "") const;
+};
+
+/// A key of a map and its value.
+struct YamlEntry {
+  std::string key;
+  YamlValue value;
 };
 
 /// The one document of `text`. An empty document is a null value.

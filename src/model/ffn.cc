@@ -59,7 +59,7 @@ bool contains(const std::vector<int>& list, int value) { return std::find(list.b
 // Whether a layer of a model that has routed experts uses them.
 class SparseLayers {
  public:
-  explicit SparseLayers(const LayerContext& c) : c_(c), f_(c.fields) {
+  explicit SparseLayers(const LayerContext& c) : f_(c.fields) {
     types_ = f_.texts("mlp_layer_types");
     enumerated_ = layer_list(f_, "moe_layers_enum");
     if (const Json* freq = f_.find({"moe_layer_freq"}); freq && freq->is_array()) list_ = f_.integers("moe_layer_freq");
@@ -91,7 +91,6 @@ class SparseLayers {
   }
 
  private:
-  const LayerContext& c_;
   const Fields& f_;
   std::vector<std::string> types_;
   std::vector<int> enumerated_, list_, dense_only_, moe_layers_;

@@ -125,7 +125,7 @@ std::vector<std::string> unused_fields(const Json& config, const std::string& pr
   std::vector<std::string> out;
   for (const auto& [key, value] : config.items()) {
     const std::string path = prefix.empty() ? key : prefix + "." + key;
-    const bool skip = std::any_of(std::begin(kIrrelevant), std::end(kIrrelevant), [&](const char* k) { return key == k; });
+    const bool skip = std::any_of(std::begin(kIrrelevant), std::end(kIrrelevant), [name = key](const char* k) { return name == k; });
     if (!skip && !used.count(path)) out.push_back(key);
   }
   return out;

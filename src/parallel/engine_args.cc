@@ -301,7 +301,9 @@ EngineArgs parse_vllm_flags(std::span<const std::string> argv) {
 EngineArgs read_engine_args(const Json& object, const std::string& file) {
   if (!object.is_object()) throw InputError(file, 0, "args", "must be an object of vLLM argument names");
   EngineArgs args;
-  for (const auto& [name, value] : object.items()) {
+  for (const auto& item : object.items()) {
+    const std::string& name = item.key();
+    const Json& value = item.value();
     const FlagRow* row = find_flag(name);
     if (!row) {
       std::vector<std::string> names;
