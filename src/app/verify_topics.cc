@@ -1,12 +1,13 @@
 #include "app/verify.h"
 #include "app/verify_kv.h"
 #include "app/verify_schedule.h"
+#include "app/verify_weights.h"
 #include "config/json.h"
 
 namespace shardwise {
 
 const std::vector<VerifyTopic>& verify_topics() {
-  static const std::vector<VerifyTopic> topics = {verify_kv_topic(), verify_schedule_topic()};
+  static const std::vector<VerifyTopic> topics = {verify_kv_topic(), verify_schedule_topic(), weights_topic()};
   return topics;
 }
 

@@ -196,4 +196,13 @@ Model read_hf_config(std::string_view config_text, std::string_view hf_quant_con
   return model;
 }
 
+Model with_overrides(const Model& model, const Json& overrides) {
+  Json config = *model.config;
+  config.merge_patch(overrides);
+  const bool stated = config.contains("quantization_config") || config.contains("compression_config") || (model.text_config && model.text_config->contains("quantization_config"));
+  Model out = read_hf_config(config.dump(), model.quant_config && !stated ? model.quant_config->dump() : std::string(), model.name);
+  out.name = model.name;
+  return out;
+}
+
 }  // namespace shardwise

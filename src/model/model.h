@@ -133,6 +133,7 @@ struct QuantScheme {
   bool zero_points = false, desc_act = false;
   bool activations = false;       ///< activations are quantised too (W8A8, W4A4): the GEMM runs in the narrow type
   bool static_activations = false;  ///< their scales are stored (one per tensor)
+  bool e8m0_scales = false;         ///< fp8_block: scales are powers of two of one byte
   friend bool operator==(const QuantScheme&, const QuantScheme&) = default;
 };
 

@@ -1,0 +1,108 @@
+#include "app/verify_weights.h"
+
+#include <map>
+#include <mutex>
+
+#include "config/json.h"
+#include "memory/weights.h"
+#include "model/load.h"
+
+namespace shardwise {
+namespace {
+
+// A model and its program under hf_overrides, compiled once.
+struct Prepared {
+  std::shared_ptr<const Model> model;
+  std::shared_ptr<const WeightProgram> program;
+};
+
+class PreparedModels {
+ public:
+  const Prepared& get(VerifyModels& models, const std::string& name, const Json* overrides, bool draft) {
+    std::string key = name;
+    key += draft ? "\n1" : "\n0";
+    if (overrides) key += overrides->dump();
+    std::lock_guard lock(mutex_);
+    auto& slot = entries_[key];
+    if (!slot.model) {
+      slot.model = models.get(name);
+      if (overrides && !overrides->empty()) slot.model = std::make_shared<const Model>(with_overrides(*slot.model, *overrides));
+      slot.program = std::make_shared<const WeightProgram>(compile_weights(*slot.model, draft));
+    }
+    return slot;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::string, Prepared> entries_;
+};
+
+EngineConfig engine_of(const Json& args, int compute_capability) {
+  EngineConfig engine;
+  auto& p = engine.parallel;
+  engine.max_num_batched_tokens = compute_capability >= 100 ? 16384 : 8192;  // vLLM's default for 80 GiB and for larger GPUs
+  for (const auto& [key, value] : args.items()) {
+    if (key == "tensor_parallel_size") p.tensor_parallel_size = value.get<int>();
+    else if (key == "pipeline_parallel_size") p.pipeline_parallel_size = value.get<int>();
+    else if (key == "data_parallel_size") p.data_parallel_size = value.get<int>();
+    else if (key == "prefill_context_parallel_size") p.prefill_context_parallel_size = value.get<int>();
+    else if (key == "decode_context_parallel_size") p.decode_context_parallel_size = value.get<int>();
+    else if (key == "enable_expert_parallel") p.enable_expert_parallel = value.get<bool>();
+    else if (key == "enable_eplb") p.enable_eplb = value.get<bool>();
+    else if (key == "eplb_config") p.num_redundant_experts = value.value("num_redundant_experts", 0);
+    else if (key == "max_num_batched_tokens") engine.max_num_batched_tokens = value.get<std::int64_t>();
+    else if (key == "max_model_len") engine.max_model_len = value.get<std::int64_t>();
+  }
+  return engine;
+}
+
+int capability_of(const Json& input) {
+  const auto text = input.value("compute_capability", std::string("9.0"));
+  const auto dot = text.find('.');
+  return std::stoi(text.substr(0, dot)) * 10 + (dot == std::string::npos ? 0 : std::stoi(text.substr(dot + 1)));
+}
+
+template <class Enum, class Array>
+Json nonzero(const Array& values) {
+  Json out = Json::object();
+  for (std::size_t i = 0; i < values.size(); ++i)
+    if (values[i]) out[to_string(static_cast<Enum>(i))] = values[i];
+  return out;
+}
+
+Json predict(PreparedModels& prepared, const Json& input, VerifyModels& models) {
+  static const Json none = Json::object();
+  const auto args_at = input.find("args");
+  const Json& args = args_at == input.end() ? none : *args_at;
+  const auto overrides = args.find("hf_overrides");
+  const bool draft = input.value("draft", false);
+  const auto& entry = prepared.get(models, input.at("model").get<std::string>(), overrides == args.end() ? nullptr : &*overrides, draft);
+  const int capability = capability_of(input);
+  const EngineConfig engine = engine_of(args, capability);
+  std::optional<WeightRefusal> refusal;
+  const auto layout = weight_layout(*entry.model, engine, input.value("rank", 0), capability);
+  const RankWeights w = run_weights(*entry.program, layout, &refusal);
+  if (refusal) return Json{{"refused_at", "construct"}, {"where", refusal->where}, {"message", refusal->message}};
+  Json out = Json::object();
+  out["param_bytes"] = w.param_bytes();
+  out["by_class"] = nonzero<WeightClass>(w.bytes);
+  out["num_params"] = w.num_params();
+  out["num_params_by_class"] = nonzero<WeightClass>(w.elements);
+  out["by_dtype"] = nonzero<StoredType>(w.by_type);
+  out["buffer_bytes"] = nonzero<BufferKind>(w.buffers);
+  out["bare_tensor_bytes"] = w.bare_tensors;
+  out["rounded_512_bytes"] = w.rounded_512;
+  return out;
+}
+
+}  // namespace
+
+VerifyTopic weights_topic() {
+  auto prepared = std::make_shared<PreparedModels>();
+  return {.name = "weights",
+          .doc = "parameters and buffers of one rank, to the byte",
+          .aside = {"model_class", "where", "message"},
+          .predict = [prepared](const std::string&, const Json& input, VerifyModels& models) { return predict(*prepared, input, models); }};
+}
+
+}  // namespace shardwise

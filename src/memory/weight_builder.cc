@@ -1,0 +1,249 @@
+#include "memory/weight_builder.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+
+#include "base/units.h"
+#include "config/json.h"
+
+namespace shardwise {
+namespace {
+
+using Kind = WeightModule::Kind;
+
+bool same(const QuantScheme& a, const QuantScheme& b) { return a == b; }
+
+bool same(const WeightModule& a, const WeightModule& b) {
+  if (a.kind != b.kind || a.cls != b.cls || a.type != b.type || a.buffer != b.buffer || a.bias != b.bias || a.num_parts != b.num_parts ||
+      a.in != b.in || a.count != b.count || a.num_experts != b.num_experts || a.intermediate != b.intermediate || a.shards != b.shards || !same(a.scheme, b.scheme))
+    return false;
+  for (std::size_t i = 0; i < a.parts.size(); ++i)
+    if (a.parts[i].units != b.parts[i].units || a.parts[i].unit != b.parts[i].unit || a.parts[i].kv != b.parts[i].kv) return false;
+  return true;
+}
+
+bool same(const LayerProgram& a, const LayerProgram& b) {
+  return a.modules.size() == b.modules.size() && std::equal(a.modules.begin(), a.modules.end(), b.modules.begin(), [](const auto& x, const auto& y) { return same(x, y); });
+}
+
+StoredType stored(DType dtype) {
+  return dtype == DType::float16 ? StoredType::float16 : dtype == DType::float32 ? StoredType::float32 : StoredType::bfloat16;
+}
+
+void set_parts(WeightModule& m, const std::vector<OutPart>& parts) {
+  assert(parts.size() <= m.parts.size());
+  m.num_parts = static_cast<std::int16_t>(parts.size());
+  std::copy(parts.begin(), parts.end(), m.parts.begin());
+}
+
+}  // namespace
+
+WeightBuilder::WeightBuilder(const Model& model, WeightProgram& program)
+    : model_(model), program_(program), family_(weight_family(model)), rules_(model.quant_config ? QuantRules(*model.quant_config) : QuantRules()) {
+  program.dtype = stored(model.dtype);
+  program.tied = model.tie_word_embeddings;
+}
+
+bool WeightBuilder::flag(std::initializer_list<const char*> names, bool otherwise) const {
+  for (const char* name : names)
+    if (const auto it = model_.text_config->find(name); it != model_.text_config->end() && it->is_boolean()) return it->get<bool>();
+  return otherwise;
+}
+
+double WeightBuilder::number(const Json& where, const char* name, double otherwise) const {
+  const auto it = where.find(name);
+  return it != where.end() && it->is_number() ? it->get<double>() : otherwise;
+}
+
+WeightModule& WeightBuilder::add(Kind kind, WeightClass cls) {
+  WeightModule m;
+  m.kind = kind;
+  m.cls = cls;
+  m.type = program_.dtype;
+  target_->modules.push_back(m);
+  return target_->modules.back();
+}
+
+QuantScheme WeightBuilder::scheme(const std::string& path, const Names& shards, QuantRules::Module kind) {
+  if (rules_.method().empty()) return {};
+  if (shards.empty()) return rules_.scheme("model." + path, kind);
+  const std::string parent = "model." + path.substr(0, path.rfind('.') + 1);
+  return rules_.scheme(parent + shards.front(), kind);
+}
+
+void WeightBuilder::column(WeightClass cls, std::int64_t in, Parts parts, bool bias, const std::string& path, const Names& shards, int) {
+  auto& m = add(Kind::column, cls);
+  m.in = in;
+  m.bias = bias;
+  set_parts(m, parts);
+  m.scheme = scheme(path, shards, QuantRules::Module::linear);
+}
+
+void WeightBuilder::row(WeightClass cls, std::int64_t in, std::int64_t out, bool bias, const std::string& path) {
+  auto& m = add(Kind::row, cls);
+  m.in = in;
+  m.bias = bias;
+  set_parts(m, {{static_cast<std::int32_t>(out)}});
+  m.scheme = scheme(path, {}, QuantRules::Module::linear);
+}
+
+void WeightBuilder::full(WeightClass cls, std::int64_t in, Parts parts, bool bias, const std::string& path, const Names& shards) {
+  auto& m = add(Kind::full, cls);
+  m.in = in;
+  m.bias = bias;
+  set_parts(m, parts);
+  m.scheme = scheme(path, shards, QuantRules::Module::linear);
+}
+
+void WeightBuilder::column_plain(WeightClass cls, std::int64_t in, Parts parts, bool bias) {
+  auto& m = add(Kind::column, cls);
+  m.in = in;
+  m.bias = bias;
+  set_parts(m, parts);
+}
+
+void WeightBuilder::row_plain(WeightClass cls, std::int64_t in, std::int64_t out, bool bias) {
+  auto& m = add(Kind::row, cls);
+  m.in = in;
+  m.bias = bias;
+  set_parts(m, {{static_cast<std::int32_t>(out)}});
+}
+
+void WeightBuilder::full_plain(WeightClass cls, std::int64_t in, Parts parts, bool bias) {
+  auto& m = add(Kind::full, cls);
+  m.in = in;
+  m.bias = bias;
+  set_parts(m, parts);
+}
+
+void WeightBuilder::replicated(WeightClass cls, std::int64_t elements, int count) { replicated(cls, elements, count, program_.dtype); }
+
+void WeightBuilder::replicated(WeightClass cls, std::int64_t elements, int count, StoredType type) {
+  auto& m = add(Kind::replicated, cls);
+  m.in = elements;
+  m.count = count;
+  m.type = type;
+}
+
+void WeightBuilder::sharded(WeightClass cls, std::int64_t elements) { sharded(cls, elements, program_.dtype); }
+
+void WeightBuilder::sharded(WeightClass cls, std::int64_t elements, StoredType type, int count) {
+  auto& m = add(Kind::sharded, cls);
+  m.in = elements;
+  m.type = type;
+  m.count = count;
+}
+
+void WeightBuilder::sharded_or_kv(WeightClass cls, OutPart part) { set_parts(add(Kind::kv_sharded, cls), {part}); }
+
+void WeightBuilder::experts(const MoeFfn& moe, std::int64_t hidden, const std::string& path) {
+  auto& m = add(Kind::experts, WeightClass::routed_experts);
+  m.in = hidden;
+  m.num_experts = moe.num_experts;
+  m.intermediate = moe.moe_intermediate_size;
+  m.shards = moe.gated ? 2 : 1;
+  m.bias = moe.bias;
+  m.scheme = scheme(path, {}, QuantRules::Module::experts);
+  auto& map = add(Kind::expert_map, WeightClass::routed_experts);
+  map.num_experts = moe.num_experts;
+}
+
+void WeightBuilder::attention_layer() {
+  buffer(BufferKind::kv_scales, 4, 4);
+  bare(8);
+}
+
+void WeightBuilder::norms(int count) {
+  for (int i = 0; i < (family_.norm_bias ? 2 : 1); ++i) replicated(WeightClass::norm_other, hidden(), count);
+}
+
+void WeightBuilder::opaque_state(const LinearAttention& a) {
+  // Kinds without a program of their own: the projections' size, split over TP.
+  const std::int64_t value = static_cast<std::int64_t>(a.num_heads) * a.head_dim;
+  column_plain(WeightClass::attention, hidden(), {{a.num_heads, a.head_dim}, {a.num_heads, a.head_dim}, {a.num_heads, a.head_dim}, {a.num_heads, a.head_dim}});
+  row_plain(WeightClass::attention, value, hidden(), false);
+}
+
+void WeightBuilder::check_mamba_groups(int groups, int) {
+  if (groups == 1) return;
+  auto& m = add(Kind::kv_sharded, WeightClass::attention);
+  (void)m;
+  target_->modules.pop_back();
+}
+
+void WeightBuilder::buffer(BufferKind kind, std::int64_t bytes, int count) {
+  auto& m = add(Kind::buffer, WeightClass::norm_other);
+  m.buffer = kind;
+  m.in = bytes;
+  m.count = count;
+}
+
+void WeightBuilder::bare(std::int64_t bytes) { add(Kind::bare, WeightClass::norm_other).in = bytes; }
+
+void WeightBuilder::vocabulary(WeightClass cls, std::int64_t rows, std::int64_t width, bool bias, const QuantScheme& quant) {
+  auto& m = add(Kind::vocabulary, cls);
+  m.in = width;
+  m.bias = bias;
+  m.scheme = quant;
+  set_parts(m, {{static_cast<std::int32_t>(rows)}});
+}
+
+LayerProgram WeightBuilder::layer_program(const std::function<void()>& write) {
+  LayerProgram made;
+  target_ = &made;
+  write();
+  target_ = nullptr;
+  return made;
+}
+
+int WeightBuilder::intern(LayerProgram made) {
+  for (std::size_t i = 0; i < program_.kinds.size(); ++i)
+    if (same(program_.kinds[i], made)) return static_cast<int>(i);
+  program_.kinds.push_back(std::move(made));
+  return static_cast<int>(program_.kinds.size()) - 1;
+}
+
+void WeightBuilder::surroundings() {
+  const int norm_vectors = family_.norm_bias ? 2 : 1;
+  target_ = &program_.embedding;
+  vocabulary(WeightClass::embedding, model_.vocab_size, hidden(), false, {});
+  target_ = &program_.first;
+  if (family_.learned_positions) {
+    const double positions = number(*model_.text_config, "max_position_embeddings", number(*model_.text_config, "n_positions", 1024));
+    replicated(WeightClass::embedding, static_cast<std::int64_t>(positions) * hidden());
+  }
+  target_ = &program_.last;
+  if (family_.final_norm)
+    for (int i = 0; i < norm_vectors; ++i) replicated(WeightClass::norm_other, hidden());
+  if (!model_.tie_word_embeddings) vocabulary(WeightClass::lm_head, model_.vocab_size, hidden(), false, rules_.scheme("lm_head", QuantRules::Module::lm_head));
+  target_ = &program_.every;
+  if (family_.normalizer_buffer) buffer(BufferKind::other, bytes_of(program_.dtype));
+  target_ = nullptr;
+}
+
+void WeightBuilder::ropes(const std::vector<int>&) {
+  if (family_.no_rope) return;
+  std::int64_t rotary = 0;
+  const Json& text = *model_.text_config;
+  for (const auto& l : model_.layers) {
+    if (const auto* a = std::get_if<FullAttention>(&l.attention)) rotary = a->head_dim;
+    if (const auto* a = std::get_if<MlaAttention>(&l.attention)) rotary = a->qk_rope_head_dim;
+  }
+  double partial = number(text, "partial_rotary_factor", 1.0);
+  double positions = number(text, "max_position_embeddings", 2048);
+  for (const char* key : {"rope_parameters", "rope_scaling"})
+    if (const auto it = text.find(key); it != text.end() && it->is_object()) {
+      partial = number(*it, "partial_rotary_factor", partial);
+      const auto word = it->contains("rope_type") ? it->find("rope_type") : it->find("type");
+      const std::string type = word != it->end() && word->is_string() ? word->get<std::string>() : "default";
+      if (type == "yarn" || type == "deepseek_yarn") positions = number(*it, "original_max_position_embeddings", positions) * number(*it, "factor", 1);
+      if (type == "linear") positions *= number(*it, "factor", 1);
+    }
+  rotary = static_cast<std::int64_t>(static_cast<double>(rotary) * partial);
+  target_ = &program_.every;
+  buffer(BufferKind::cos_sin_cache, static_cast<std::int64_t>(positions) * rotary * bytes_of(program_.dtype));
+  target_ = nullptr;
+}
+
+}  // namespace shardwise

@@ -1,0 +1,97 @@
+#pragma once
+// Helper that writes a WeightProgram: names modules as vLLM does, asks the quantisation rules for each, merges equal layers.
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "memory/weight_program.h"
+#include "model/quantisation.h"
+
+namespace shardwise {
+
+/// What a vLLM model class fixes beyond the IR: one row per architecture (weight_families.cc).
+struct WeightFamily {
+  const char* architecture = "";
+  const char* attention = "self_attn.";
+  const char* o_proj = "o_proj";
+  const char* mlp = "mlp.";            ///< of MoE layers
+  const char* dense_mlp = "mlp.";
+  const char* shared = "shared_experts.";
+  const char* mixer = "mixer.";
+  int norms = 2;                       ///< hidden-sized norms per layer
+  bool norm_bias = false;
+  bool final_norm = true;
+  bool separate_qkv = false;           ///< vLLM's Transformers backend: projections not fused
+  bool head_norm_per_head = false;     ///< q/k norms hold one vector per head (Cohere)
+  bool interleaved_gdn = false;
+  bool float_gate = false;             ///< router weight in float32
+  bool model_type_correction = false;  ///< e_score_correction_bias in the model's type
+  bool float_sinks = false;
+  bool mamba1_norms = false;
+  bool no_rope = false;
+  bool normalizer_buffer = false;      ///< Gemma's embedding scale
+  int learned_positions = 0;           ///< 1: an embedding of n_positions
+  bool float_gdn_norm = false;
+};
+const WeightFamily& weight_family(const Model& model);
+
+class WeightBuilder {
+ public:
+  using Parts = std::vector<OutPart>;
+  using Names = std::vector<std::string>;
+
+  WeightBuilder(const Model& model, WeightProgram& program);
+
+  const Model& model() const { return model_; }
+  const WeightFamily& family() const { return family_; }
+  StoredType dtype() const { return program_.dtype; }
+  int hidden() const { return model_.hidden_size; }
+  bool flag(std::initializer_list<const char*> names, bool otherwise) const;   ///< of the text config
+  double number(const Json& where, const char* name, double otherwise) const;
+
+  // Modules. `path` = name below the layers' root ("layers.3.self_attn.qkv_proj"); `shards` = what the checkpoint calls its
+  // parts, if not fused there.
+  void column(WeightClass cls, std::int64_t in, Parts parts, bool bias, const std::string& path, const Names& shards, int logical_parts = 0);
+  void row(WeightClass cls, std::int64_t in, std::int64_t out, bool bias, const std::string& path);
+  void full(WeightClass cls, std::int64_t in, Parts parts, bool bias, const std::string& path, const Names& shards);
+  void column_plain(WeightClass cls, std::int64_t in, Parts parts, bool bias = false);
+  void row_plain(WeightClass cls, std::int64_t in, std::int64_t out, bool bias);
+  void full_plain(WeightClass cls, std::int64_t in, Parts parts, bool bias = false);
+  void replicated(WeightClass cls, std::int64_t elements, int count = 1);
+  void replicated(WeightClass cls, std::int64_t elements, int count, StoredType type);
+  void sharded(WeightClass cls, std::int64_t elements);
+  void sharded(WeightClass cls, std::int64_t elements, StoredType type, int count = 1);
+  void sharded_or_kv(WeightClass cls, OutPart part);
+  void experts(const MoeFfn& moe, std::int64_t hidden, const std::string& path);
+  void attention_layer();   ///< scale buffers of one attention layer
+  void norms(int count);
+  void opaque_state(const LinearAttention& a);
+  void check_mamba_groups(int groups, int heads);
+  void buffer(BufferKind kind, std::int64_t bytes, int count = 1);
+  void bare(std::int64_t bytes);
+  void vocabulary(WeightClass cls, std::int64_t rows, std::int64_t width, bool bias, const QuantScheme& scheme);
+
+  std::string layer_prefix(int layer) const { return "layers." + std::to_string(layer) + "."; }
+  LayerProgram layer_program(const std::function<void()>& write);
+  int intern(LayerProgram made);
+  void surroundings();                       ///< embedding, head, final norm, vision tower
+  void ropes(const std::vector<int>& kind_of);
+  const QuantRules& rules() const { return rules_; }
+
+ private:
+  WeightModule& add(WeightModule::Kind kind, WeightClass cls);
+  QuantScheme scheme(const std::string& path, const Names& shards, QuantRules::Module kind);
+
+  const Model& model_;
+  WeightProgram& program_;
+  const WeightFamily& family_;
+  QuantRules rules_;
+  LayerProgram* target_ = nullptr;
+  std::multimap<std::size_t, int> seen_;
+};
+
+/// Vision tower and projectors, appended to program.every.
+void describe_vision(WeightBuilder& builder, const VisionTower& vision);
+
+}  // namespace shardwise

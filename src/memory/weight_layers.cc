@@ -1,0 +1,214 @@
+// The weight program of a model: what vLLM 0.32.0's model classes register, layer kind by layer kind.
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "config/json.h"
+#include "memory/weight_builder.h"
+#include "model/architectures.h"
+
+namespace shardwise {
+namespace {
+
+using Kind = WeightModule::Kind;
+
+// ---- attention -------------------------------------------------------------------------------------------------------
+
+void full_attention(WeightBuilder& b, const FullAttention& a, const std::string& at) {
+  const auto cls = WeightClass::attention;
+  const std::string self = at + b.family().attention;
+  const int q_heads = a.num_heads * (a.output_gate ? 2 : 1);
+  const OutPart q{q_heads, a.head_dim}, k{a.num_kv_heads, a.head_dim, true}, v{a.num_kv_heads, a.v_head_dim, true};
+  if (b.family().separate_qkv) {
+    b.column(cls, b.hidden(), {q}, a.qkv_bias, self + "q_proj", {});
+    b.column(cls, b.hidden(), {k}, a.qkv_bias, self + "k_proj", {});
+    b.column(cls, b.hidden(), {v}, a.qkv_bias, self + "v_proj", {});
+  } else {
+    std::vector<OutPart> parts{q, k, v};
+    std::vector<std::string> names{"q_proj", "k_proj", "v_proj"};
+    if (a.indexer) {
+      // MiniMax-M3 fuses the indexer's projections into the same matrix; its queries and key are split like KV heads.
+      parts.push_back({a.indexer->num_heads, a.indexer->head_dim, true});
+      parts.push_back({1, a.indexer->head_dim, true});
+    }
+    b.column(cls, b.hidden(), parts, a.qkv_bias, self + "qkv_proj", names);
+  }
+  b.row(cls, static_cast<std::int64_t>(a.num_heads) * a.v_head_dim, b.hidden(), a.o_bias, self + b.family().o_proj);
+  if (a.qk_norm) {
+    if (a.qk_norm_full) {
+      b.sharded_or_kv(cls, {a.num_heads, a.head_dim, true});
+      b.sharded_or_kv(cls, {a.num_kv_heads, a.head_dim, true});
+    } else if (b.family().head_norm_per_head) {
+      b.sharded_or_kv(cls, {a.num_heads, a.head_dim, true});
+      b.sharded_or_kv(cls, {a.num_kv_heads, a.head_dim, true});
+    } else {
+      b.replicated(cls, a.head_dim, 2);
+      if (a.indexer) b.replicated(cls, a.indexer->head_dim, 2);
+    }
+  }
+  if (a.sinks) b.sharded(cls, a.num_heads, b.family().float_sinks ? StoredType::float32 : b.dtype());
+  b.attention_layer();
+}
+
+void mla_attention(WeightBuilder& b, const MlaAttention& a, const std::string& at) {
+  const auto cls = WeightClass::attention;
+  const std::string self = at + b.family().attention;
+  const int latent = a.kv_lora_rank + a.qk_rope_head_dim, qk = a.qk_nope_head_dim + a.qk_rope_head_dim;
+  if (a.q_lora_rank) {
+    b.full(cls, b.hidden(), {{*a.q_lora_rank}, {latent}}, a.qkv_bias, self + "fused_qkv_a_proj", {"q_a_proj", "kv_a_proj_with_mqa"});
+    b.replicated(cls, *a.q_lora_rank);
+    b.column(cls, *a.q_lora_rank, {{a.num_heads, qk}}, false, self + "q_b_proj", {});
+  } else {
+    b.full(cls, b.hidden(), {{latent}}, a.qkv_bias, self + "kv_a_proj_with_mqa", {});
+    b.column(cls, b.hidden(), {{a.num_heads, qk}}, false, self + "q_proj", {});
+  }
+  b.replicated(cls, a.kv_lora_rank);
+  b.column(cls, a.kv_lora_rank, {{a.num_heads, a.qk_nope_head_dim + a.v_head_dim}}, false, self + "kv_b_proj", {});
+  b.row(cls, static_cast<std::int64_t>(a.num_heads) * a.v_head_dim, b.hidden(), a.qkv_bias, self + "o_proj");
+  if (a.output_gate) b.column(cls, b.hidden(), {{a.num_heads, a.v_head_dim}}, false, self + "g_proj", {});
+  if (a.indexer && !a.indexer->shared) {
+    const auto& x = *a.indexer;
+    b.full(cls, a.q_lora_rank.value_or(b.hidden()), {{x.num_heads, x.head_dim}}, false, self + "indexer.wq_b", {});
+    b.full_plain(cls, b.hidden(), {{x.head_dim}, {x.num_heads}});
+    b.replicated(cls, x.head_dim, 2, StoredType::float32);
+  }
+  b.attention_layer();
+}
+
+void gated_delta_net(WeightBuilder& b, const LinearAttention& a, const std::string& at) {
+  const auto cls = WeightClass::attention;
+  const std::string self = at + "linear_attn.";
+  const int key = a.num_key_heads * a.key_head_dim, value = a.num_heads * a.head_dim;
+  b.column_plain(cls, a.conv_kernel, {{2 * key + value}});
+  const OutPart k{a.num_key_heads, a.key_head_dim}, v{a.num_heads, a.head_dim};
+  if (b.family().interleaved_gdn) {
+    b.column(cls, b.hidden(), {{2 * key + 2 * value}}, false, self + "in_proj_qkvz", {});
+    b.column(cls, b.hidden(), {{2 * a.num_heads}}, false, self + "in_proj_ba", {});
+  } else {
+    b.column(cls, b.hidden(), {k, k, v, v}, false, self + "in_proj_qkvz", {"in_proj_qkv", "in_proj_z"});
+    b.column(cls, b.hidden(), {{a.num_heads}, {a.num_heads}}, false, self + "in_proj_ba", {"in_proj_b", "in_proj_a"});
+  }
+  b.sharded(cls, a.num_heads);
+  b.sharded(cls, a.num_heads, StoredType::float32);
+  b.replicated(cls, a.head_dim, 1, b.family().float_gdn_norm ? StoredType::float32 : b.dtype());
+  b.row(cls, value, b.hidden(), false, self + "out_proj");
+}
+
+void mamba2(WeightBuilder& b, const LinearAttention& a, const std::string& at) {
+  const auto cls = WeightClass::attention;
+  const std::string self = at + b.family().mixer;
+  const int inner = a.intermediate_size, groups = a.num_key_heads, states = groups * a.state_size;
+  const OutPart heads{a.num_heads, a.head_dim}, group{groups, a.state_size, groups == 1};
+  const bool conv_bias = b.flag({"use_conv_bias", "mamba_conv_bias"}, true), bias = b.flag({"use_bias", "mamba_proj_bias"}, false);
+  b.check_mamba_groups(groups, a.num_heads);
+  b.column_plain(cls, a.conv_kernel, {heads, group, group}, conv_bias);
+  b.column(cls, b.hidden(), {heads, heads, group, group, {a.num_heads}}, bias, self + "in_proj", {}, groups == 1 ? 1 : 5);
+  b.sharded(cls, a.num_heads, StoredType::float32);  // A
+  b.sharded(cls, a.num_heads, b.dtype(), 2);          // D, dt_bias
+  b.row(cls, inner, b.hidden(), bias, self + "out_proj");
+  if (b.flag({"mamba_rms_norm", "rms_norm"}, true)) b.sharded(cls, inner);
+  (void)states;
+}
+
+void mamba1(WeightBuilder& b, const LinearAttention& a) {
+  const auto cls = WeightClass::attention;
+  const int inner = a.intermediate_size;
+  const bool conv_bias = b.flag({"use_conv_bias", "mamba_conv_bias"}, true), bias = b.flag({"use_bias", "mamba_proj_bias"}, false);
+  b.column_plain(cls, a.conv_kernel, {{inner}}, conv_bias);
+  b.column_plain(cls, b.hidden(), {{inner}, {inner}}, bias);
+  b.row_plain(cls, inner, a.time_step_rank + 2 * a.state_size, false);
+  b.column_plain(cls, a.time_step_rank, {{inner}}, true);
+  b.sharded(cls, static_cast<std::int64_t>(inner) * a.state_size, StoredType::float32);
+  b.sharded(cls, inner);
+  b.row_plain(cls, inner, b.hidden(), bias);
+  if (b.family().mamba1_norms) {  // layer norms of dt, B and C; vLLM names them ...layernorm inside the mixer
+    b.replicated(cls, a.time_step_rank);
+    b.replicated(cls, a.state_size, 2);
+  }
+}
+
+// ---- FFN -------------------------------------------------------------------------------------------------------------
+
+void dense(WeightBuilder& b, const DenseFfn& f, const std::string& self, WeightClass cls) {
+  const OutPart wide{f.intermediate_size};
+  if (b.family().separate_qkv && f.gated) {
+    b.column(cls, b.hidden(), {wide}, f.bias, self + "gate_proj", {});
+    b.column(cls, b.hidden(), {wide}, f.bias, self + "up_proj", {});
+  } else if (f.gated) {
+    b.column(cls, b.hidden(), {wide, wide}, f.bias, self + "gate_up_proj", {"gate_proj", "up_proj"});
+  } else {
+    b.column(cls, b.hidden(), {wide}, f.bias, self + "up_proj", {});
+  }
+  b.row(cls, f.intermediate_size, b.hidden(), f.bias, self + "down_proj");
+}
+
+void moe(WeightBuilder& b, const MoeFfn& f, const std::string& at) {
+  const auto& family = b.family();
+  const std::string self = at + family.mlp;
+  const auto router = WeightClass::router;
+  const StoredType gate_type = family.float_gate ? StoredType::float32 : b.dtype();
+  b.replicated(router, static_cast<std::int64_t>(b.hidden()) * f.num_experts, 1, gate_type);
+  if (f.router_bias) b.replicated(router, f.num_experts, 1, gate_type);
+  if (f.correction_bias) b.replicated(router, f.num_experts, 1, family.model_type_correction ? b.dtype() : StoredType::float32);
+  if (f.shared_intermediate_size > 0) {
+    const DenseFfn shared{f.shared_intermediate_size, f.gated, false};
+    dense(b, shared, self + family.shared, WeightClass::shared_experts);
+    if (f.shared_expert_gate) b.replicated(WeightClass::shared_experts, b.hidden());
+  }
+  if (f.latent_size) {
+    b.full(WeightClass::dense_mlp, b.hidden(), {{*f.latent_size}}, false, self + "fc1_latent_proj", {});
+    b.full(WeightClass::dense_mlp, *f.latent_size, {{b.hidden()}}, false, self + "fc2_latent_proj", {});
+  }
+  b.experts(f, f.latent_size.value_or(b.hidden()), self + "experts");
+}
+
+void ffn(WeightBuilder& b, const Ffn& kind, const std::string& at) {
+  if (const auto* d = std::get_if<DenseFfn>(&kind)) {
+    dense(b, *d, at + b.family().dense_mlp, WeightClass::dense_mlp);
+  } else if (const auto* m = std::get_if<MoeFfn>(&kind)) {
+    if (m->parallel_dense) dense(b, *m->parallel_dense, at + "mlp.", WeightClass::dense_mlp);
+    moe(b, *m, at);
+  }
+}
+
+void layer(WeightBuilder& b, const Layer& l, const std::string& at) {
+  if (const auto* a = std::get_if<FullAttention>(&l.attention)) full_attention(b, *a, at);
+  if (const auto* a = std::get_if<CrossAttention>(&l.attention)) full_attention(b, a->shape, at);
+  if (const auto* a = std::get_if<MlaAttention>(&l.attention)) mla_attention(b, *a, at);
+  if (const auto* a = std::get_if<LinearAttention>(&l.attention)) {
+    switch (a->kind) {
+      case LinearAttention::Kind::gated_delta_net: gated_delta_net(b, *a, at); break;
+      case LinearAttention::Kind::mamba1: mamba1(b, *a); break;
+      case LinearAttention::Kind::mamba2: mamba2(b, *a, at); break;
+      default: b.opaque_state(*a); break;
+    }
+  }
+  if (l.parallel_state) mamba2(b, *l.parallel_state, at);
+  ffn(b, l.ffn, at);
+  const bool half = std::holds_alternative<NoAttention>(l.attention) || std::holds_alternative<NoFfn>(l.ffn);
+  b.norms(half ? 1 : b.family().norms);
+}
+
+}  // namespace
+
+WeightProgram compile_weights(const Model& model, bool draft) {
+  WeightProgram program;
+  WeightBuilder b(model, program);
+  (void)draft;
+  // Layers that are equal in kind and in every module's scheme share one program.
+  std::vector<int> kind_of;
+  for (int i = 0; i < model.num_hidden_layers(); ++i) {
+    const auto& l = model.layers[static_cast<std::size_t>(i)];
+    LayerProgram made = b.layer_program([&] { layer(b, l, b.layer_prefix(i)); });
+    kind_of.push_back(b.intern(std::move(made)));
+  }
+  program.upto.assign(program.kinds.size(), std::vector<int>(kind_of.size() + 1, 0));
+  for (std::size_t kind = 0; kind < program.kinds.size(); ++kind)
+    for (std::size_t i = 0; i < kind_of.size(); ++i)
+      program.upto[kind][i + 1] = program.upto[kind][i] + (kind_of[i] == static_cast<int>(kind) ? 1 : 0);
+  b.surroundings();
+  b.ropes(kind_of);
+  return program;
+}
+
+}  // namespace shardwise

@@ -1,0 +1,356 @@
+#include "memory/weight_program.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "base/units.h"
+
+namespace shardwise {
+namespace {
+
+using Method = QuantScheme::Method;
+using Kind = WeightModule::Kind;
+
+struct Sum {
+  RankWeights& out;
+  const WeightLayout& layout;
+  std::optional<WeightRefusal>* refusal;
+  std::int64_t times = 1;
+
+  void refuse(const char* where, std::string message) {
+    if (refusal && !*refusal) *refusal = WeightRefusal{where, std::move(message)};
+  }
+  void tensor(WeightClass cls, StoredType type, std::int64_t elements, std::int64_t count = 1) {
+    if (elements <= 0) return;
+    const std::int64_t bytes = elements * bytes_of(type), n = count * times;
+    const auto c = static_cast<std::size_t>(cls);
+    out.bytes[c] += bytes * n;
+    out.elements[c] += elements * n;
+    out.by_type[static_cast<std::size_t>(type)] += bytes * n;
+    out.rounded_512 += round_up(bytes, 512) * n;
+  }
+  void buffer(BufferKind kind, std::int64_t bytes, std::int64_t count = 1) {
+    out.buffers[static_cast<std::size_t>(kind)] += bytes * count * times;
+    out.rounded_512 += round_up(bytes, 512) * count * times;
+  }
+  std::int64_t divide(std::int64_t units, std::int64_t ranks) {
+    if (units % ranks != 0) refuse("vllm/distributed/utils.py", std::to_string(units) + " is not divisible by " + std::to_string(ranks));
+    return units / ranks;
+  }
+};
+
+// Sizes of one linear layer on this rank.
+struct Local {
+  std::int64_t in = 0, out = 0, full_in = 0, full_out = 0;
+  std::array<std::int64_t, 6> parts{};
+  int num_parts = 0;
+  bool row = false, split = false;
+};
+
+void check_fp8_block(Sum& sum, const QuantScheme& s, const Local& l) {
+  // fp8_utils.py validate_fp8_block_shape
+  const int tp = sum.layout.tp;
+  if (l.row && tp > 1 && l.full_in / std::max<std::int64_t>(l.in, 1) == tp && l.in % s.block_k != 0)
+    sum.refuse("vllm/model_executor/layers/quantization/utils/fp8_utils.py",
+               "Weight input_size_per_partition = " + std::to_string(l.in) + " is not divisible by weight quantization block_k = " + std::to_string(s.block_k) + ".");
+  const bool tp_split = tp > 1 && l.split && l.full_out / std::max<std::int64_t>(l.out, 1) == tp, merged = l.num_parts > 1;
+  if (!tp_split && !merged) return;
+  const int check = !tp_split && merged ? l.num_parts - 1 : l.num_parts;
+  for (int i = 0; i < check; ++i)
+    if (l.parts[static_cast<std::size_t>(i)] % s.block_n != 0)
+      sum.refuse("vllm/model_executor/layers/quantization/utils/fp8_utils.py",
+                 "Weight output_partition_size = " + std::to_string(l.parts[static_cast<std::size_t>(i)]) + " is not divisible by weight quantization block_n = " + std::to_string(s.block_n) + ".");
+}
+
+void linear_storage(Sum& sum, const WeightModule& m, const Local& l, std::int64_t count) {
+  const QuantScheme& s = m.scheme;
+  const auto put = [&](StoredType type, std::int64_t elements) { sum.tensor(m.cls, type, elements, count); };
+  const std::int64_t group = s.group_size > 0 ? s.group_size : l.full_in;
+  switch (s.method) {
+    case Method::none: put(m.type, l.in * l.out); break;
+    case Method::fp8_tensor:
+      put(StoredType::float8_e4m3fn, l.in * l.out);
+      put(StoredType::float32, l.num_parts);
+      if (s.static_activations) put(StoredType::float32, l.num_parts);
+      break;
+    case Method::fp8_channel:
+      put(StoredType::float8_e4m3fn, l.in * l.out);
+      put(StoredType::float32, l.out);
+      if (s.static_activations) put(StoredType::float32, l.num_parts);
+      break;
+    case Method::fp8_block:
+      check_fp8_block(sum, s, l);
+      put(StoredType::float8_e4m3fn, l.in * l.out);
+      put(s.e8m0_scales ? StoredType::float8_e8m0fnu : StoredType::float32, ceil_div(l.out, s.block_n) * ceil_div(l.in, s.block_k));
+      break;
+    case Method::int8_channel:
+      put(StoredType::int8, l.in * l.out);
+      put(StoredType::float32, l.out);
+      if (s.static_activations) put(StoredType::float32, 1);
+      break;
+    case Method::nvfp4:
+      put(StoredType::uint8, l.out * (l.in / 2));
+      put(StoredType::float8_e4m3fn, l.out * (l.in / s.group_size));
+      put(StoredType::float32, l.num_parts);
+      if (s.activations) put(StoredType::float32, l.num_parts);
+      break;
+    case Method::mxfp4:
+      put(StoredType::uint8, l.out * (l.in / 2));
+      put(StoredType::uint8, l.out * (l.in / 32));
+      break;
+    case Method::mxfp8:
+      put(StoredType::float8_e4m3fn, l.in * l.out);
+      put(StoredType::uint8, l.out * (l.in / 32));
+      break;
+    case Method::awq: {
+      const int pack = 32 / std::max(1, s.bits);
+      put(StoredType::int32, l.in * (l.out / pack));
+      put(StoredType::int32, l.in / group * (l.out / pack));
+      put(m.type, l.in / group * l.out);
+      break;
+    }
+    case Method::gptq: {
+      const int pack = 32 / std::max(1, s.bits);
+      // A row-parallel layer with one group for the whole input (or act-order) keeps all scales on every rank.
+      const bool repeat = l.row && (s.group_size <= 0 || s.desc_act);
+      const std::int64_t groups = (repeat ? l.full_in : l.in) / group;
+      put(StoredType::int32, l.in / pack * l.out);
+      put(StoredType::int32, l.in);  // g_idx
+      put(m.type, groups * l.out);
+      put(StoredType::int32, groups * (l.out / pack));
+      break;
+    }
+    case Method::int4_group: {
+      const int pack = 32 / std::max(1, s.bits);
+      const std::int64_t groups = l.in / (s.group_size > 0 ? s.group_size : l.in);
+      put(StoredType::int32, l.out * (l.in / pack));
+      put(m.type, l.out * groups);
+      put(StoredType::int64, 2);  // weight_shape
+      if (s.zero_points) put(StoredType::int32, l.out / pack * groups);
+      if (s.desc_act) put(StoredType::int32, l.in);
+      break;
+    }
+    case Method::other: put(StoredType::uint8, l.in * l.out * std::max(1, s.bits) / 8); break;
+  }
+}
+
+void linear(Sum& sum, const WeightModule& m) {
+  Local l;
+  const int tp = sum.layout.tp;
+  l.num_parts = m.num_parts;
+  l.full_in = m.in;
+  l.split = m.kind == Kind::column;
+  l.row = m.kind == Kind::row;
+  l.in = l.row ? sum.divide(m.in, tp) : m.in;
+  for (int i = 0; i < m.num_parts; ++i) {
+    const auto& part = m.parts[static_cast<std::size_t>(i)];
+    const std::int64_t full = static_cast<std::int64_t>(part.units) * part.unit;
+    std::int64_t local = full;
+    if (l.split && part.kv && part.units < tp) {
+      if (tp % part.units != 0) sum.refuse("vllm/model_executor/layers/linear.py", std::to_string(tp) + " is not divisible by " + std::to_string(part.units));
+      local = part.unit;
+    } else if (l.split) {
+      local = part.units % tp == 0 ? part.units / tp * static_cast<std::int64_t>(part.unit) : sum.divide(part.unit == 1 || part.kv ? part.units : full, tp);
+    }
+    l.parts[static_cast<std::size_t>(i)] = local;
+    l.out += local;
+    l.full_out += full;
+  }
+  linear_storage(sum, m, l, m.count);
+  if (m.bias) sum.tensor(m.cls, m.type, l.out, m.count);
+}
+
+// Kernel-dependent rounding of MXFP4 experts: fused_moe/oracle/mxfp4.py mxfp4_round_up_hidden_size_and_intermediate_size.
+void round_mxfp4(const WeightLayout& layout, std::int64_t& hidden, std::int64_t& inter) {
+  if (layout.compute_capability >= 100) {
+    hidden = round_up(hidden, 256);
+    inter = round_up(inter, 128);
+  } else if (layout.compute_capability >= 90) {
+    hidden = round_up(hidden, 64);
+    inter = round_up(inter, 64);
+  } else {
+    hidden = round_up(hidden, 256);
+    inter = round_up(inter, 128);
+  }
+}
+
+void experts(Sum& sum, const WeightModule& m) {
+  const WeightLayout& layout = sum.layout;
+  const QuantScheme& s = m.scheme;
+  const std::int64_t total = m.num_experts + layout.redundant_experts;
+  const std::int64_t local = total / layout.ep_size + (layout.ep_rank < total % layout.ep_size ? 1 : 0);
+  if (layout.redundant_experts && total % layout.ep_size != 0)
+    sum.refuse("vllm/model_executor/layers/fused_moe", std::to_string(total) + " physical experts are not divisible by EP " + std::to_string(layout.ep_size));
+  std::int64_t inter = sum.divide(m.intermediate, layout.moe_tp), hidden = m.in;
+  const auto put = [&](StoredType type, std::int64_t elements) { sum.tensor(m.cls, type, elements); };
+  const std::int64_t up = m.shards * inter;
+  switch (s.method) {
+    case Method::none:
+      put(m.type, local * up * hidden);
+      put(m.type, local * hidden * inter);
+      break;
+    case Method::fp8_block:
+      if (inter % s.block_n != 0)
+        sum.refuse("vllm/model_executor/layers/quantization/utils/fp8_utils.py",
+                   "The output_size of gate's and up's weight = " + std::to_string(inter) + " is not divisible by weight quantization block_n = " + std::to_string(s.block_n) + ".");
+      put(StoredType::float8_e4m3fn, local * up * hidden);
+      put(StoredType::float8_e4m3fn, local * hidden * inter);
+      put(StoredType::float32, local * m.shards * ceil_div(inter, s.block_n) * ceil_div(hidden, s.block_k));
+      put(StoredType::float32, local * ceil_div(hidden, s.block_n) * ceil_div(inter, s.block_k));
+      break;
+    case Method::fp8_tensor:
+      put(StoredType::float8_e4m3fn, local * up * hidden);
+      put(StoredType::float8_e4m3fn, local * hidden * inter);
+      put(StoredType::float32, local * m.shards);
+      put(StoredType::float32, local);
+      if (s.static_activations) put(StoredType::float32, local), put(StoredType::float32, local);
+      break;
+    case Method::fp8_channel:
+    case Method::int8_channel: {
+      const auto type = s.method == Method::int8_channel ? StoredType::int8 : StoredType::float8_e4m3fn;
+      put(type, local * up * hidden);
+      put(type, local * hidden * inter);
+      put(StoredType::float32, local * up);
+      put(StoredType::float32, local * hidden);
+      break;
+    }
+    case Method::nvfp4: {
+      put(StoredType::uint8, local * up * (hidden / 2));
+      put(StoredType::uint8, local * hidden * (inter / 2));
+      put(StoredType::float8_e4m3fn, local * up * (hidden / s.group_size));
+      put(StoredType::float8_e4m3fn, local * hidden * (inter / s.group_size));
+      put(StoredType::float32, local * m.shards);
+      put(StoredType::float32, local);
+      const std::int64_t scales = s.activations && layout.compute_capability >= 100 ? total : local;  // one scale for all experts of the model where the kernel takes it
+      put(StoredType::float32, scales * m.shards);
+      put(StoredType::float32, scales);
+      break;
+    }
+    case Method::mxfp4:
+      round_mxfp4(layout, hidden, inter);
+      put(StoredType::uint8, local * m.shards * inter * (hidden / 2));
+      put(StoredType::uint8, local * hidden * (inter / 2));
+      put(StoredType::uint8, local * m.shards * inter * (hidden / 32));
+      put(StoredType::uint8, local * hidden * (inter / 32));
+      break;
+    case Method::mxfp8:
+      put(StoredType::float8_e4m3fn, local * up * hidden);
+      put(StoredType::float8_e4m3fn, local * hidden * inter);
+      put(StoredType::uint8, local * up * (hidden / 32));
+      put(StoredType::uint8, local * hidden * (inter / 32));
+      break;
+    case Method::awq:
+    case Method::gptq:
+    case Method::int4_group: {
+      const int pack = 32 / std::max(1, s.bits);
+      const std::int64_t g13 = s.group_size > 0 ? hidden / s.group_size : 1, g2 = s.group_size > 0 ? inter / s.group_size : 1;
+      put(StoredType::int32, local * (s.method == Method::awq ? hidden * (up / pack) : hidden / pack * up));
+      put(StoredType::int32, local * (s.method == Method::awq ? inter * (hidden / pack) : inter / pack * hidden));
+      put(m.type, local * g13 * up);
+      put(m.type, local * g2 * hidden);
+      if (s.method == Method::int4_group) {
+        put(StoredType::float32, local * 2), put(StoredType::float32, local * 2);  // weight_shape
+        put(StoredType::int32, local * hidden), put(StoredType::int32, local * inter);          // g_idx
+        put(StoredType::int32, local * hidden), put(StoredType::int32, local * inter);          // g_idx_sort_indices
+      } else {
+        put(StoredType::int32, local * g13 * (up / pack));
+        put(StoredType::int32, local * g2 * (hidden / pack));
+      }
+      if (s.method == Method::gptq) {
+        put(StoredType::int32, local * hidden), put(StoredType::int32, local * inter);
+        put(StoredType::int32, local * hidden), put(StoredType::int32, local * inter);
+      }
+      break;
+    }
+    case Method::other: put(StoredType::uint8, local * (up * hidden + hidden * inter) * std::max(1, s.bits) / 8); break;
+  }
+  if (m.bias) {
+    put(m.type, local * m.shards * inter);
+    put(m.type, local * hidden);
+  }
+}
+
+void run(Sum& sum, const WeightModule& m) {
+  switch (m.kind) {
+    case Kind::replicated: sum.tensor(m.cls, m.type, m.in, m.count); break;
+    case Kind::sharded: sum.tensor(m.cls, m.type, sum.divide(m.in, sum.layout.tp), m.count); break;
+    case Kind::kv_sharded: {
+      const auto& p = m.parts[0];
+      const std::int64_t units = p.units < sum.layout.tp ? 1 : sum.divide(p.units, sum.layout.tp);
+      sum.tensor(m.cls, m.type, units * p.unit, m.count);
+      break;
+    }
+    case Kind::column:
+    case Kind::row:
+    case Kind::full: linear(sum, m); break;
+    case Kind::vocabulary: {
+      const std::int64_t padded = round_up(m.parts[0].units, 64);
+      Local l;
+      l.in = l.full_in = m.in;
+      l.full_out = padded;
+      l.out = l.parts[0] = sum.divide(padded, sum.layout.tp);
+      l.num_parts = 1;
+      l.split = true;
+      linear_storage(sum, m, l, m.count);
+      if (m.bias) sum.tensor(m.cls, m.type, l.out, m.count);
+      break;
+    }
+    case Kind::experts: experts(sum, m); break;
+    case Kind::buffer: sum.buffer(m.buffer, m.in, m.count); break;
+    case Kind::expert_map:
+      if (sum.layout.expert_parallel && sum.layout.ep_size > 1) sum.buffer(BufferKind::expert_map, 4 * (static_cast<std::int64_t>(m.num_experts) + sum.layout.redundant_experts));
+      break;
+    case Kind::bare: sum.out.bare_tensors += m.in * m.count * sum.times; break;
+    case Kind::topk_buffer: sum.out.bare_tensors += sum.layout.max_num_batched_tokens * m.in * 4; break;
+  }
+}
+
+void run(Sum& sum, const LayerProgram& program) {
+  for (const auto& module : program.modules) run(sum, module);
+}
+
+template <class Array>
+std::int64_t total(const Array& values) {
+  return std::accumulate(values.begin(), values.end(), std::int64_t{0});
+}
+
+}  // namespace
+
+const char* to_string(WeightClass c) {
+  static constexpr const char* kNames[] = {"embedding", "lm_head", "attention", "dense_mlp", "routed_experts", "shared_experts", "router", "norm_other", "vision", "mtp"};
+  return kNames[static_cast<std::size_t>(c)];
+}
+const char* to_string(StoredType t) {
+  static constexpr const char* kNames[] = {"bfloat16", "float16", "float32", "float8_e4m3fn", "float8_e8m0fnu", "int8", "uint8", "int32", "int64"};
+  return kNames[static_cast<std::size_t>(t)];
+}
+const char* to_string(BufferKind k) {
+  static constexpr const char* kNames[] = {"cos_sin_cache", "inv_freq", "kv_scales", "_expert_map", "other"};
+  return kNames[static_cast<std::size_t>(k)];
+}
+int bytes_of(StoredType t) {
+  static constexpr int kBytes[] = {2, 2, 4, 1, 1, 1, 1, 4, 8};
+  return kBytes[static_cast<std::size_t>(t)];
+}
+
+std::int64_t RankWeights::param_bytes() const { return total(bytes); }
+std::int64_t RankWeights::num_params() const { return total(elements); }
+std::int64_t RankWeights::buffer_bytes() const { return total(buffers); }
+
+RankWeights run_weights(const WeightProgram& program, const WeightLayout& layout, std::optional<WeightRefusal>* refusal) {
+  RankWeights out;
+  Sum sum{out, layout, refusal};
+  run(sum, program.every);
+  if (layout.first_stage) run(sum, program.first);
+  if (layout.first_stage || (layout.last_stage && program.tied)) run(sum, program.embedding);
+  for (std::size_t kind = 0; kind < program.kinds.size(); ++kind) {
+    const auto& upto = program.upto[kind];
+    sum.times = upto[static_cast<std::size_t>(layout.last_layer)] - upto[static_cast<std::size_t>(layout.first_layer)];
+    if (sum.times > 0) run(sum, program.kinds[kind]);
+  }
+  sum.times = 1;
+  if (layout.last_stage) run(sum, program.last);
+  return out;
+}
+
+}  // namespace shardwise

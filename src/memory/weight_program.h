@@ -1,0 +1,113 @@
+#pragma once
+// Parameters of one rank as a short program: which tensors each kind of layer registers, with sizes as functions of the
+// layout. Written once per model (weight_layers.cc), run once per layout. Sources: the create_weights functions of vLLM
+// 0.32.0 (vllm/model_executor/layers/{linear,vocab_parallel_embedding}.py, quantization/*, fused_moe/*).
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/model.h"
+
+namespace shardwise {
+
+enum class WeightClass : std::uint8_t { embedding, lm_head, attention, dense_mlp, routed_experts, shared_experts, router, norm_other, vision, mtp, count };
+enum class StoredType : std::uint8_t { bfloat16, float16, float32, float8_e4m3fn, float8_e8m0fnu, int8, uint8, int32, int64, count };
+enum class BufferKind : std::uint8_t { cos_sin_cache, inv_freq, kv_scales, expert_map, other, count };
+
+const char* to_string(WeightClass c);
+const char* to_string(StoredType t);
+const char* to_string(BufferKind k);  ///< leaf names of the buffers, "_expert_map" among them
+int bytes_of(StoredType t);
+
+/// Everything one rank registers. Bytes of distinct storages; tied tensors once.
+struct RankWeights {
+  std::array<std::int64_t, static_cast<std::size_t>(WeightClass::count)> bytes{}, elements{};
+  std::array<std::int64_t, static_cast<std::size_t>(StoredType::count)> by_type{};
+  std::array<std::int64_t, static_cast<std::size_t>(BufferKind::count)> buffers{};
+  std::int64_t bare_tensors = 0;   ///< tensors outside parameters and buffers
+  std::int64_t rounded_512 = 0;    ///< parameters and buffers, each storage rounded up to 512 bytes
+  std::int64_t param_bytes() const;
+  std::int64_t num_params() const;
+  std::int64_t buffer_bytes() const;
+};
+
+/// vLLM would refuse to construct this layout: why, in its words where short.
+struct WeightRefusal {
+  std::string where;    ///< vLLM file and what it checks
+  std::string message;
+};
+
+/// What the sizes depend on.
+struct WeightLayout {
+  int tp = 1;                    ///< tensor-parallel size of everything but routed experts
+  int first_layer = 0, last_layer = 0;  ///< [first, last) of this stage
+  bool first_stage = true, last_stage = true;
+  int moe_tp = 1;                ///< shards of each routed expert: TP x PCP x DP without EP, 1 with
+  int ep_size = 1, ep_rank = 0;  ///< experts are spread over ep_size ranks
+  bool expert_parallel = false;
+  int redundant_experts = 0;
+  int compute_capability = 90;
+  std::int64_t max_num_batched_tokens = 8192;
+  std::int64_t max_model_len = 0;
+  bool language_model_only = false;
+};
+
+/// One output partition of a fused linear layer: `units` of `unit` elements; kv partitions keep at least one unit a rank.
+struct OutPart {
+  std::int32_t units = 0, unit = 1;
+  bool kv = false;
+};
+
+/// One module (or plain tensor) of a layer.
+struct WeightModule {
+  enum class Kind : std::uint8_t {
+    replicated,   ///< tensor of `in` elements on every rank
+    sharded,      ///< tensor of `in` elements, split over TP
+    kv_sharded,   ///< tensor of parts[0] (units may be fewer than TP)
+    column,       ///< linear in -> parts, output split over TP
+    row,          ///< linear in -> parts[0], input split over TP
+    full,         ///< linear in -> parts on every rank
+    vocabulary,   ///< units rows (padded to 64, split over TP) x in; with a quantisation scheme where lm_head has one
+    experts,      ///< routed experts
+    buffer,       ///< in bytes of buffer kind `buffer`
+    expert_map,   ///< int32 per global expert, under expert parallelism
+    bare,         ///< in bytes outside parameters and buffers
+    topk_buffer,  ///< max_num_batched_tokens x in int32 outside parameters and buffers, once a stage
+  };
+  Kind kind = Kind::replicated;
+  WeightClass cls = WeightClass::norm_other;
+  StoredType type = StoredType::bfloat16;
+  BufferKind buffer = BufferKind::other;
+  bool bias = false;
+  std::int16_t num_parts = 0;
+  std::array<OutPart, 6> parts{};
+  std::int64_t in = 0;
+  int count = 1;                 ///< how many such modules
+  QuantScheme scheme;
+  // experts
+  int num_experts = 0, intermediate = 0, shards = 2;
+  bool input_scale_per_shard = false;
+};
+
+struct LayerProgram { std::vector<WeightModule> modules; };
+
+/// A model's whole program.
+struct WeightProgram {
+  StoredType dtype = StoredType::bfloat16;
+  std::vector<LayerProgram> kinds;      ///< distinct layers
+  std::vector<std::vector<int>> upto;   ///< upto[kind][i] = layers of that kind among the first i
+  LayerProgram first, last, every;      ///< first stage, last stage, every stage
+  bool tied = false;                    ///< last stage reuses the embedding when it holds it
+  LayerProgram embedding;               ///< first stage, and last stage if tied
+  std::optional<std::string> model_class;
+};
+
+/// Sums the program for one rank; a refusal where vLLM's constructors would fail.
+RankWeights run_weights(const WeightProgram& program, const WeightLayout& layout, std::optional<WeightRefusal>* refusal = nullptr);
+
+/// Writes the program of a model; `draft` = its MTP draft model instead.
+WeightProgram compile_weights(const Model& model, bool draft = false);
+
+}  // namespace shardwise
