@@ -24,7 +24,7 @@ bool same(const WeightModule& a, const WeightModule& b) {
 }
 
 bool same(const LayerProgram& a, const LayerProgram& b) {
-  return a.modules.size() == b.modules.size() && std::equal(a.modules.begin(), a.modules.end(), b.modules.begin(), [](const auto& x, const auto& y) { return same(x, y); });
+  return a.shared == b.shared && a.modules.size() == b.modules.size() && std::equal(a.modules.begin(), a.modules.end(), b.modules.begin(), [](const auto& x, const auto& y) { return same(x, y); });
 }
 
 StoredType stored(DType dtype) {
@@ -149,9 +149,13 @@ void WeightBuilder::experts(const MoeFfn& moe, std::int64_t hidden, const std::s
   map.num_experts = moe.num_experts;
 }
 
-void WeightBuilder::attention_layer() {
+void WeightBuilder::attention_layer(bool mla) {
   buffer(BufferKind::kv_scales, 4, 4);
   bare(8);
+  // quantization/kv_cache.py BaseKVCacheMethod: q, k, v and probability scales become parameters; which configurations ask for it
+  // differs (fp8.py and compressed_tensors.py: Attention; modelopt.py: MLAAttention too).
+  const auto& method = rules_.method();
+  if (method.starts_with("modelopt") || (!mla && (method == "fp8" || method == "compressed-tensors"))) replicated(WeightClass::attention, 1, 4);
 }
 
 void WeightBuilder::norms(int count) {
@@ -206,44 +210,64 @@ int WeightBuilder::intern(LayerProgram made) {
 
 void WeightBuilder::surroundings() {
   const int norm_vectors = family_.norm_bias ? 2 : 1;
-  target_ = &program_.embedding;
+  target_ = family_.embedding_everywhere ? &program_.every : &program_.embedding;
   vocabulary(WeightClass::embedding, model_.vocab_size, hidden(), false, {});
-  target_ = &program_.first;
+  target_ = family_.embedding_everywhere ? &program_.every : &program_.first;
   if (family_.learned_positions) {
     const double positions = number(*model_.text_config, "max_position_embeddings", number(*model_.text_config, "n_positions", 1024));
     replicated(WeightClass::embedding, static_cast<std::int64_t>(positions) * hidden());
   }
-  target_ = &program_.last;
+  target_ = family_.norm_everywhere ? &program_.every : &program_.last;
   if (family_.final_norm)
     for (int i = 0; i < norm_vectors; ++i) replicated(WeightClass::norm_other, hidden());
+  target_ = family_.head_everywhere ? &program_.every : &program_.last;
   if (!model_.tie_word_embeddings) vocabulary(WeightClass::lm_head, model_.vocab_size, hidden(), false, rules_.scheme("lm_head", QuantRules::Module::lm_head));
   target_ = &program_.every;
   if (family_.normalizer_buffer) buffer(BufferKind::other, bytes_of(program_.dtype));
   target_ = nullptr;
 }
 
-void WeightBuilder::ropes(const std::vector<int>&) {
+// Rope table of a layer. Sizes: layers/rotary_embedding/__init__.py get_rope.
+void WeightBuilder::rope(int head_dim, bool sliding, const std::string& variant) {
   if (family_.no_rope) return;
-  std::int64_t rotary = 0;
   const Json& text = *model_.text_config;
-  for (const auto& l : model_.layers) {
-    if (const auto* a = std::get_if<FullAttention>(&l.attention)) rotary = a->head_dim;
-    if (const auto* a = std::get_if<MlaAttention>(&l.attention)) rotary = a->qk_rope_head_dim;
-  }
-  double partial = number(text, "partial_rotary_factor", 1.0);
-  double positions = number(text, "max_position_embeddings", 2048);
+  double partial = number(text, "partial_rotary_factor", 1.0), positions = number(text, "max_position_embeddings", 2048), theta = number(text, "rope_theta", 10000);
+  if (const double fixed = number(text, "rotary_dim", 0); fixed > 0 && partial == 1.0) partial = fixed / head_dim;
+  const Json* scaling = nullptr;
   for (const char* key : {"rope_parameters", "rope_scaling"})
-    if (const auto it = text.find(key); it != text.end() && it->is_object()) {
-      partial = number(*it, "partial_rotary_factor", partial);
-      const auto word = it->contains("rope_type") ? it->find("rope_type") : it->find("type");
-      const std::string type = word != it->end() && word->is_string() ? word->get<std::string>() : "default";
-      if (type == "yarn" || type == "deepseek_yarn") positions = number(*it, "original_max_position_embeddings", positions) * number(*it, "factor", 1);
-      if (type == "linear") positions *= number(*it, "factor", 1);
-    }
-  rotary = static_cast<std::int64_t>(static_cast<double>(rotary) * partial);
-  target_ = &program_.every;
-  buffer(BufferKind::cos_sin_cache, static_cast<std::int64_t>(positions) * rotary * bytes_of(program_.dtype));
-  target_ = nullptr;
+    if (const auto it = text.find(key); it != text.end() && it->is_object()) scaling = &*it;
+  if (scaling)  // one entry per attention kind
+    if (const auto it = scaling->find(sliding ? "sliding_attention" : "full_attention"); it != scaling->end() && it->is_object()) scaling = &*it;
+  if (sliding)
+    for (const char* key : {"rope_local_base_freq", "swa_rope_theta"})
+      if (const double local = number(text, key, 0); local > 0) theta = local, scaling = std::string(key) == "rope_local_base_freq" ? nullptr : scaling;
+  std::string type = "default";
+  if (scaling) {
+    theta = number(*scaling, "rope_theta", theta);
+    partial = number(*scaling, "partial_rotary_factor", partial);
+    const auto word = scaling->contains("rope_type") ? scaling->find("rope_type") : scaling->find("type");
+    if (word != scaling->end() && word->is_string()) type = word->get<std::string>();
+    if (type == "yarn" || type == "deepseek_yarn") positions = number(*scaling, "original_max_position_embeddings", positions) * number(*scaling, "factor", 1);
+    if (type == "linear") positions *= number(*scaling, "factor", 1);
+    if (type == "proportional") partial = 1;
+    if (type == "longrope" || type == "su") positions += number(*scaling, "original_max_position_embeddings", number(text, "original_max_position_embeddings", 0));
+  }
+  const auto rotary = static_cast<std::int64_t>(static_cast<double>(head_dim) * partial + 1e-9) / 2 * 2;
+  const int width = family_.float_rope || (type == "yarn" && variant.starts_with("float")) ? 4 : bytes_of(program_.dtype);
+  SharedBuffer made{type == "longrope" || type == "su" ? BufferKind::other : BufferKind::cos_sin_cache, static_cast<std::int64_t>(positions) * rotary * width,
+                    std::to_string(rotary) + "/" + std::to_string(theta) + "/" + type + "/" + std::to_string(positions) + variant};
+  share(std::move(made));
+}
+
+void WeightBuilder::share(SharedBuffer made) {
+  auto& all = program_.shared;
+  auto it = std::find_if(all.begin(), all.end(), [&](const SharedBuffer& s) { return s.key == made.key; });
+  if (it == all.end()) {
+    if (all.size() >= 60) return;
+    it = all.insert(all.end(), std::move(made));
+  }
+  const int index = static_cast<int>(it - all.begin());
+  if (std::find(target_->shared.begin(), target_->shared.end(), index) == target_->shared.end()) target_->shared.push_back(index);
 }
 
 }  // namespace shardwise

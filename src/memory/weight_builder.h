@@ -22,6 +22,9 @@ struct WeightFamily {
   int norms = 2;                       ///< hidden-sized norms per layer
   bool norm_bias = false;
   bool final_norm = true;
+  bool embedding_everywhere = false, norm_everywhere = false, head_everywhere = false;  ///< on every pipeline stage
+  bool float_rope = false;             ///< rope table in float32
+  bool replicated_qk_norm = false;     ///< norms over all heads are not sharded
   bool separate_qkv = false;           ///< vLLM's Transformers backend: projections not fused
   bool head_norm_per_head = false;     ///< q/k norms hold one vector per head (Cohere)
   bool interleaved_gdn = false;
@@ -64,7 +67,9 @@ class WeightBuilder {
   void sharded(WeightClass cls, std::int64_t elements, StoredType type, int count = 1);
   void sharded_or_kv(WeightClass cls, OutPart part);
   void experts(const MoeFfn& moe, std::int64_t hidden, const std::string& path);
-  void attention_layer();   ///< scale buffers of one attention layer
+  void rope(int head_dim, bool sliding = false, const std::string& variant = "");
+  void share(SharedBuffer made);
+  void attention_layer(bool mla = false);   ///< scale buffers of one attention layer
   void norms(int count);
   void opaque_state(const LinearAttention& a);
   void check_mamba_groups(int groups, int heads);
@@ -76,7 +81,6 @@ class WeightBuilder {
   LayerProgram layer_program(const std::function<void()>& write);
   int intern(LayerProgram made);
   void surroundings();                       ///< embedding, head, final norm, vision tower
-  void ropes(const std::vector<int>& kind_of);
   const QuantRules& rules() const { return rules_; }
 
  private:

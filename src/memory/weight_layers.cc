@@ -35,7 +35,10 @@ void full_attention(WeightBuilder& b, const FullAttention& a, const std::string&
   }
   b.row(cls, static_cast<std::int64_t>(a.num_heads) * a.v_head_dim, b.hidden(), a.o_bias, self + b.family().o_proj);
   if (a.qk_norm) {
-    if (a.qk_norm_full) {
+    if (a.qk_norm_full && b.family().replicated_qk_norm) {
+      b.replicated(cls, static_cast<std::int64_t>(a.num_heads) * a.head_dim);
+      b.replicated(cls, static_cast<std::int64_t>(a.num_kv_heads) * a.head_dim);
+    } else if (a.qk_norm_full) {
       b.sharded_or_kv(cls, {a.num_heads, a.head_dim, true});
       b.sharded_or_kv(cls, {a.num_kv_heads, a.head_dim, true});
     } else if (b.family().head_norm_per_head) {
@@ -46,6 +49,7 @@ void full_attention(WeightBuilder& b, const FullAttention& a, const std::string&
       if (a.indexer) b.replicated(cls, a.indexer->head_dim, 2);
     }
   }
+  b.rope(a.head_dim, a.sliding_window.has_value());
   if (a.sinks) b.sharded(cls, a.num_heads, b.family().float_sinks ? StoredType::float32 : b.dtype());
   b.attention_layer();
 }
@@ -72,7 +76,10 @@ void mla_attention(WeightBuilder& b, const MlaAttention& a, const std::string& a
     b.full_plain(cls, b.hidden(), {{x.head_dim}, {x.num_heads}});
     b.replicated(cls, x.head_dim, 2, StoredType::float32);
   }
-  b.attention_layer();
+  const bool own_rope = a.indexer && b.flag({"indexer_rope_interleave"}, false) == false;
+  b.rope(a.qk_rope_head_dim, false, a.indexer ? "float" : "");
+  if (own_rope) b.rope(a.qk_rope_head_dim, false, "float indexer");
+  b.attention_layer(true);
 }
 
 void gated_delta_net(WeightBuilder& b, const LinearAttention& a, const std::string& at) {
@@ -156,8 +163,9 @@ void moe(WeightBuilder& b, const MoeFfn& f, const std::string& at) {
     if (f.shared_expert_gate) b.replicated(WeightClass::shared_experts, b.hidden());
   }
   if (f.latent_size) {
-    b.full(WeightClass::dense_mlp, b.hidden(), {{*f.latent_size}}, false, self + "fc1_latent_proj", {});
-    b.full(WeightClass::dense_mlp, *f.latent_size, {{b.hidden()}}, false, self + "fc2_latent_proj", {});
+    const auto cls = family.mlp == std::string("mixer.") ? WeightClass::attention : WeightClass::dense_mlp;  // by the module's name
+    b.full(cls, b.hidden(), {{*f.latent_size}}, false, self + "fc1_latent_proj", {});
+    b.full(cls, *f.latent_size, {{b.hidden()}}, false, self + "fc2_latent_proj", {});
   }
   b.experts(f, f.latent_size.value_or(b.hidden()), self + "experts");
 }
@@ -207,7 +215,6 @@ WeightProgram compile_weights(const Model& model, bool draft) {
     for (std::size_t i = 0; i < kind_of.size(); ++i)
       program.upto[kind][i + 1] = program.upto[kind][i] + (kind_of[i] == static_cast<int>(kind) ? 1 : 0);
   b.surroundings();
-  b.ropes(kind_of);
   return program;
 }
 

@@ -115,7 +115,7 @@ void linear_storage(Sum& sum, const WeightModule& m, const Local& l, std::int64_
       const bool repeat = l.row && (s.group_size <= 0 || s.desc_act);
       const std::int64_t groups = (repeat ? l.full_in : l.in) / group;
       put(StoredType::int32, l.in / pack * l.out);
-      put(StoredType::int32, l.in);  // g_idx
+      if (s.desc_act) put(StoredType::int32, l.in);  // g_idx
       put(m.type, groups * l.out);
       put(StoredType::int32, groups * (l.out / pack));
       break;
@@ -343,12 +343,17 @@ RankWeights run_weights(const WeightProgram& program, const WeightLayout& layout
   run(sum, program.every);
   if (layout.first_stage) run(sum, program.first);
   if (layout.first_stage || (layout.last_stage && program.tied)) run(sum, program.embedding);
+  std::uint64_t shared = 0;
   for (std::size_t kind = 0; kind < program.kinds.size(); ++kind) {
     const auto& upto = program.upto[kind];
     sum.times = upto[static_cast<std::size_t>(layout.last_layer)] - upto[static_cast<std::size_t>(layout.first_layer)];
-    if (sum.times > 0) run(sum, program.kinds[kind]);
+    if (sum.times <= 0) continue;
+    run(sum, program.kinds[kind]);
+    for (const int i : program.kinds[kind].shared) shared |= std::uint64_t{1} << i;
   }
   sum.times = 1;
+  for (std::size_t i = 0; i < program.shared.size(); ++i)
+    if (shared >> i & 1) sum.buffer(program.shared[i].kind, program.shared[i].bytes);
   if (layout.last_stage) run(sum, program.last);
   return out;
 }

@@ -91,13 +91,20 @@ struct WeightModule {
   bool input_scale_per_shard = false;
 };
 
-struct LayerProgram { std::vector<WeightModule> modules; };
+/// A rope table that layers share: on a rank once if any of its layers uses it.
+struct SharedBuffer { BufferKind kind = BufferKind::cos_sin_cache; std::int64_t bytes = 0; std::string key; };
+
+struct LayerProgram {
+  std::vector<WeightModule> modules;
+  std::vector<int> shared;  ///< indices into WeightProgram::shared
+};
 
 /// A model's whole program.
 struct WeightProgram {
   StoredType dtype = StoredType::bfloat16;
   std::vector<LayerProgram> kinds;      ///< distinct layers
   std::vector<std::vector<int>> upto;   ///< upto[kind][i] = layers of that kind among the first i
+  std::vector<SharedBuffer> shared;
   LayerProgram first, last, every;      ///< first stage, last stage, every stage
   bool tied = false;                    ///< last stage reuses the embedding when it holds it
   LayerProgram embedding;               ///< first stage, and last stage if tied

@@ -101,6 +101,15 @@ QuantScheme compressed_tensors_scheme(const Json& group) {
 
 }  // namespace
 
+std::string_view canonical_module(std::string_view name) {
+  for (bool again = true; again;) {
+    again = false;
+    for (const std::string_view root : {"model.", "language_model.", "backbone.", "text_model."})
+      if (name.starts_with(root)) name.remove_prefix(root.size()), again = true;
+  }
+  return name;
+}
+
 bool pattern_covers(std::string_view pattern, std::string_view module) {
   if (pattern.starts_with("re:")) {
     if (pattern.size() > 300 || module.size() > 300) return false;
@@ -127,11 +136,15 @@ QuantRules::QuantRules(const Json& config) {
   const int group_size = int_at(q, "group_size");
   if (const Json* layers = object_at(q, "quantized_layers")) {
     for (const auto& [name, value] : layers->items())
-      if (value.is_object()) by_module_.emplace_back(name, modelopt_scheme(text_at(value, "quant_algo"), int_at(value, "group_size")));
+      if (value.is_object()) by_module_.emplace_back(canonical_module(name), modelopt_scheme(text_at(value, "quant_algo"), int_at(value, "group_size")));
     std::sort(by_module_.begin(), by_module_.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   }
   const Json* groups = object_at(config, "config_groups");
-  if (method_.empty() && !algo.empty()) method_ = algo == "NVFP4" ? "modelopt-fp4" : "modelopt";
+  // A ModelOpt file without quant_method is recognised by its producer and its nested "quantization" alone
+  // (vLLM: model_arch_config_convertor.py _normalize_quantization_config); else the weights count as unquantised.
+  const Json* producer = object_at(config, "producer");
+  if (method_.empty() && nested && !algo.empty() && ((producer && text_at(*producer, "name") == "modelopt") || nested->contains("modelopt_quant_config")))
+    method_ = algo == "NVFP4" ? "modelopt-fp4" : "modelopt";
   if (method_ == "fp8") {
     common_ = {.method = Method::fp8_tensor, .bits = 8, .activations = true, .static_activations = text_at(config, "activation_scheme") == "static"};
     if (const auto block = config.find("weight_block_size"); block != config.end() && block->is_array() && block->size() == 2 && (*block)[0].is_number() && (*block)[1].is_number())
@@ -162,6 +175,20 @@ QuantRules::QuantRules(const Json& config) {
     const int bits = bool_at(config, "load_in_8bit", bool_at(config, "_load_in_8bit")) ? 8 : int_at(config, "bits", 4);
     common_ = {.method = Method::other, .bits = bits};
   }
+  mixed_ = !by_module_.empty() && method_.starts_with("modelopt");
+  for (const auto& pattern : ignore_) {
+    if (pattern.starts_with("re:") || pattern.find('*') != std::string::npos) {
+      // "parent*" of one parent is as common as a plain name, and found faster as one.
+      const bool tail = pattern.ends_with('*') && pattern.find('*') + 1 == pattern.size() && !pattern.starts_with("re:");
+      const auto stem = tail ? std::string_view(pattern).substr(0, pattern.size() - (pattern.ends_with(".*") ? 2 : 1)) : std::string_view();
+      if (tail && !stem.empty() && stem.find('.') != std::string_view::npos) plain_.emplace(canonical_module(stem));
+      if (!tail || !pattern.ends_with(".*")) patterns_.emplace_back(pattern.starts_with("re:") ? pattern : std::string(canonical_module(pattern)));
+    } else if (pattern.find('.') == std::string::npos) {
+      bare_.push_back(pattern);
+    } else {
+      plain_.emplace(canonical_module(pattern));
+    }
+  }
   const std::string kv = to_lower(text_at(q, "kv_cache_quant_algo"));
   const Json* scheme = object_at(config, "kv_cache_scheme");
   if (kv == "fp8" || to_lower(text_at(config, "kv_cache_scheme")) == "fp8" || (scheme && int_at(*scheme, "num_bits") == 8)) kv_cache_dtype_ = DType::fp8_e4m3;
@@ -169,21 +196,24 @@ QuantRules::QuantRules(const Json& config) {
 }
 
 bool QuantRules::ignored(std::string_view module) const {
-  for (const auto& pattern : ignore_) {
-    if (pattern_covers(pattern, module)) return true;
-    // Bare names ("gate", "lm_head") cover any module whose path holds them.
-    if (pattern.find('.') == std::string::npos && !pattern.starts_with("re:") &&
-        (module.ends_with("." + pattern) || module.find("." + pattern + ".") != std::string_view::npos))
-      return true;
-  }
+  if (plain_.count(std::string(module))) return true;
+  for (std::size_t dot = module.rfind('.'); dot != std::string_view::npos && dot > 0; dot = module.rfind('.', dot - 1))
+    if (plain_.count(std::string(module.substr(0, dot)))) return true;
+  const std::string name(module);
+  for (const auto& pattern : patterns_)
+    if (pattern_covers(pattern, module) || pattern_covers(pattern, "model." + name) || pattern_covers(pattern, "language_model.model." + name)) return true;
+  for (const auto& word : bare_)
+    if (module == word || module.ends_with("." + word) || module.find("." + word + ".") != std::string_view::npos) return true;
   return false;
 }
 
-QuantScheme QuantRules::scheme(std::string_view module, Module kind) const {
+QuantScheme QuantRules::scheme(std::string_view full_name, Module kind) const {
+  const std::string_view module = canonical_module(full_name);
   if (method_.empty() || kind == Module::embedding) return {};
   if (!by_module_.empty()) {
     auto it = std::lower_bound(by_module_.begin(), by_module_.end(), module, [](const auto& entry, std::string_view m) { return entry.first < m; });
     if (it != by_module_.end() && (it->first == module || (std::string_view(it->first).starts_with(module) && it->first[module.size()] == '.'))) return it->second;
+    if (mixed_) return {};
   }
   if (ignored(module)) return {};
   if (kind == Module::lm_head && method_ != "modelopt" && method_ != "modelopt-fp4" && groups_.empty()) return {};

@@ -2,6 +2,7 @@
 // How a checkpoint stores each module, from quantization_config (or hf_quant_config.json).
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <vector>
 
 #include "config/json.h"
@@ -29,6 +30,10 @@ class QuantRules {
   QuantScheme common_;                                               // scheme of what no other entry names
   std::vector<std::pair<std::string, QuantScheme>> by_module_;       // quantized_layers, sorted by name
   std::vector<std::pair<std::vector<std::string>, QuantScheme>> groups_;  // compressed-tensors config_groups: targets
+  std::unordered_set<std::string> plain_;   // ignored names and parents, canonical
+  std::vector<std::string> patterns_;       // ignored globs and regular expressions
+  std::vector<std::string> bare_;           // ignored words without a dot
+  bool mixed_ = false;                      // quantized_layers names every quantised module
   bool experts_only_ = false;                                        // MXFP4 checkpoints quantise the experts alone
   std::optional<QuantScheme> expert_scheme_;                         // where experts differ (moe_quant_algo)
   std::optional<DType> kv_cache_dtype_;
@@ -36,6 +41,10 @@ class QuantRules {
 
 /// Per-kind summary: what the last layer that has such a module stores.
 Quantisation summarise(const QuantRules& rules, const Model& model);
+
+/// A module's name without the roots that checkpoints and vLLM disagree on: "model.language_model.layers.0.mlp" and
+/// "backbone.layers.0.mlp" are "layers.0.mlp".
+std::string_view canonical_module(std::string_view name);
 
 /// Whether `pattern` (as in an ignore list: a name, a parent module, a glob with *, or "re:" and a regular expression)
 /// covers `module`.
