@@ -62,11 +62,12 @@ int capability_of(const Json& input) {
   return std::stoi(text.substr(0, dot)) * 10 + (dot == std::string::npos ? 0 : std::stoi(text.substr(dot + 1)));
 }
 
+// Entries that are there: those of `present`, or all that are not 0.
 template <class Enum, class Array>
-Json nonzero(const Array& values) {
+Json entries(const Array& values, std::uint32_t present = 0) {
   Json out = Json::object();
   for (std::size_t i = 0; i < values.size(); ++i)
-    if (values[i]) out[to_string(static_cast<Enum>(i))] = values[i];
+    if (values[i] || present >> i & 1) out[to_string(static_cast<Enum>(i))] = values[i];
   return out;
 }
 
@@ -85,11 +86,11 @@ Json predict(PreparedModels& prepared, const Json& input, VerifyModels& models) 
   if (refusal) return Json{{"refused_at", "construct"}, {"where", refusal->where}, {"message", refusal->message}};
   Json out = Json::object();
   out["param_bytes"] = w.param_bytes();
-  out["by_class"] = nonzero<WeightClass>(w.bytes);
+  out["by_class"] = entries<WeightClass>(w.bytes, w.present);
   out["num_params"] = w.num_params();
-  out["num_params_by_class"] = nonzero<WeightClass>(w.elements);
-  out["by_dtype"] = nonzero<StoredType>(w.by_type);
-  out["buffer_bytes"] = nonzero<BufferKind>(w.buffers);
+  out["num_params_by_class"] = entries<WeightClass>(w.elements, w.present);
+  out["by_dtype"] = entries<StoredType>(w.by_type);
+  out["buffer_bytes"] = entries<BufferKind>(w.buffers);
   out["bare_tensor_bytes"] = w.bare_tensors;
   out["rounded_512_bytes"] = w.rounded_512;
   return out;

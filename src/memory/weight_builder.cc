@@ -16,7 +16,7 @@ bool same(const QuantScheme& a, const QuantScheme& b) { return a == b; }
 
 bool same(const WeightModule& a, const WeightModule& b) {
   if (a.kind != b.kind || a.cls != b.cls || a.type != b.type || a.buffer != b.buffer || a.bias != b.bias || a.num_parts != b.num_parts ||
-      a.in != b.in || a.count != b.count || a.num_experts != b.num_experts || a.intermediate != b.intermediate || a.shards != b.shards || !same(a.scheme, b.scheme))
+      a.in != b.in || a.count != b.count || a.num_experts != b.num_experts || a.intermediate != b.intermediate || a.shards != b.shards || a.sequence_parallel != b.sequence_parallel || a.no_eplb != b.no_eplb || !same(a.scheme, b.scheme))
     return false;
   for (std::size_t i = 0; i < a.parts.size(); ++i)
     if (a.parts[i].units != b.parts[i].units || a.parts[i].unit != b.parts[i].unit || a.parts[i].kv != b.parts[i].kv) return false;
@@ -61,6 +61,8 @@ WeightModule& WeightBuilder::add(Kind kind, WeightClass cls) {
   m.kind = kind;
   m.cls = cls;
   m.type = program_.dtype;
+  m.vit_heads = vit_heads_;
+  m.sequence_parallel = shared_expert_;
   target_->modules.push_back(m);
   return target_->modules.back();
 }
@@ -145,8 +147,10 @@ void WeightBuilder::experts(const MoeFfn& moe, std::int64_t hidden, const std::s
   m.shards = moe.gated ? 2 : 1;
   m.bias = moe.bias;
   m.scheme = scheme(path, {}, QuantRules::Module::experts);
+  m.no_eplb = family_.no_eplb;
   auto& map = add(Kind::expert_map, WeightClass::routed_experts);
   map.num_experts = moe.num_experts;
+  map.no_eplb = family_.no_eplb;
 }
 
 void WeightBuilder::attention_layer(bool mla) {
@@ -155,7 +159,11 @@ void WeightBuilder::attention_layer(bool mla) {
   // quantization/kv_cache.py BaseKVCacheMethod: q, k, v and probability scales become parameters; which configurations ask for it
   // differs (fp8.py and compressed_tensors.py: Attention; modelopt.py: MLAAttention too).
   const auto& method = rules_.method();
-  if (method.starts_with("modelopt") || (!mla && (method == "fp8" || method == "compressed-tensors"))) replicated(WeightClass::attention, 1, 4);
+  if ((method.starts_with("modelopt") && !rules_.mixed()) || (!mla && method == "fp8")) replicated(WeightClass::attention, 1, 4);
+  if (!mla && method == "compressed-tensors") {
+    replicated(WeightClass::attention, 1, 3);
+    replicated(WeightClass::attention, 1, 3, StoredType::float32);
+  }
 }
 
 void WeightBuilder::norms(int count) {
@@ -184,6 +192,12 @@ void WeightBuilder::buffer(BufferKind kind, std::int64_t bytes, int count) {
 }
 
 void WeightBuilder::bare(std::int64_t bytes) { add(Kind::bare, WeightClass::norm_other).in = bytes; }
+
+void WeightBuilder::topk_buffer(std::int64_t width, int heads) {
+  auto& m = add(Kind::topk_buffer, WeightClass::norm_other);
+  m.in = width;
+  if (heads) set_parts(m, {{heads}});
+}
 
 void WeightBuilder::vocabulary(WeightClass cls, std::int64_t rows, std::int64_t width, bool bias, const QuantScheme& quant) {
   auto& m = add(Kind::vocabulary, cls);
@@ -223,7 +237,15 @@ void WeightBuilder::surroundings() {
   target_ = family_.head_everywhere ? &program_.every : &program_.last;
   if (!model_.tie_word_embeddings) vocabulary(WeightClass::lm_head, model_.vocab_size, hidden(), false, rules_.scheme("lm_head", QuantRules::Module::lm_head));
   target_ = &program_.every;
+  if (const double topk = number(*model_.text_config, "index_topk", 0); topk > 0 && model_.is_mla()) topk_buffer(static_cast<std::int64_t>(topk));
+  for (const auto& l : model_.layers)
+    if (const auto* a = std::get_if<FullAttention>(&l.attention); a && a->indexer) {
+      topk_buffer(a->indexer->topk / std::max(1, a->indexer->block_size), a->indexer->num_heads);
+      break;
+    }
   if (family_.normalizer_buffer) buffer(BufferKind::other, bytes_of(program_.dtype));
+  target_ = &program_.vision;
+  if (model_.vision) describe_vision(*this, *model_.vision);
   target_ = nullptr;
 }
 

@@ -25,6 +25,10 @@ struct WeightFamily {
   bool embedding_everywhere = false, norm_everywhere = false, head_everywhere = false;  ///< on every pipeline stage
   bool float_rope = false;             ///< rope table in float32
   bool replicated_qk_norm = false;     ///< norms over all heads are not sharded
+  bool sequence_parallel_shared = false;  ///< shared experts follow sequence-parallel MoE
+  bool no_eplb = false;
+  bool gemma4 = false;
+  bool weightless_qk_norm = false;     ///< q/k norm without weights on rotary layers (Llama 4)
   bool separate_qkv = false;           ///< vLLM's Transformers backend: projections not fused
   bool head_norm_per_head = false;     ///< q/k norms hold one vector per head (Cohere)
   bool interleaved_gdn = false;
@@ -75,6 +79,9 @@ class WeightBuilder {
   void check_mamba_groups(int groups, int heads);
   void buffer(BufferKind kind, std::int64_t bytes, int count = 1);
   void bare(std::int64_t bytes);
+  void topk_buffer(std::int64_t width, int heads = 0);  ///< indices of selected tokens, one row per batched token
+  void vit_heads(int heads) { vit_heads_ = heads; }     ///< heads of the vision tower that the next modules belong to
+  void shared_expert(bool on) { shared_expert_ = on; }
   void vocabulary(WeightClass cls, std::int64_t rows, std::int64_t width, bool bias, const QuantScheme& scheme);
 
   std::string layer_prefix(int layer) const { return "layers." + std::to_string(layer) + "."; }
@@ -92,6 +99,8 @@ class WeightBuilder {
   const WeightFamily& family_;
   QuantRules rules_;
   LayerProgram* target_ = nullptr;
+  int vit_heads_ = 0;
+  bool shared_expert_ = false;
   std::multimap<std::size_t, int> seen_;
 };
 

@@ -34,7 +34,7 @@ void full_attention(WeightBuilder& b, const FullAttention& a, const std::string&
     b.column(cls, b.hidden(), parts, a.qkv_bias, self + "qkv_proj", names);
   }
   b.row(cls, static_cast<std::int64_t>(a.num_heads) * a.v_head_dim, b.hidden(), a.o_bias, self + b.family().o_proj);
-  if (a.qk_norm) {
+  if (a.qk_norm && !b.family().weightless_qk_norm) {
     if (a.qk_norm_full && b.family().replicated_qk_norm) {
       b.replicated(cls, static_cast<std::int64_t>(a.num_heads) * a.head_dim);
       b.replicated(cls, static_cast<std::int64_t>(a.num_kv_heads) * a.head_dim);
@@ -159,7 +159,9 @@ void moe(WeightBuilder& b, const MoeFfn& f, const std::string& at) {
   if (f.correction_bias) b.replicated(router, f.num_experts, 1, family.model_type_correction ? b.dtype() : StoredType::float32);
   if (f.shared_intermediate_size > 0) {
     const DenseFfn shared{f.shared_intermediate_size, f.gated, false};
+    b.shared_expert(family.sequence_parallel_shared);
     dense(b, shared, self + family.shared, WeightClass::shared_experts);
+    b.shared_expert(false);
     if (f.shared_expert_gate) b.replicated(WeightClass::shared_experts, b.hidden());
   }
   if (f.latent_size) {
@@ -194,7 +196,21 @@ void layer(WeightBuilder& b, const Layer& l, const std::string& at) {
   if (l.parallel_state) mamba2(b, *l.parallel_state, at);
   ffn(b, l.ffn, at);
   const bool half = std::holds_alternative<NoAttention>(l.attention) || std::holds_alternative<NoFfn>(l.ffn);
-  b.norms(half ? 1 : b.family().norms);
+  const auto* routed = std::get_if<MoeFfn>(&l.ffn);
+  b.norms(half ? 1 : b.family().norms + (b.family().gemma4 && routed ? 3 : 0));
+  if (b.family().gemma4) {
+    const int width = bytes_of(b.dtype());
+    b.buffer(BufferKind::other, width);  // layer_scalar
+    if (const auto* a = std::get_if<FullAttention>(&l.attention)) b.bare(static_cast<std::int64_t>(a->head_dim) * width);  // v_norm without weight
+    if (routed) {
+      b.replicated(WeightClass::router, b.hidden());
+      b.replicated(WeightClass::router, routed->num_experts);
+      b.buffer(BufferKind::other, width);  // root_size
+      b.bare(static_cast<std::int64_t>(b.hidden()) * width);
+    }
+  }
+  if (const auto* a = std::get_if<FullAttention>(&l.attention); a && a->qk_norm && b.family().weightless_qk_norm && a->attention_chunk_size)
+    b.bare(static_cast<std::int64_t>(a->head_dim) * 4);
 }
 
 }  // namespace

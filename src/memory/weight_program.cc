@@ -21,6 +21,7 @@ struct Sum {
     if (refusal && !*refusal) *refusal = WeightRefusal{where, std::move(message)};
   }
   void tensor(WeightClass cls, StoredType type, std::int64_t elements, std::int64_t count = 1) {
+    out.present |= 1u << static_cast<unsigned>(cls);
     if (elements <= 0) return;
     const std::int64_t bytes = elements * bytes_of(type), n = count * times;
     const auto c = static_cast<std::size_t>(cls);
@@ -44,12 +45,17 @@ struct Local {
   std::int64_t in = 0, out = 0, full_in = 0, full_out = 0;
   std::array<std::int64_t, 6> parts{};
   int num_parts = 0;
+  int tp = 1;
   bool row = false, split = false;
 };
 
 void check_fp8_block(Sum& sum, const QuantScheme& s, const Local& l) {
   // fp8_utils.py validate_fp8_block_shape
-  const int tp = sum.layout.tp;
+  const int tp = l.tp;
+  // Fused layers with a part that is no multiple of the block are let through (linear.py _maybe_allow_fp8_block_shape_mismatch).
+  if (l.num_parts > 1 && !l.row)
+    for (int i = 0; i < l.num_parts; ++i)
+      if (l.parts[static_cast<std::size_t>(i)] % s.block_n != 0) return;
   if (l.row && tp > 1 && l.full_in / std::max<std::int64_t>(l.in, 1) == tp && l.in % s.block_k != 0)
     sum.refuse("vllm/model_executor/layers/quantization/utils/fp8_utils.py",
                "Weight input_size_per_partition = " + std::to_string(l.in) + " is not divisible by weight quantization block_k = " + std::to_string(s.block_k) + ".");
@@ -92,7 +98,8 @@ void linear_storage(Sum& sum, const WeightModule& m, const Local& l, std::int64_
       put(StoredType::uint8, l.out * (l.in / 2));
       put(StoredType::float8_e4m3fn, l.out * (l.in / s.group_size));
       put(StoredType::float32, l.num_parts);
-      if (s.activations) put(StoredType::float32, l.num_parts);
+      // W4A16 drops the input scale, but older checkpoints have one: it is registered in the model's type.
+      put(s.activations ? StoredType::float32 : m.type, l.num_parts);
       break;
     case Method::mxfp4:
       put(StoredType::uint8, l.out * (l.in / 2));
@@ -136,7 +143,9 @@ void linear_storage(Sum& sum, const WeightModule& m, const Local& l, std::int64_
 
 void linear(Sum& sum, const WeightModule& m) {
   Local l;
-  const int tp = sum.layout.tp;
+  int tp = sum.layout.tp;
+  if ((m.vit_heads && m.vit_heads % tp != 0) || (m.sequence_parallel && sum.layout.sequence_parallel_moe)) tp = 1;
+  l.tp = tp;
   l.num_parts = m.num_parts;
   l.full_in = m.in;
   l.split = m.kind == Kind::column;
@@ -177,27 +186,34 @@ void round_mxfp4(const WeightLayout& layout, std::int64_t& hidden, std::int64_t&
 void experts(Sum& sum, const WeightModule& m) {
   const WeightLayout& layout = sum.layout;
   const QuantScheme& s = m.scheme;
-  const std::int64_t total = m.num_experts + layout.redundant_experts;
+  const std::int64_t total = m.num_experts + (m.no_eplb ? 0 : layout.redundant_experts);
   const std::int64_t local = total / layout.ep_size + (layout.ep_rank < total % layout.ep_size ? 1 : 0);
   if (layout.redundant_experts && total % layout.ep_size != 0)
     sum.refuse("vllm/model_executor/layers/fused_moe", std::to_string(total) + " physical experts are not divisible by EP " + std::to_string(layout.ep_size));
   std::int64_t inter = sum.divide(m.intermediate, layout.moe_tp), hidden = m.in;
   const auto put = [&](StoredType type, std::int64_t elements) { sum.tensor(m.cls, type, elements); };
-  const std::int64_t up = m.shards * inter;
+  std::int64_t up = m.shards * inter;
   switch (s.method) {
     case Method::none:
+      // FlashInfer's TRT-LLM kernel, the first choice on Blackwell, wants multiples of 128 (fused_moe/oracle/unquantized.py).
+      if (layout.compute_capability >= 100 && layout.compute_capability < 120 && !m.bias && layout.redundant_experts == 0) inter = round_up(inter, 128), up = m.shards * inter;
       put(m.type, local * up * hidden);
       put(m.type, local * hidden * inter);
       break;
-    case Method::fp8_block:
-      if (inter % s.block_n != 0)
+    case Method::fp8_block: {
+      // A shard that cuts through blocks keeps finer scales if a block of 32 or more fits (fused_moe/oracle/fp8.py).
+      std::int64_t block_n = s.block_n, block_k = s.block_k;
+      const std::int64_t finer = std::gcd(std::gcd<std::int64_t>(s.block_n, s.block_k), std::gcd(inter, hidden));
+      if (inter % s.block_n != 0 && finer >= 32) block_n = block_k = finer;
+      else if (inter % s.block_n != 0)
         sum.refuse("vllm/model_executor/layers/quantization/utils/fp8_utils.py",
                    "The output_size of gate's and up's weight = " + std::to_string(inter) + " is not divisible by weight quantization block_n = " + std::to_string(s.block_n) + ".");
       put(StoredType::float8_e4m3fn, local * up * hidden);
       put(StoredType::float8_e4m3fn, local * hidden * inter);
-      put(StoredType::float32, local * m.shards * ceil_div(inter, s.block_n) * ceil_div(hidden, s.block_k));
-      put(StoredType::float32, local * ceil_div(hidden, s.block_n) * ceil_div(inter, s.block_k));
+      put(StoredType::float32, local * m.shards * ceil_div(inter, block_n) * ceil_div(hidden, block_k));
+      put(StoredType::float32, local * ceil_div(hidden, block_n) * ceil_div(inter, block_k));
       break;
+    }
     case Method::fp8_tensor:
       put(StoredType::float8_e4m3fn, local * up * hidden);
       put(StoredType::float8_e4m3fn, local * hidden * inter);
@@ -249,17 +265,15 @@ void experts(Sum& sum, const WeightModule& m) {
       put(m.type, local * g13 * up);
       put(m.type, local * g2 * hidden);
       if (s.method == Method::int4_group) {
-        put(StoredType::float32, local * 2), put(StoredType::float32, local * 2);  // weight_shape
-        put(StoredType::int32, local * hidden), put(StoredType::int32, local * inter);          // g_idx
-        put(StoredType::int32, local * hidden), put(StoredType::int32, local * inter);          // g_idx_sort_indices
+        put(m.type, local * 2), put(m.type, local * 2);  // weight_shape
+        if (s.desc_act)
+          for (int twice = 0; twice < 2; ++twice) put(StoredType::int32, local * hidden), put(StoredType::int32, local * inter);  // g_idx and its order
       } else {
         put(StoredType::int32, local * g13 * (up / pack));
         put(StoredType::int32, local * g2 * (hidden / pack));
       }
-      if (s.method == Method::gptq) {
-        put(StoredType::int32, local * hidden), put(StoredType::int32, local * inter);
-        put(StoredType::int32, local * hidden), put(StoredType::int32, local * inter);
-      }
+      if (s.method == Method::gptq && s.desc_act)
+        for (int twice = 0; twice < 2; ++twice) put(StoredType::int32, local * hidden), put(StoredType::int32, local * inter);
       break;
     }
     case Method::other: put(StoredType::uint8, local * (up * hidden + hidden * inter) * std::max(1, s.bits) / 8); break;
@@ -298,10 +312,13 @@ void run(Sum& sum, const WeightModule& m) {
     case Kind::experts: experts(sum, m); break;
     case Kind::buffer: sum.buffer(m.buffer, m.in, m.count); break;
     case Kind::expert_map:
-      if (sum.layout.expert_parallel && sum.layout.ep_size > 1) sum.buffer(BufferKind::expert_map, 4 * (static_cast<std::int64_t>(m.num_experts) + sum.layout.redundant_experts));
+      if (sum.layout.expert_parallel && sum.layout.ep_size > 1)
+        sum.buffer(BufferKind::expert_map, 4 * (static_cast<std::int64_t>(m.num_experts) + (m.no_eplb ? 0 : sum.layout.redundant_experts)));
       break;
     case Kind::bare: sum.out.bare_tensors += m.in * m.count * sum.times; break;
-    case Kind::topk_buffer: sum.out.bare_tensors += sum.layout.max_num_batched_tokens * m.in * 4; break;
+    case Kind::topk_buffer:
+      sum.out.bare_tensors += sum.layout.max_num_batched_tokens * m.in * 4 * (m.num_parts ? std::max(1, m.parts[0].units / sum.layout.tp) : 1);
+      break;
   }
 }
 
@@ -341,6 +358,7 @@ RankWeights run_weights(const WeightProgram& program, const WeightLayout& layout
   RankWeights out;
   Sum sum{out, layout, refusal};
   run(sum, program.every);
+  if (!layout.language_model_only) run(sum, program.vision);
   if (layout.first_stage) run(sum, program.first);
   if (layout.first_stage || (layout.last_stage && program.tied)) run(sum, program.embedding);
   std::uint64_t shared = 0;

@@ -26,6 +26,7 @@ struct RankWeights {
   std::array<std::int64_t, static_cast<std::size_t>(WeightClass::count)> bytes{}, elements{};
   std::array<std::int64_t, static_cast<std::size_t>(StoredType::count)> by_type{};
   std::array<std::int64_t, static_cast<std::size_t>(BufferKind::count)> buffers{};
+  std::uint32_t present = 0;        ///< bit per class that has a module here, even an empty one
   std::int64_t bare_tensors = 0;   ///< tensors outside parameters and buffers
   std::int64_t rounded_512 = 0;    ///< parameters and buffers, each storage rounded up to 512 bytes
   std::int64_t param_bytes() const;
@@ -52,6 +53,7 @@ struct WeightLayout {
   std::int64_t max_num_batched_tokens = 8192;
   std::int64_t max_model_len = 0;
   bool language_model_only = false;
+  bool sequence_parallel_moe = false;  ///< EP with TP > 1 and DP > 1: shared experts are replicated
 };
 
 /// One output partition of a fused linear layer: `units` of `unit` elements; kv partitions keep at least one unit a rank.
@@ -88,7 +90,9 @@ struct WeightModule {
   QuantScheme scheme;
   // experts
   int num_experts = 0, intermediate = 0, shards = 2;
-  bool input_scale_per_shard = false;
+  int vit_heads = 0;             ///< part of a vision tower of that many heads: not split where TP does not divide them
+  bool sequence_parallel = false;  ///< shared expert: whole on every rank when tokens are split instead
+  bool no_eplb = false;          ///< the model class has no redundant experts
 };
 
 /// A rope table that layers share: on a rank once if any of its layers uses it.
@@ -106,6 +110,7 @@ struct WeightProgram {
   std::vector<std::vector<int>> upto;   ///< upto[kind][i] = layers of that kind among the first i
   std::vector<SharedBuffer> shared;
   LayerProgram first, last, every;      ///< first stage, last stage, every stage
+  LayerProgram vision;                  ///< every stage, unless only the language model is loaded
   bool tied = false;                    ///< last stage reuses the embedding when it holds it
   LayerProgram embedding;               ///< first stage, and last stage if tied
   std::optional<std::string> model_class;

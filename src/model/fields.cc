@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/embedded.h"
 #include "base/input_error.h"
 
 namespace shardwise {
@@ -130,6 +131,22 @@ std::optional<int> Fields::integer_at(Names names, std::size_t layer) const {
   if (!value->is_array()) return static_cast<int>(checked_integer(*value, name, 0, 2'000'000'000));
   if (layer >= value->size() || (*value)[layer].is_null()) return std::nullopt;
   return static_cast<int>(checked_integer((*value)[layer], name, 0, 2'000'000'000));
+}
+
+// One line per model type in data/model_defaults.json, so that a cold start parses one line.
+Json class_defaults(const std::string& model_type) {
+  const auto text = embedded_file("model_defaults.json");
+  if (!text || model_type.empty()) return Json::object();
+  for (const auto& name : {model_type, model_type + "_text"}) {
+    const std::string key = "\n\"" + name + "\": ";
+    const auto at = text->find(key);
+    if (at == std::string_view::npos) continue;
+    const auto begin = at + key.size(), end = text->find('\n', begin);
+    auto line = text->substr(begin, end - begin);
+    if (line.ends_with(',')) line.remove_suffix(1);
+    return parse_json(line, "model_defaults.json");
+  }
+  return Json::object();
 }
 
 }  // namespace shardwise

@@ -58,4 +58,7 @@ class Fields {
   const Json* defaults_;
 };
 
+/// What the Hugging Face configuration class of `model_type` supplies for absent fields; empty if unknown.
+Json class_defaults(const std::string& model_type);
+
 }  // namespace shardwise

@@ -3,7 +3,6 @@
 #include <cmath>
 #include <limits>
 
-#include "base/embedded.h"
 #include "base/input_error.h"
 #include "model/layers.h"
 #include "model/load.h"
@@ -12,22 +11,6 @@
 
 namespace shardwise {
 namespace {
-
-// Defaults of the Hugging Face configuration class of `model_type`: one line each in data/model_defaults.json.
-Json defaults_of(const std::string& model_type) {
-  const auto text = embedded_file("model_defaults.json");
-  if (!text || model_type.empty()) return Json::object();
-  for (const auto& name : {model_type, model_type + "_text"}) {
-    const std::string key = "\n\"" + name + "\": ";
-    const auto at = text->find(key);
-    if (at == std::string_view::npos) continue;
-    const auto begin = at + key.size(), end = text->find('\n', begin);
-    auto line = text->substr(begin, end - begin);
-    if (line.ends_with(',')) line.remove_suffix(1);
-    return parse_json(line, "model_defaults.json");
-  }
-  return Json::object();
-}
 
 // Python writes NaN and Infinity into JSON; no field that matters holds them. They become null, at the same width.
 std::string without_infinities(std::string_view text) {
@@ -151,7 +134,7 @@ Model read_hf_config(std::string_view config_text, std::string_view hf_quant_con
   model.architectures = top.texts("architectures");
   const Fields bare_text(*text_json, text_path, context);
   model.model_type = bare_text.text({"model_type"}, top.text({"model_type"}));
-  const Json defaults = defaults_of(model.model_type);
+  const Json defaults = class_defaults(model.model_type);
   // At the top level the sizes must be stated; the class supplies the rest. A nested language part may leave sizes out too.
   Json soft = defaults;
   if (text_path.empty())

@@ -151,6 +151,7 @@ struct VisionTower {
   int patch_size = 0, out_hidden_size = 0, spatial_merge_size = 1;
   int in_channels = 3, temporal_patch_size = 1, num_position_embeddings = 0, image_size = 0, deepstack_layers = 0;
   std::int64_t parameters = 0;  ///< total elements, estimated from the shapes above
+  std::shared_ptr<const Json> config;  ///< vision_config with the class defaults filled in
 };
 
 struct Model {

@@ -20,6 +20,7 @@ class QuantRules {
   /// Scheme of a module; `none` where the checkpoint leaves it in the model's own type.
   QuantScheme scheme(std::string_view module, Module kind = Module::linear) const;
   const std::string& method() const { return method_; }
+  bool mixed() const { return mixed_; }  ///< ModelOpt's MIXED_PRECISION: quantised modules are listed one by one
   const std::vector<std::string>& ignore() const { return ignore_; }
   std::optional<DType> kv_cache_dtype() const { return kv_cache_dtype_; }
 

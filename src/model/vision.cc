@@ -1,16 +1,21 @@
 #include "model/vision.h"
 
-#include "base/text.h"
-
 namespace shardwise {
 
 std::optional<VisionTower> read_vision(const Fields& top) {
   auto vision = top.object("vision_config");
   if (!vision)
     if (const auto thinker = top.object("thinker_config")) vision = thinker->object("vision_config");
-  if (!vision || vision->json().empty()) return std::nullopt;
-  const Fields& f = *vision;
+  const std::string top_type = top.text({"model_type"});
+  const bool llama4 = top_type == "llama4";  // vLLM builds its tower from the class defaults when vision_config is left out
+  if ((!vision || vision->json().empty()) && !llama4) return std::nullopt;
+  auto merged = std::make_shared<Json>(class_defaults(llama4 ? "llama4_vision_model" : vision->text({"model_type"})));
+  if (vision)
+    for (const auto& [key, value] : vision->json().items())
+      if (!value.is_null()) (*merged)[key] = value;
+  const Fields f(*merged, "vision_config", top.context());
   VisionTower v;
+  v.config = merged;
   v.num_layers = f.integer_or({"depth", "num_hidden_layers", "vt_num_hidden_layers", "layers"}, 0);
   v.hidden_size = f.integer_or({"embed_dim", "vt_hidden_size", "hidden_size", "width"}, 0);
   if (f.text({"model_type"}).starts_with("qwen2_vl")) v.hidden_size = f.integer_or({"embed_dim"}, v.hidden_size);
@@ -29,9 +34,9 @@ std::optional<VisionTower> read_vision(const Fields& top) {
   if (const Json* image = f.find({"image_size"}); image && image->is_number()) v.image_size = f.integer_or({"image_size"}, 0);
   if (const Json* deep = f.find({"deepstack_visual_indexes"}); deep && deep->is_array()) v.deepstack_layers = static_cast<int>(deep->size());
   // Blocks: QKV + output projection + two MLP matrices; patch embedding; merger of merge^2 patches into the model's width.
-  const std::int64_t h = v.hidden_size, merged = h * v.spatial_merge_size * v.spatial_merge_size;
+  const std::int64_t h = v.hidden_size, wide = h * v.spatial_merge_size * v.spatial_merge_size;
   v.parameters = v.num_layers * (4 * h * h + 2 * h * v.intermediate_size + 4 * h) + h * v.in_channels * v.temporal_patch_size * v.patch_size * v.patch_size +
-                 h * v.num_position_embeddings + (v.out_hidden_size ? (1 + v.deepstack_layers) * (merged * merged + merged * v.out_hidden_size) : 0);
+                 h * v.num_position_embeddings + (v.out_hidden_size ? (1 + v.deepstack_layers) * (wide * wide + wide * v.out_hidden_size) : 0);
   return v;
 }
 
