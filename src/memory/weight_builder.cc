@@ -62,7 +62,7 @@ WeightModule& WeightBuilder::add(Kind kind, WeightClass cls) {
   m.cls = cls;
   m.type = program_.dtype;
   m.vit_heads = vit_heads_;
-  m.sequence_parallel = shared_expert_;
+  m.sequence_parallel = sequence_parallel_;
   target_->modules.push_back(m);
   return target_->modules.back();
 }
@@ -159,7 +159,8 @@ void WeightBuilder::attention_layer(bool mla) {
   // quantization/kv_cache.py BaseKVCacheMethod: q, k, v and probability scales become parameters; which configurations ask for it
   // differs (fp8.py and compressed_tensors.py: Attention; modelopt.py: MLAAttention too).
   const auto& method = rules_.method();
-  if ((method.starts_with("modelopt") && !rules_.mixed()) || (!mla && method == "fp8")) replicated(WeightClass::attention, 1, 4);
+  const bool mixed = rules_.mixed() && !mla && rules_.kv_cache_dtype();
+  if ((method.starts_with("modelopt") && !rules_.mixed()) || mixed || (!mla && method == "fp8")) replicated(WeightClass::attention, 1, 4);
   if (!mla && method == "compressed-tensors") {
     replicated(WeightClass::attention, 1, 3);
     replicated(WeightClass::attention, 1, 3, StoredType::float32);
@@ -251,6 +252,11 @@ void WeightBuilder::surroundings() {
 
 // Rope table of a layer. Sizes: layers/rotary_embedding/__init__.py get_rope.
 void WeightBuilder::rope(int head_dim, bool sliding, const std::string& variant) {
+  if (family_.transformers_rope) {  // vLLM's Transformers backend: frequencies instead of a table, and a copy of them
+    share({BufferKind::inv_freq, head_dim / 2 * 4, "inv_freq"});
+    share({BufferKind::other, head_dim / 2 * 4, "original_inv_freq"});
+    return;
+  }
   if (family_.no_rope) return;
   const Json& text = *model_.text_config;
   double partial = number(text, "partial_rotary_factor", 1.0), positions = number(text, "max_position_embeddings", 2048), theta = number(text, "rope_theta", 10000);

@@ -26,6 +26,7 @@ struct WeightFamily {
   bool float_rope = false;             ///< rope table in float32
   bool replicated_qk_norm = false;     ///< norms over all heads are not sharded
   bool sequence_parallel_shared = false;  ///< shared experts follow sequence-parallel MoE
+  bool sequence_parallel_dense = false;   ///< dense layers too, without pipeline parallelism
   bool no_eplb = false;
   bool gemma4 = false;
   bool weightless_qk_norm = false;     ///< q/k norm without weights on rotary layers (Llama 4)
@@ -37,6 +38,7 @@ struct WeightFamily {
   bool float_sinks = false;
   bool mamba1_norms = false;
   bool no_rope = false;
+  bool transformers_rope = false;
   bool normalizer_buffer = false;      ///< Gemma's embedding scale
   int learned_positions = 0;           ///< 1: an embedding of n_positions
   bool float_gdn_norm = false;
@@ -81,7 +83,7 @@ class WeightBuilder {
   void bare(std::int64_t bytes);
   void topk_buffer(std::int64_t width, int heads = 0);  ///< indices of selected tokens, one row per batched token
   void vit_heads(int heads) { vit_heads_ = heads; }     ///< heads of the vision tower that the next modules belong to
-  void shared_expert(bool on) { shared_expert_ = on; }
+  void sequence_parallel(int mode) { sequence_parallel_ = mode; }  ///< of the next modules, as in WeightModule
   void vocabulary(WeightClass cls, std::int64_t rows, std::int64_t width, bool bias, const QuantScheme& scheme);
 
   std::string layer_prefix(int layer) const { return "layers." + std::to_string(layer) + "."; }
@@ -100,7 +102,7 @@ class WeightBuilder {
   QuantRules rules_;
   LayerProgram* target_ = nullptr;
   int vit_heads_ = 0;
-  bool shared_expert_ = false;
+  int sequence_parallel_ = 0;
   std::multimap<std::size_t, int> seen_;
 };
 

@@ -159,9 +159,9 @@ void moe(WeightBuilder& b, const MoeFfn& f, const std::string& at) {
   if (f.correction_bias) b.replicated(router, f.num_experts, 1, family.model_type_correction ? b.dtype() : StoredType::float32);
   if (f.shared_intermediate_size > 0) {
     const DenseFfn shared{f.shared_intermediate_size, f.gated, false};
-    b.shared_expert(family.sequence_parallel_shared);
+    b.sequence_parallel(family.sequence_parallel_shared ? 1 : 0);
     dense(b, shared, self + family.shared, WeightClass::shared_experts);
-    b.shared_expert(false);
+    b.sequence_parallel(0);
     if (f.shared_expert_gate) b.replicated(WeightClass::shared_experts, b.hidden());
   }
   if (f.latent_size) {
@@ -174,7 +174,9 @@ void moe(WeightBuilder& b, const MoeFfn& f, const std::string& at) {
 
 void ffn(WeightBuilder& b, const Ffn& kind, const std::string& at) {
   if (const auto* d = std::get_if<DenseFfn>(&kind)) {
+    b.sequence_parallel(b.family().sequence_parallel_dense ? 2 : 0);
     dense(b, *d, at + b.family().dense_mlp, WeightClass::dense_mlp);
+    b.sequence_parallel(0);
   } else if (const auto* m = std::get_if<MoeFfn>(&kind)) {
     if (m->parallel_dense) dense(b, *m->parallel_dense, at + "mlp.", WeightClass::dense_mlp);
     moe(b, *m, at);

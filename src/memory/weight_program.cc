@@ -144,7 +144,7 @@ void linear_storage(Sum& sum, const WeightModule& m, const Local& l, std::int64_
 void linear(Sum& sum, const WeightModule& m) {
   Local l;
   int tp = sum.layout.tp;
-  if ((m.vit_heads && m.vit_heads % tp != 0) || (m.sequence_parallel && sum.layout.sequence_parallel_moe)) tp = 1;
+  if ((m.vit_heads && m.vit_heads % tp != 0) || (sum.layout.sequence_parallel_moe && (m.sequence_parallel == 1 || (m.sequence_parallel == 2 && sum.layout.first_stage && sum.layout.last_stage)))) tp = 1;
   l.tp = tp;
   l.num_parts = m.num_parts;
   l.full_in = m.in;

@@ -91,7 +91,7 @@ struct WeightModule {
   // experts
   int num_experts = 0, intermediate = 0, shards = 2;
   int vit_heads = 0;             ///< part of a vision tower of that many heads: not split where TP does not divide them
-  bool sequence_parallel = false;  ///< shared expert: whole on every rank when tokens are split instead
+  int sequence_parallel = 0;     ///< whole on every rank when MoE splits tokens instead: 1 always, 2 only in a single stage
   bool no_eplb = false;          ///< the model class has no redundant experts
 };
 
