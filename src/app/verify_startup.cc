@@ -13,10 +13,12 @@
 #include "base/input_error.h"
 #include "base/text.h"
 #include "config/csv.h"
+#include "config/json.h"
 #include "config/text_source.h"
 #include "hardware/hardware.h"
 #include "memory/memory_plan.h"
 #include "memory/startup.h"
+#include "model/load.h"
 
 namespace shardwise {
 
@@ -116,16 +118,25 @@ struct Answer {
   StartupFeatures features;
   double total_gib = 0, utilization = 0, graph_gib = 0;
   int graphs = 0;
+  std::string outside;  ///< which non-torch coefficient applies
+  bool hopper = false;  ///< capability 9.0 to 10.x
+  std::string version;
 };
 
 bool mentions(const Start& s, std::string_view what) { return s.other_flags.find(what) != std::string::npos; }
 
-/// "--quantization fp8" on a checkpoint that is not quantised halves its linear layers while it is loaded.
+/// The model as the launch makes it: another dtype, or linear layers quantised to fp8 while they are loaded.
 Model as_launched(const Model& model, const Start& s) {
-  Model out = model;
-  if (s.dtype == "float32") out.dtype = DType::float32;
-  if (s.dtype == "float16") out.dtype = DType::float16;
-  if (s.dtype == "bfloat16" && out.quantisation.quant_method.empty()) out.dtype = DType::bfloat16;
+  const bool online_fp8 = s.quantization == "fp8" && model.quantisation.quant_method.empty();
+  const bool other_dtype = (s.dtype == "float32" || s.dtype == "float16" || s.dtype == "bfloat16") && s.dtype != to_string(model.dtype) &&
+                           (model.quantisation.quant_method.empty() || s.dtype == "float32");
+  if (!model.config || (!online_fp8 && !other_dtype)) return model;
+  Json config = *model.config;
+  if (other_dtype)
+    for (Json* part : {&config, config.contains("text_config") ? &config["text_config"] : &config}) (*part)["torch_dtype"] = s.dtype, part->erase("dtype");
+  if (online_fp8) config["quantization_config"] = {{"quant_method", "fp8"}, {"activation_scheme", "dynamic"}};
+  Model out = read_hf_config(config.dump(), "", s.model);
+  if (s.dtype == "float32") out.dtype = DType::float32;  // asked for; a float32 checkpoint alone is loaded as bfloat16
   return out;
 }
 
@@ -164,6 +175,10 @@ Answer answer(const Start& s, const std::shared_ptr<const Model>& found) {
   if (const auto n = number(s.max_num_batched_tokens)) e.max_num_batched_tokens = static_cast<std::int64_t>(*n);
   if (!s.kv_cache_dtype.empty()) e.kv_cache_dtype = s.kv_cache_dtype == "bf16" ? "bfloat16" : s.kv_cache_dtype;
   e.enforce_eager = s.enforce_eager == "True";
+  if (const auto at = s.other_flags.find("max_cudagraph_capture_size="); at != std::string::npos) {
+    const auto largest = number(s.other_flags.substr(at + std::string("max_cudagraph_capture_size=").size())).value_or(0);
+    for (int size = 1; size <= std::min(largest, 512.0); size += size < 4 ? size : size < 256 ? 8 - size % 8 : 16) e.cudagraph_capture_sizes.push_back(size);
+  }
   e.language_model_only = mentions(s, "language_model_only");
   if (e.vllm_version < VllmVersion{0, 26, 0} && mentions(s, "enable_prefix_caching=False")) e.enable_prefix_caching = false;
   const auto plan = plan_memory(model, e, card);
@@ -172,6 +187,9 @@ Answer answer(const Start& s, const std::shared_ptr<const Model>& found) {
   out.graphs = out.features.graphs >= 0 ? out.features.graphs : default_graph_count(e.max_num_seqs, 0, e.vllm_version, card.compute_capability);
   out.graph_gib = to_gib(startup_terms(out.features, e, card).cuda_graph);
   out.utilization = e.gpu_memory_utilization;
+  out.outside = non_torch_term(e, card);
+  out.hopper = card.compute_capability >= 90 && card.compute_capability < 110;
+  out.version = to_string(e.vllm_version);
   out.plan = plan;
   if (!gpu) {
     out.why = "GPU not named";
@@ -195,7 +213,7 @@ StartupVerification run_verify_startup(const std::string& file, const std::strin
   VerifyModels models(models_dir);
   std::string out =
       "id,outcome,weights_gib_per_gpu,available_kv_gib_per_gpu,kv_cache_tokens,max_concurrency,activation_peak_gib,non_torch_gib,"
-      "cuda_graph_gib,kv_gib_lo,kv_gib_hi,probability_fits,total_gib,utilization,f_logits,f_hidden,f_mlp,f_moe,f_vision,f_layers,f_graphs,note\n";
+      "cuda_graph_gib,kv_gib_lo,kv_gib_hi,probability_fits,total_gib,utilization,f_logits,f_hidden,f_mlp,f_moe,f_vision,f_layers,f_graphs,f_outside,f_hopper,f_version,note\n";
   std::map<std::string, std::string> unknown_models;
   std::set<std::string> unnamed_gpus;
   int answered = 0;
@@ -217,19 +235,20 @@ StartupVerification run_verify_startup(const std::string& file, const std::strin
     }
     if (!model) {
       unknown_models.emplace(s.model, problem);
-      out += fmt::format("{},,,,,,,,,,,,,,,,,,,,,{}\n", s.id, quoted("unknown model " + s.model));
+      out += fmt::format("{},,,,,,,,,,,,,,,,,,,,,,,,{}\n", s.id, quoted("unknown model " + s.model));
       continue;
     }
     const auto a = answer(s, model);
     ++answered;
     if (!a.plan) {
-      out += fmt::format("{},{},,,,,,,,,,,,,,,,,,,,{}\n", s.id, a.outcome, quoted(a.why));
+      out += fmt::format("{},{},,,,,,,,,,,,,,,,,,,,,,,{}\n", s.id, a.outcome, quoted(a.why));
       continue;
     }
     const auto& plan = *a.plan;
     const auto& stage = plan.stages[static_cast<std::size_t>(plan.binding_stage)];
     const auto& f = a.features;
-    const std::string features = fmt::format("{:.6f},{:.6f},{:.6f},{:.6f},{},{},{}", f.logits, f.hidden, f.mlp, f.moe, f.vision, f.layers, a.graphs);
+    const std::string features = fmt::format("{:.6f},{:.6f},{:.6f},{:.6f},{},{},{},{},{},{}", f.logits, f.hidden, f.mlp, f.moe, f.vision, f.layers, a.graphs, a.outside,
+                                             a.hopper ? 1 : 0, a.version);
     if (a.total_gib == 0) {
       unnamed_gpus.insert(s.id);
       out += fmt::format("{},{},{:.4f},,,,{:.3f},,{:.3f},,,,,,{},{}\n", s.id, a.outcome, to_gib(stage.weights.total()), to_gib(stage.activation),

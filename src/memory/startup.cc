@@ -114,6 +114,13 @@ StartupFeatures startup_features(const Model& model, const EngineConfig& engine,
   return f;
 }
 
+std::string_view non_torch_term(const EngineConfig& engine, const Gpu& gpu) {
+  const auto& p = engine.parallel;
+  if (p.tensor_parallel_size * p.prefill_context_parallel_size > 1 || (p.data_parallel_size > 1 && p.enable_expert_parallel))
+    return gpu.scale_up_domain >= 8 ? "non_torch_switch" : "non_torch_pcie";
+  return p.pipeline_parallel_size > 1 ? "non_torch_pipeline" : "non_torch_single";
+}
+
 StartupTerms startup_terms(const StartupFeatures& f, const EngineConfig& engine, const Gpu& gpu) {
   const auto& c = coefficients(engine.vllm_version);
   const bool hopper = gpu.compute_capability >= 90 && gpu.compute_capability < 110;
@@ -122,14 +129,8 @@ StartupTerms startup_terms(const StartupFeatures& f, const EngineConfig& engine,
   const double body = c.mlp * f.mlp;
   StartupTerms out;
   out.activation = gib(c.fixed + c.hidden * f.hidden + c.moe * f.moe + std::max(sampling, body));
-  const auto& p = engine.parallel;
-  const bool switched = gpu.scale_up_domain >= 8;
-  double outside = c.single;
-  if (p.tensor_parallel_size * p.prefill_context_parallel_size > 1 || (p.data_parallel_size > 1 && p.enable_expert_parallel))
-    outside = switched ? c.switched : c.pcie;
-  else if (p.pipeline_parallel_size > 1)
-    outside = c.pipeline;
-  out.non_torch = gib(outside);
+  const auto outside = non_torch_term(engine, gpu);
+  out.non_torch = gib(outside == "non_torch_switch" ? c.switched : outside == "non_torch_pcie" ? c.pcie : outside == "non_torch_pipeline" ? c.pipeline : c.single);
   const int graphs = f.graphs >= 0 ? f.graphs
                                    : default_graph_count(engine.max_num_seqs, engine.num_speculative_tokens, engine.vllm_version, gpu.compute_capability);
   out.cuda_graph = graphs > 0 ? gib(c.graph_fixed + c.graph_layer * f.layers * graphs) : Bytes(0);

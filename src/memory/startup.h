@@ -31,6 +31,9 @@ struct StartupTerms {
 
 StartupTerms startup_terms(const StartupFeatures& features, const EngineConfig& engine, const Gpu& gpu);
 
+/// The row of the coefficient table that gives the memory outside PyTorch: non_torch_single, _pipeline, _switch or _pcie.
+std::string_view non_torch_term(const EngineConfig& engine, const Gpu& gpu);
+
 /// Standard deviation of the KV memory, GiB, of an engine that has `kv_gib`.
 double kv_sigma_gib(double kv_gib, const EngineConfig& engine);
 
