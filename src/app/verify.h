@@ -26,6 +26,7 @@ struct VerifyOptions {
 class VerifyModels {
  public:
   explicit VerifyModels(std::string dir) : dir_(std::move(dir)) {}
+  const std::string& dir() const { return dir_; }
   std::shared_ptr<const Model> get(const std::string& name);  ///< throws InputError if it cannot be found or read
  private:
   std::string dir_;

@@ -15,11 +15,16 @@ namespace shardwise {
 /// A row of data/vllm/architectures.csv: what vLLM's model class of one architecture supports (the interfaces it
 /// implements, model_executor/models/interfaces.py). Architectures without a row are served by the Transformers backend.
 struct ArchitectureRow {
-  std::string name;        ///< as in config.json "architectures"
-  std::string module;      ///< vLLM's file, without .py
-  bool supports_pp = false, is_hybrid = false, is_attention_free = false, has_inner_state = false,
-       supports_multimodal = false, has_noops = false, supports_eagle = false, supports_lora = false;
+  std::string name;    ///< as in config.json "architectures"
+  std::string module;  ///< vLLM's file, without .py
+  std::string kind;    ///< text, multimodal, draft, pooling, transformers
+  bool is_hybrid = false, is_attention_free = false, has_inner_state = false, supports_multimodal = false,
+       has_noops = false;
+  std::vector<VllmVersion> registered_in, pp_in;  ///< of the versions that were read
+  bool registered(VllmVersion version) const;
+  bool supports_pp(VllmVersion version) const;
 };
+/// Row by name, null if no version that was read registers it.
 const ArchitectureRow* find_architecture(std::string_view name);
 
 /// A linear layer whose partition sizes are checked when the model is built (quantisation blocks and groups).
@@ -59,6 +64,10 @@ struct ModelFacts {
   int num_hidden_layers = 0, num_attention_heads = 0, num_key_value_heads = 0, num_experts = 0;
   std::optional<int> num_expert_group;  ///< grouped top-k
   int num_nextn_predict_layers = 0;
+  bool registered = false;            ///< this vLLM version has the architecture
+  bool mtp_supported = false;         ///< `--speculative-config '{"method": "mtp"}'` finds a draft in this model
+  std::optional<int> mtp_layers;      ///< how many the checkpoint has
+  bool has_index_topk = false;        ///< sparse MLA with an indexer
 
   std::optional<double> derived_max_model_len;  ///< before a user's limit; nullopt = config.json names no length
   std::string max_len_key;
@@ -66,8 +75,11 @@ struct ModelFacts {
   std::optional<double> model_max_length;
   std::optional<std::int64_t> sliding_window;
   std::optional<std::int64_t> attention_chunk_size;
-  std::string dtype = "bfloat16";       ///< resolved for --dtype auto
-  std::string quant_method;             ///< vLLM's word before a --quantization argument; "" = not quantised
+  std::string dtype = "float32";        ///< of the weights, as config.json says (float32 if it does not)
+  bool quant_has_config = false;        ///< the checkpoint has a quantisation config
+  std::string quant_checkpoint_method;  ///< its normalised quant_method; may be "" all the same
+  std::string quant_format;             ///< "format" of a compressed-tensors checkpoint
+  std::string modelopt_algo;            ///< quant_algo of a ModelOpt checkpoint: FP8, NVFP4, MIXED_PRECISION ...
   std::string kv_cache_dtype = "auto";  ///< what --kv-cache-dtype auto resolves to
   std::string refusal_rule, refusal_message;  ///< set when vLLM cannot read this config at all
   ConstructionFacts construction;

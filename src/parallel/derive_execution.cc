@@ -1,0 +1,362 @@
+// How vLLM's values come about from the speculative configuration to the workers.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "parallel/quantization_methods.h"
+#include "parallel/rule_rows.h"
+
+namespace shardwise {
+namespace {
+
+using S = ResolveState;
+constexpr std::int64_t GiB = std::int64_t{1} << 30;
+
+void derive_speculative(S& s) {
+  if (!s.has_spec) return;
+  if (s.spec_method.empty()) s.spec_method = s.spec_model == "ngram" || s.spec_model == "[ngram]" ? "ngram" : "draft_model";
+  if (s.spec_method == "[ngram]") s.spec_method = "ngram";
+  if (s.spec_method.ends_with("_mtp")) s.spec_method = "mtp";
+  const bool own_model = s.spec_method == "mtp" || s.spec_method == "ngram" || s.spec_method == "ngram_gpu" || s.spec_method == "suffix" ||
+                         s.spec_method == "dspark" || s.spec_method == "extract_hidden_states";
+  if (s.spec_model.empty() && s.spec_tokens && !own_model) s.field_problem = "spec_needs_model";
+  if (s.spec_method == "ngram" || s.spec_method == "ngram_gpu") {
+    s.draft_supports_pp = s.m.supports_pp;
+  } else {
+    // The draft of MTP runs with the target's pipeline until 0.29 and needs support for it.
+    s.draft_supports_pp = s.v >= VllmVersion{0, 29, 0};
+  }
+  s.r.speculative_method = s.spec_method;
+  s.r.num_speculative_tokens = s.spec_tokens.value_or(0);
+}
+
+bool batched_dp_moe(const S& s) {
+  return (s.r.all2all_backend == "deepep_low_latency" || s.r.all2all_backend == "nixl_ep") && s.r.enable_expert_parallel &&
+         s.r.data_parallel_size > 1;
+}
+
+/// engine/arg_utils.py get_batch_defaults and _set_default_max_num_seqs_and_batched_tokens_args.
+void derive_scheduler(S& s) {
+  auto& r = s.r;
+  std::string name = s.n.gpu_name;
+  for (auto& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const bool offline = s.mode == EntryMode::offline;
+  std::int64_t tokens, seqs;
+  if (s.n.memory_bytes >= 160 * GiB && s.v >= VllmVersion{0, 28, 0}) {
+    tokens = 16384, seqs = 1024;
+  } else if (s.n.memory_bytes >= 70 * GiB && name.find("a100") == std::string::npos && !(s.n.capability == 121 && s.v >= VllmVersion{0, 33, 0})) {
+    tokens = offline ? 16384 : 8192, seqs = 1024;
+  } else {
+    tokens = offline ? 8192 : 2048, seqs = 256;
+  }
+  if (s.v >= VllmVersion{0, 20, 0} && batched_dp_moe(s)) tokens = 256;
+  if (s.a.max_num_batched_tokens) tokens = *s.a.max_num_batched_tokens;
+  if (s.a.max_num_seqs) seqs = *s.a.max_num_seqs;
+  if (s.a.performance_mode.value_or("") == "throughput") {
+    if (!s.a.max_num_batched_tokens) tokens *= 2;
+    if (!s.a.max_num_seqs) seqs *= 2;
+  }
+  if (!s.a.max_num_batched_tokens) {
+    if (!r.enable_chunked_prefill) tokens = std::max(tokens, r.max_model_len);
+    tokens = std::min(tokens, seqs * r.max_model_len);
+  }
+  if (!s.a.max_num_seqs) seqs = std::min(seqs, tokens);
+  r.max_num_batched_tokens = tokens;
+  r.max_num_seqs = seqs;
+  r.max_num_scheduled_tokens = s.a.max_num_scheduled_tokens;
+  if (s.m.is_encoder_decoder) r.enable_chunked_prefill = false;
+}
+
+/// model_executor/models/config.py: hooks by architecture, then vllm.py set_dcp_defaults.
+void derive_hooks(S& s) {
+  auto& r = s.r;
+  const auto& arch = s.m.architecture;
+  r.dcp_comm_backend = s.a.dcp_comm_backend.value_or("ag_rs");
+  r.dcp_q_replicate = s.a.dcp_q_replicate.value_or(false);
+  if (arch == "DeepseekV32ForCausalLM" && r.cache_dtype == "bfloat16") r.cache_dtype = "auto";
+  if (arch == "GlmMoeDsaForCausalLM") {
+    if (s.v >= VllmVersion{0, 31, 0} && r.cache_dtype == "auto" && s.n.capability / 10 == 10) r.cache_dtype = "fp8_e4m3";
+    if (s.v >= VllmVersion{0, 29, 0}) {
+      if (!s.a.dcp_comm_backend) r.dcp_comm_backend = "a2a";
+      if (!s.a.dcp_q_replicate) r.dcp_q_replicate = true;
+    }
+  }
+  if (arch == "GptOssForCausalLM" && !s.capture_sizes && !s.max_capture_size) s.max_capture_size = 1024;
+  if (arch == "MambaForCausalLM" || arch == "Mamba2ForCausalLM" || arch == "FalconMambaForCausalLM" || s.m.is_hybrid) {
+    if (r.enable_prefix_caching) {
+      if (r.mamba_cache_mode == "none") r.mamba_cache_mode = "align";
+      if (!r.mamba_block_size) r.mamba_block_size = r.block_size;
+    } else {
+      r.mamba_cache_mode = "none";
+      if (!r.mamba_block_size) r.mamba_block_size = r.max_model_len;
+    }
+  }
+}
+
+/// vllm.py _get_quantization_config and weight_utils.py get_quant_config.
+void derive_quantised(S& s) {
+  if (s.quantization.empty()) return;
+  const auto* method = find_quantization(s.quantization, s.v);
+  if (!method) return;
+  if (!s.m.quant_has_config) {
+    if (method->without_config == WithoutConfig::needs_file) {
+      s.field_problem = "quant_config_missing";
+      s.field_message = "Cannot find the config file for " + s.quantization;
+    } else if (method->without_config == WithoutConfig::needs_arguments) {
+      s.field_problem = "quant_config_missing";
+      s.field_message = std::string(method->config_class) + " needs the checkpoint's quantisation config";
+    }
+    if (!s.field_problem.empty()) return;
+  }
+  if (s.n.capability < method->min_capability) {
+    s.field_problem = "quant_not_supported_on_gpu";
+    s.field_message = fmt::format("{} needs compute capability {}, this GPU has {}", s.quantization, method->min_capability, s.n.capability);
+  } else if ((s.r.dtype == "bfloat16" && !method->bf16) || (s.r.dtype == "float16" && !method->fp16) || (s.r.dtype == "float32" && !method->fp32)) {
+    s.field_problem = "dtype_not_supported_by_quant";
+    s.field_message = fmt::format("{} is not supported by quantisation method {}", s.r.dtype, s.quantization);
+  }
+}
+
+/// vllm.py _set_cudagraph_sizes.
+void derive_capture_sizes(S& s) {
+  auto& r = s.r;
+  if (r.enforce_eager || r.cudagraph_mode == "NONE") {
+    r.cudagraph_capture_sizes.clear();
+    r.max_cudagraph_capture_size = 0;
+    return;
+  }
+  const std::int64_t ceiling = s.v >= VllmVersion{0, 28, 0} && s.n.capability / 10 == 10 ? 1024 : 512;
+  const std::int64_t query = s.has_spec ? 1 + r.num_speculative_tokens : 1;
+  const auto seqs = r.max_num_seqs, tokens = r.max_num_batched_tokens;
+  std::vector<std::int64_t> uniform;
+  std::int64_t most;
+  if (s.max_capture_size) {
+    most = *s.max_capture_size;
+  } else {
+    most = std::min(seqs * query * 2, ceiling);
+    if (query > 1 && s.v >= VllmVersion{0, 29, 0}) {
+      const auto requests = std::min(seqs, ceiling);
+      std::vector<std::int64_t> counts{requests};
+      for (std::int64_t n : {1, 2, 4})
+        if (n <= requests) counts.push_back(n);
+      for (std::int64_t n = 8; n < std::min<std::int64_t>(requests + 1, 256); n += 8) counts.push_back(n);
+      for (std::int64_t n = 256; n <= requests; n += 16) counts.push_back(n);
+      for (const auto n : counts)
+        if (n * query <= most) uniform.push_back(n * query);
+    } else if (query == 1 && seqs <= most && s.v >= VllmVersion{0, 31, 0}) {
+      uniform.push_back(seqs);
+    }
+  }
+  most = std::min(tokens, most);
+  std::vector<std::int64_t> sizes;
+  if (s.capture_sizes) {
+    for (const auto size : *s.capture_sizes)
+      if (size <= tokens) sizes.push_back(size);
+  } else {
+    if (s.a.performance_mode.value_or("") == "interactivity") {
+      for (std::int64_t n = 1; n <= std::min<std::int64_t>(most, 32); ++n) sizes.push_back(n);
+    } else {
+      for (std::int64_t n : {1, 2, 4})
+        if (n <= most) sizes.push_back(n);
+    }
+    if (most >= 8)
+      for (std::int64_t n = 8; n < std::min<std::int64_t>(most + 1, 256); n += 8) sizes.push_back(n);
+    if (most >= 256)
+      for (std::int64_t n = 256; n <= most; n += 16) sizes.push_back(n);
+    if (tokens <= most && s.v >= VllmVersion{0, 20, 2}) sizes.push_back(tokens);
+    for (const auto size : uniform)
+      if (size <= tokens) sizes.push_back(size);
+  }
+  std::sort(sizes.begin(), sizes.end());
+  sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
+  r.cudagraph_capture_sizes.assign(sizes.begin(), sizes.end());
+  r.max_cudagraph_capture_size = sizes.empty() ? 0 : sizes.back();
+}
+
+bool has_piecewise(const std::string& mode) { return mode == "PIECEWISE" || mode == "FULL_AND_PIECEWISE"; }
+
+std::string without_piecewise(const std::string& mode) {
+  return mode == "PIECEWISE" ? "NONE" : mode == "FULL_AND_PIECEWISE" ? "FULL_DECODE_ONLY" : mode;
+}
+
+bool sequence_parallel_moe(const S& s) {
+  const auto& b = s.r.all2all_backend;
+  const bool backend = b == "allgather_reducescatter" || b == "deepep_high_throughput" || b == "deepep_low_latency" ||
+                       b == "mori_high_throughput" || b == "mori_low_latency" || b == "mori" || b == "passthrough" ||
+                       (b == "naive" && s.v < VllmVersion{0, 19, 0}) || (b == "nixl_ep" && s.v >= VllmVersion{0, 18, 1}) ||
+                       (b == "flashinfer_nvlink_one_sided" && s.v >= VllmVersion{0, 29, 0}) || (b == "deepep_v2" && s.v >= VllmVersion{0, 31, 0});
+  return backend && s.r.enable_expert_parallel && s.r.tensor_parallel_size > 1 && s.r.data_parallel_size > 1;
+}
+
+void derive_runner(S& s) {
+  s.v2_runner = true;
+  const auto it = s.env.find("VLLM_USE_V2_MODEL_RUNNER");
+  const bool launcher_pp = s.r.distributed_executor_backend == "external_launcher" && s.r.pipeline_parallel_size > 1;
+  const bool spec = s.has_spec && (s.spec_method == "suffix" || s.spec_method == "medusa" || s.spec_method == "mlp_speculator" || s.spec_method == "custom_class");
+  const bool ubatch = s.a.enable_dbo.value_or(false) || s.a.ubatch_size.value_or(0) > 1;
+  const bool unsupported = launcher_pp || spec || ubatch;
+  if (it != s.env.end() && !it->second.empty()) s.v2_runner = it->second != "0";
+  else s.v2_runner = !unsupported;
+  if (s.v2_runner && unsupported) {
+    s.field_problem = "v2_runner_unsupported";
+    s.field_message = launcher_pp ? "pipeline parallelism with external_launcher" : spec ? "speculative method " + s.spec_method : "dual batch overlap";
+  }
+}
+
+void derive_run(S& s) {
+  auto& r = s.r;
+  derive_runner(s);
+  const bool spec_async = !s.has_spec || s.spec_method == "mtp" || s.spec_method == "eagle" || s.spec_method == "eagle3" ||
+                          s.spec_method == "extract_hidden_states" || s.spec_method == "dflash" || s.spec_method == "ngram_gpu" ||
+                          s.spec_method == "draft_model" || s.spec_method == "dspark" || (s.spec_method == "ngram" && s.v >= VllmVersion{0, 33, 0});
+  r.async_scheduling = s.a.async_scheduling.value_or(spec_async && !(r.pipeline_parallel_size > 1 && !s.v2_runner));
+
+  // Optimisation levels: vllm.py OPTIMIZATION_LEVEL_TO_CONFIG.
+  const auto level = s.a.optimization_level.value_or(2);
+  auto mode = s.compile_mode;
+  r.cudagraph_mode = s.compile_cudagraph_mode.empty() ? (level == 0 ? "NONE" : level == 1 ? "PIECEWISE" : "FULL_AND_PIECEWISE") : s.compile_cudagraph_mode;
+  if (r.enforce_eager) mode = 0, r.cudagraph_mode = "NONE";
+  const auto breakable_env = s.env.find("VLLM_USE_BREAKABLE_CUDAGRAPH");
+  const bool breakable = breakable_env != s.env.end() ? breakable_env->second == "1" : s.m.breakable_cudagraph;
+  if (breakable) mode = 0;
+  if (!mode) mode = level > 0 ? 3 : 0;
+  static const char* names[] = {"NONE", "STOCK_TORCH_COMPILE", "DYNAMO_TRACE_ONCE", "VLLM_COMPILE"};
+  r.compilation_mode = names[std::clamp<std::int64_t>(*mode, 0, 3)];
+  if (has_piecewise(r.cudagraph_mode) && *mode != 3 && !breakable) r.cudagraph_mode = without_piecewise(r.cudagraph_mode);
+  if (s.m.is_encoder_decoder && r.cudagraph_mode != "NONE") r.cudagraph_mode = "FULL_DECODE_ONLY";
+  if (s.has_spec && !r.max_num_scheduled_tokens && s.v >= VllmVersion{0, 16, 0}) r.max_num_scheduled_tokens = r.max_num_batched_tokens;
+  derive_capture_sizes(s);
+
+  r.sequence_parallel_moe = sequence_parallel_moe(s);
+  r.use_all2all = r.data_parallel_size > 1 || r.sequence_parallel_moe || (r.enable_expert_parallel && r.prefill_context_parallel_size > 1);
+  if (r.all2all_backend == "moonep" && r.use_all2all) r.cudagraph_mode = "NONE";
+  if (r.all2all_backend == "deepep_high_throughput" && *mode == 3 && s.m.is_moe && r.data_parallel_size > 1) r.cudagraph_mode = "NONE";
+  const auto ranks = r.tensor_parallel_size * r.prefill_context_parallel_size * r.data_parallel_size;
+  r.ep_size = r.enable_expert_parallel && ranks > 1 ? ranks : 1;
+  if (r.max_model_len < 0) r.max_model_len = s.m.default_max_model_len.value_or(2048);
+  r.disable_hybrid_kv_cache_manager = s.a.disable_hybrid_kv_cache_manager.value_or(false);
+}
+
+/// serve.py run_headless / run_multi_api_server / run_server and v1/engine/utils.py launch_core_engines.
+void derive_launch(S& s) {
+  auto& r = s.r;
+  auto& launch = r.launch;
+  const auto local = r.data_parallel_size_local;
+  // config/parallel.py nnodes_within_dp
+  r.nnodes_within_dp = 1;
+  if (s.served && s.headless && local <= 0) {
+    s.launch_problem = "headless_local_dp_zero";
+    return;
+  }
+  if (s.nnodes > 1 && local > 0) {
+    const auto groups = r.data_parallel_size / local;
+    const auto within = groups > 0 ? s.nnodes / groups : s.nnodes;
+    if (s.v >= VllmVersion{0, 31, 0} && !r.data_parallel_external_lb && groups > 0 && s.nnodes % groups != 0) {
+      s.launch_problem = "nnodes_vs_dp_node_groups";
+      s.field_message = fmt::format("--nnodes {} is not divisible by {} DP node groups", s.nnodes, groups);
+      return;
+    }
+    r.nnodes_within_dp = std::max<std::int64_t>(within, 1);
+  }
+  r.node_rank_within_dp = s.node_rank % r.nnodes_within_dp;
+  r.local_world_size = r.world_size / r.nnodes_within_dp;
+
+  const auto& backend = r.distributed_executor_backend;
+  const std::string executor = backend == "mp" ? "MultiprocExecutor" : backend == "uni" ? "UniProcExecutor" : backend == "ray" ? "RayExecutor"
+                               : backend == "external_launcher" ? "ExecutorWithExternalLauncher" : backend;
+  launch.served = s.served;
+  if (!s.served) {
+    launch.executor = executor;
+    return;
+  }
+  launch.api_server_count = s.headless ? std::optional<std::int64_t>(0) : s.api_server_count;
+  const bool workers_only = s.headless && r.node_rank_within_dp > 0;
+  if (backend == "mp" && (workers_only || !s.headless) && r.world_size % r.nnodes_within_dp != 0) {
+    s.launch_problem = "executor_nodes_divide_world";
+    return;
+  }
+  if (workers_only) {
+    launch.headless_workers_only = true;
+    return;
+  }
+  if (s.headless) {
+    launch.local_engines = Launch::Engines{static_cast<int>(local), static_cast<int>(r.data_parallel_rank), 0};
+    return;
+  }
+  const bool local_only = r.data_parallel_external_lb || r.data_parallel_hybrid_lb;
+  if (*s.api_server_count > 1) {
+    if (!local_only && r.data_parallel_rank != 0) {
+      s.launch_problem = "secondary_node_without_headless";
+      return;
+    }
+  } else {
+    launch.api_server_count = std::nullopt;
+  }
+  launch.executor = executor;
+  const bool offline = r.data_parallel_rank_local.has_value();
+  const bool coordinated = r.data_parallel_size > 1 && (s.m.is_moe || !r.data_parallel_external_lb);
+  launch.dp_coordinator = coordinated && !offline && r.data_parallel_rank == 0;
+  if (r.data_parallel_backend == "ray") {
+    launch.ray_actors = true;
+    return;
+  }
+  if (!offline && r.data_parallel_rank != 0 && !local_only) {
+    s.launch_problem = "internal_lb_on_secondary_rank";
+    return;
+  }
+  if (local == 0) launch.local_engines = Launch::Engines{0, std::nullopt, std::nullopt};
+  else
+    launch.local_engines = Launch::Engines{static_cast<int>(local), static_cast<int>(r.data_parallel_rank),
+                                           static_cast<int>(r.data_parallel_rank_local.value_or(0))};
+}
+
+/// v1/worker/gpu_worker.py init_device for every worker of the engines that this command starts.
+void derive_worker(S& s) {
+  auto& r = s.r;
+  auto& launch = r.launch;
+  const auto& backend = r.distributed_executor_backend;
+  if (!s.served || (backend != "mp" && backend != "uni")) return;
+  if (!launch.headless_workers_only && (!launch.local_engines || launch.local_engines->count == 0)) return;
+  const int engines = launch.headless_workers_only ? 1 : launch.local_engines->count;
+  const auto limit = s.a.device_ids ? static_cast<std::int64_t>(s.a.device_ids->size()) : s.n.gpus;
+  for (int i = 0; i < engines; ++i) {
+    const int dp_rank = launch.headless_workers_only ? static_cast<int>(r.data_parallel_rank) : *launch.local_engines->start_dp_rank + i;
+    std::int64_t local_dp = launch.headless_workers_only ? r.data_parallel_rank_local.value_or(r.data_parallel_rank) : *launch.local_engines->local_start + i;
+    const bool data_parallel = r.data_parallel_size > 1 || dp_rank > 0;
+    if (!launch.headless_workers_only) launch.engine_core = data_parallel && s.m.is_moe ? "DPEngineCoreProc" : "EngineCoreProc";
+    if (!launch.headless_workers_only && !data_parallel) local_dp = r.data_parallel_rank_local.value_or(0);
+    std::int64_t offset = 0;
+    if (r.data_parallel_backend != "ray" && r.nnodes_within_dp == 1) {
+      const auto pcp = s.v >= VllmVersion{0, 31, 0} ? r.prefill_context_parallel_size : 1;
+      offset = local_dp * r.tensor_parallel_size * r.pipeline_parallel_size * pcp;
+    }
+    std::vector<int> devices;
+    for (std::int64_t w = 0; w < r.local_world_size; ++w) {
+      const auto index = offset + w;
+      if (index >= limit) {
+        s.launch_problem = "worker_gpu_out_of_range";
+        s.worker_rank = index;
+        return;
+      }
+      devices.push_back(s.a.device_ids ? std::atoi((*s.a.device_ids)[static_cast<std::size_t>(index)].c_str()) : static_cast<int>(index));
+    }
+    launch.worker_devices.emplace_back(dp_rank, std::move(devices));
+  }
+}
+
+}  // namespace
+
+void derive_execution(Phase phase, ResolveState& s) {
+  switch (phase) {
+    case Phase::speculative: return derive_speculative(s);
+    case Phase::scheduler: return derive_scheduler(s);
+    case Phase::hooks: return derive_hooks(s);
+    case Phase::quantised: return derive_quantised(s);
+    case Phase::execution: return derive_run(s);
+    case Phase::launch: return derive_launch(s);
+    case Phase::worker: return derive_worker(s);
+    default: return;
+  }
+}
+
+}  // namespace shardwise

@@ -1,0 +1,160 @@
+#include "parallel/resolve.h"
+
+#include <algorithm>
+#include <array>
+#include <unordered_map>
+
+#include "base/text.h"
+#include "parallel/rule_rows.h"
+
+namespace shardwise {
+namespace {
+
+constexpr std::array kPhases = {Phase::arguments, Phase::serve,  Phase::model,     Phase::features,  Phase::options,
+                                Phase::parallel,  Phase::speculative, Phase::spec_target, Phase::scheduler, Phase::hooks,
+                                Phase::target,    Phase::quantised,   Phase::execution,   Phase::launch,    Phase::worker};
+
+/// Rows of one phase for one version, in order.
+using PhaseRows = std::array<std::vector<const RuleRow*>, kPhases.size()>;
+
+const PhaseRows& rows_of(VllmVersion version) {
+  thread_local VllmVersion cached{-1, 0, 0};
+  thread_local PhaseRows rows;
+  if (!(cached == version)) {
+    for (auto& list : rows) list.clear();
+    for (const auto& row : rule_rows())
+      if (row.rule.since <= version && version < row.rule.until) rows[static_cast<std::size_t>(row.phase)].push_back(&row);
+    cached = version;
+  }
+  return rows;
+}
+
+/// The draft repeats the target's checks: all of them for n-gram (the draft is the target); for MTP the heads, and the
+/// pipeline while the draft had one.
+bool repeated_for_draft(const ResolveState& s, const RuleRow& row) {
+  if (!s.has_spec) return false;
+  if (s.spec_method == "ngram" || s.spec_method == "ngram_gpu") return true;
+  if (s.spec_method != "mtp") return false;
+  return row.rule.id == "attn_heads_not_divisible_by_tp" || row.rule.id == "pp_not_supported_by_model";
+}
+
+Refusal refusal(const Rule& rule, std::string message) {
+  return {std::string(rule.id), std::string(rule.stage), std::string(rule.where), std::move(message), std::string(rule.instead)};
+}
+
+void read_pp_partition(ResolveState& s) {
+  auto& r = s.r;
+  ParallelConfig p;
+  p.pipeline_parallel_size = static_cast<int>(std::max<std::int64_t>(r.pipeline_parallel_size, 1));
+  if (const auto it = s.env.find("VLLM_PP_LAYER_PARTITION"); it != s.env.end()) {
+    std::int64_t sum = 0;
+    for (const auto& word : split(it->second, ',')) {
+      char* end = nullptr;
+      const auto text = std::string(trim(word));
+      const auto layers = std::strtoll(text.c_str(), &end, 10);
+      if (text.empty() || *end) {
+        r.pp_layers_error = "ValueError: Invalid partition string: " + it->second;
+        return;
+      }
+      p.pp_layer_partition.push_back(static_cast<int>(layers));
+      sum += layers;
+    }
+    if (static_cast<std::int64_t>(p.pp_layer_partition.size()) != r.pipeline_parallel_size) {
+      r.pp_layers_error = "ValueError: len(partitions)=" + std::to_string(p.pp_layer_partition.size()) + " does not match pp_size=" + std::to_string(r.pipeline_parallel_size) + ".";
+      return;
+    }
+    if (sum != r.num_hidden_layers) {
+      r.pp_layers_error = "ValueError: sum(partitions)=" + std::to_string(sum) + " does not match num_hidden_layers=" + std::to_string(r.num_hidden_layers) + ".";
+      return;
+    }
+    r.pp_layer_partition = p.pp_layer_partition;
+  }
+  r.pp_layers = pp_layers(static_cast<int>(r.num_hidden_layers), p);
+}
+
+}  // namespace
+
+void derive(Phase phase, ResolveState& state) {
+  if (phase <= Phase::parallel) derive_config(phase, state);
+  else derive_execution(phase, state);
+}
+
+Resolution resolve(const EngineArgs& args, const ModelFacts& model, const NodeFacts& node, const Environment& env, VllmVersion version, EntryMode mode) {
+  ResolveState s{.a = args, .m = model, .n = node, .env = env, .mode = mode, .v = version, .r = {}};
+  const auto& rows = rows_of(version);
+  for (const auto phase : kPhases) {
+    derive(phase, s);
+    check_fields(phase, s);
+    if (s.field_problem.starts_with("field_range:"))
+      return Refusal{s.field_problem, "config", "engine/arg_utils.py:create_engine_config", s.field_message, "a value in range"};
+    for (const auto* row : rows[static_cast<std::size_t>(phase)]) {
+      if (phase == Phase::spec_target && !repeated_for_draft(s, *row)) continue;
+      if (auto message = row->check(s)) return refusal(row->rule, std::move(*message));
+    }
+    if (phase == Phase::model && !model.refusal_rule.empty())
+      return Refusal{model.refusal_rule, "config", "transformers_utils/model_arch_config_convertor.py:_normalize_quantization_config", model.refusal_message, ""};
+  }
+  read_pp_partition(s);
+  ParallelConfig p;
+  p.tensor_parallel_size = static_cast<int>(s.r.tensor_parallel_size);
+  p.prefill_context_parallel_size = static_cast<int>(s.r.prefill_context_parallel_size);
+  p.data_parallel_size = static_cast<int>(s.r.data_parallel_size);
+  p.enable_expert_parallel = s.r.enable_expert_parallel;
+  p.enable_eplb = s.r.enable_eplb;
+  p.num_redundant_experts = static_cast<int>(s.r.num_redundant_experts);
+  p.all2all_backend = s.r.all2all_backend;
+  p.expert_placement_strategy = s.r.expert_placement_strategy == "round_robin" ? ExpertPlacement::round_robin : ExpertPlacement::linear;
+  s.r.effective_placement = effective_placement(p, model.num_expert_group, version);
+  return std::move(s.r);
+}
+
+EngineConfig engine_config(const Resolved& r) {
+  EngineConfig e;
+  e.vllm_version = r.version;
+  e.parallel.tensor_parallel_size = static_cast<int>(r.tensor_parallel_size);
+  e.parallel.pipeline_parallel_size = static_cast<int>(r.pipeline_parallel_size);
+  e.parallel.prefill_context_parallel_size = static_cast<int>(r.prefill_context_parallel_size);
+  e.parallel.decode_context_parallel_size = static_cast<int>(r.decode_context_parallel_size);
+  e.parallel.data_parallel_size = static_cast<int>(r.data_parallel_size);
+  e.parallel.enable_expert_parallel = r.enable_expert_parallel;
+  e.parallel.expert_placement_strategy = r.expert_placement_strategy == "round_robin" ? ExpertPlacement::round_robin : ExpertPlacement::linear;
+  e.parallel.enable_eplb = r.enable_eplb;
+  e.parallel.num_redundant_experts = static_cast<int>(r.num_redundant_experts);
+  e.parallel.all2all_backend = r.all2all_backend;
+  e.parallel.pp_layer_partition = r.pp_layer_partition;
+  e.effective_placement = r.effective_placement;
+  e.max_model_len = r.max_model_len;
+  e.max_num_batched_tokens = r.max_num_batched_tokens;
+  e.max_num_seqs = r.max_num_seqs;
+  if (r.block_size_given) e.block_size = static_cast<int>(r.block_size);
+  e.kv_cache_dtype = r.cache_dtype;
+  e.gpu_memory_utilization = r.gpu_memory_utilization;
+  e.kv_cache_memory_bytes = r.kv_cache_memory_bytes;
+  e.enforce_eager = r.enforce_eager;
+  e.cudagraph_mode = r.cudagraph_mode == "NONE"        ? CudagraphMode::none
+                     : r.cudagraph_mode == "PIECEWISE" ? CudagraphMode::piecewise
+                     : r.cudagraph_mode == "FULL"      ? CudagraphMode::full
+                     : r.cudagraph_mode == "FULL_DECODE_ONLY" ? CudagraphMode::full_decode_only
+                                                              : CudagraphMode::full_and_piecewise;
+  if (e.cudagraph_mode != CudagraphMode::none) e.cudagraph_capture_sizes = r.cudagraph_capture_sizes;
+  e.enable_chunked_prefill = r.enable_chunked_prefill;
+  e.enable_prefix_caching = r.enable_prefix_caching;
+  e.async_scheduling = r.async_scheduling;
+  e.num_speculative_tokens = static_cast<int>(r.num_speculative_tokens);
+  e.language_model_only = r.language_model_only;
+  return e;
+}
+
+ExpertPlacement effective_placement(const ParallelConfig& p, std::optional<int> num_expert_group, VllmVersion version) {
+  if (p.expert_placement_strategy == ExpertPlacement::linear) return ExpertPlacement::linear;
+  const int ep = p.expert_parallel_size();
+  if (ep <= 1 || !num_expert_group || *num_expert_group <= 1 || p.enable_eplb || p.num_redundant_experts > 0) return ExpertPlacement::linear;
+  const bool sequence_parallel = p.tensor_parallel_size > 1 && p.data_parallel_size > 1;  // all backends but a few; those have DP > 1 anyway
+  const bool all2all = p.data_parallel_size > 1 || p.prefill_context_parallel_size > 1 || sequence_parallel;
+  const bool tables = p.all2all_backend == "deepep_low_latency" || (p.all2all_backend == "nixl_ep" && version >= VllmVersion{0, 18, 1});
+  return all2all && !tables ? ExpertPlacement::linear : ExpertPlacement::round_robin;
+}
+
+std::optional<Refusal> check_layout(const ModelFacts&, const ParallelConfig&, const NodeFacts&, VllmVersion) { return std::nullopt; }
+
+}  // namespace shardwise
