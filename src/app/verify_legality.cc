@@ -18,10 +18,18 @@ constexpr std::int64_t MiB = 1 << 20;
 
 /// The recorded nodes (name, capability, memory as the driver reports it).
 NodeFacts recorded_node(const std::string& gpu, int gpus, bool ray) {
-  struct Row { std::string_view key; const char* name; int capability; std::int64_t mib; };
-  static const Row rows[] = {{"A100-80", "NVIDIA A100-SXM4-80GB", 80, 81920}, {"A100-40", "NVIDIA A100-SXM4-40GB", 80, 40960},
-                             {"L40S", "NVIDIA L40S", 89, 46068},              {"H100", "NVIDIA H100 80GB HBM3", 90, 81559},
-                             {"H200", "NVIDIA H200", 90, 143771},             {"B200", "NVIDIA B200", 100, 183359}};
+  struct Row {
+    std::string_view key;
+    const char* name;
+    int capability;
+    std::int64_t mib;
+  };
+  static const Row rows[] = {{"A100-80", "NVIDIA A100-SXM4-80GB", 80, 81920},
+                             {"A100-40", "NVIDIA A100-SXM4-40GB", 80, 40960},
+                             {"L40S", "NVIDIA L40S", 89, 46068},
+                             {"H100", "NVIDIA H100 80GB HBM3", 90, 81559},
+                             {"H200", "NVIDIA H200", 90, 143771},
+                             {"B200", "NVIDIA B200", 100, 183359}};
   for (const auto& row : rows)
     if (row.key == gpu) {
       NodeFacts node;
@@ -32,7 +40,8 @@ NodeFacts recorded_node(const std::string& gpu, int gpus, bool ray) {
       node.ray_installed = ray;
       return node;
     }
-  throw InputError("verify", 0, "input.node.gpu", "unknown '" + gpu + "'", "one of A100-80, A100-40, L40S, H100, H200, B200");
+  throw InputError("verify", 0, "input.node.gpu", "unknown '" + gpu + "'",
+                   "one of A100-80, A100-40, L40S, H100, H200, B200");
 }
 
 template <class T>
@@ -83,7 +92,11 @@ Json layers_json(const Resolved& r) {
 
 Json refusal_json(const Refusal& refusal) {
   // Exception class, location and exact wording are vLLM's own; ours is the rule, the stage and the numbers.
-  return {{"accept", false}, {"stage", refusal.stage}, {"rule", refusal.rule}, {"where", refusal.where}, {"message", refusal.message}};
+  return {{"accept", false},
+          {"stage", refusal.stage},
+          {"rule", refusal.rule},
+          {"where", refusal.where},
+          {"message", refusal.message}};
 }
 
 }  // namespace
@@ -139,13 +152,21 @@ Json resolved_json(const Resolved& r) {
   out["compilation_mode"] = r.compilation_mode;
   out["num_hidden_layers"] = r.num_hidden_layers;
   out["pp_layers"] = layers_json(r);
-  out["speculative"] = r.speculative_method ? Json{{"method", *r.speculative_method}, {"num_speculative_tokens", r.num_speculative_tokens}} : Json(nullptr);
+  out["speculative"] = r.speculative_method ? Json{{"method", *r.speculative_method},
+                                                   {"num_speculative_tokens", r.num_speculative_tokens}}
+                                            : Json(nullptr);
   out["launch"] = launch_json(r.launch);
   return out;
 }
 
-std::shared_ptr<const ModelFacts> verify_model_facts(VerifyModels& models, const std::string& name, VllmVersion version) {
-  struct Key { std::string name; VllmVersion version; const VerifyModels* models; auto operator<=>(const Key&) const = default; };
+std::shared_ptr<const ModelFacts> verify_model_facts(VerifyModels& models, const std::string& name,
+                                                     VllmVersion version) {
+  struct Key {
+    std::string name;
+    VllmVersion version;
+    const VerifyModels* models;
+    auto operator<=>(const Key&) const = default;
+  };
   static std::shared_mutex mutex;
   static std::map<Key, std::shared_ptr<const ModelFacts>> cache;
   const Key key{name, version, &models};
@@ -157,9 +178,9 @@ std::shared_ptr<const ModelFacts> verify_model_facts(VerifyModels& models, const
   DiskSource disk;
   const std::string dir = models.dir() + "/" + name;
   if (const auto text = models.dir().empty() ? std::nullopt : disk.read(dir + "/config.json")) {
-    const Json config = parse_json(*text, dir + "/config.json");
+    const Json config = parse_python_json(*text, dir + "/config.json");
     const auto quant = disk.read(dir + "/hf_quant_config.json");
-    const Json quant_config = quant ? parse_json(*quant, dir + "/hf_quant_config.json") : Json();
+    const Json quant_config = quant ? parse_python_json(*quant, dir + "/hf_quant_config.json") : Json();
     facts = std::make_shared<const ModelFacts>(model_facts(config, quant ? &quant_config : nullptr, name, version));
   } else {
     facts = std::make_shared<const ModelFacts>(model_facts(*models.get(name), version));
@@ -175,7 +196,8 @@ Json predict_sweep(const Json& input, VerifyModels& models) {
   EngineArgs args;
   args.tensor_parallel_size = input.at("tp").get<int>();
   args.pipeline_parallel_size = input.at("pp").get<int>();
-  const auto result = resolve(args, *facts, recorded_node("B200", 128, false), {}, kDefaultVllmVersion, EntryMode::offline);
+  const auto result =
+      resolve(args, *facts, recorded_node("B200", 128, false), {}, kDefaultVllmVersion, EntryMode::offline);
   if (const auto* refusal = std::get_if<Refusal>(&result)) return {{"accept", false}, {"rule", refusal->rule}};
   const auto& r = std::get<Resolved>(result);
   Json out{{"accept", true}};
@@ -191,14 +213,16 @@ Json predict_sweep(const Json& input, VerifyModels& models) {
 }
 
 Json predict_start(const Json& input, VerifyModels& models) {
-  const auto version = input.contains("vllm_version") ? parse_vllm_version(input["vllm_version"].get<std::string>()) : kDefaultVllmVersion;
+  const auto version = input.contains("vllm_version") ? parse_vllm_version(input["vllm_version"].get<std::string>())
+                                                      : kDefaultVllmVersion;
   const auto facts = verify_model_facts(models, input.at("model").get<std::string>(), version);
   const auto args = read_engine_args(input.at("args"), "input");
   Environment env;
   if (const auto it = input.find("env"); it != input.end())
     for (const auto& [key, value] : it->items()) env[key] = value.is_string() ? value.get<std::string>() : value.dump();
   const auto& n = input.at("node");
-  const auto node = recorded_node(n.at("gpu").get<std::string>(), n.at("gpus").get<int>(), n.at("ray_installed").get<bool>());
+  const auto node =
+      recorded_node(n.at("gpu").get<std::string>(), n.at("gpus").get<int>(), n.at("ray_installed").get<bool>());
   const auto mode = input.at("mode") == "offline" ? EntryMode::offline : EntryMode::serve;
   const auto result = resolve(args, *facts, node, env, version, mode);
   if (const auto* refusal = std::get_if<Refusal>(&result)) return refusal_json(*refusal);
@@ -208,7 +232,8 @@ Json predict_start(const Json& input, VerifyModels& models) {
 }  // namespace
 
 VerifyTopic legality_topic() {
-  return {"legality", "what vLLM accepts and what it resolves arguments to (legality.jsonl, sweep.jsonl, model_init.jsonl)",
+  return {"legality",
+          "what vLLM accepts and what it resolves arguments to (legality.jsonl, sweep.jsonl, model_init.jsonl)",
           {"message", "error", "where", "parameters"},
           [](const std::string&, const Json& input, VerifyModels& models) {
             if (input.contains("tp")) return predict_sweep(input, models);

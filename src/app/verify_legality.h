@@ -9,7 +9,8 @@ namespace shardwise {
 VerifyTopic legality_topic();
 
 /// Facts of a model that a case names: models_dir/NAME/config.json, else the bundle. Each is compiled once per version.
-std::shared_ptr<const ModelFacts> verify_model_facts(VerifyModels& models, const std::string& name, VllmVersion version);
+std::shared_ptr<const ModelFacts> verify_model_facts(VerifyModels& models, const std::string& name,
+                                                     VllmVersion version);
 
 /// Resolved values under vLLM's names, as recorded cases have them.
 Json resolved_json(const Resolved& resolved);

@@ -1,5 +1,7 @@
 #include "app/verify.h"
 #include "app/verify_kv.h"
+#include "app/verify_legality.h"
+#include "app/verify_placement.h"
 #include "app/verify_schedule.h"
 #include "app/verify_weights.h"
 #include "config/json.h"
@@ -7,7 +9,7 @@
 namespace shardwise {
 
 const std::vector<VerifyTopic>& verify_topics() {
-  static const std::vector<VerifyTopic> topics = {verify_kv_topic(), verify_schedule_topic(), weights_topic()};
+  static const std::vector<VerifyTopic> topics = {verify_kv_topic(), verify_schedule_topic(), weights_topic(), legality_topic(), ranks_topic(), experts_topic()};
   return topics;
 }
 

@@ -18,4 +18,29 @@ Json parse_json(std::string_view text, const std::string& file) {
   }
 }
 
+Json parse_python_json(std::string_view text, const std::string& file) {
+  if (text.find("Infinity") == std::string_view::npos && text.find("NaN") == std::string_view::npos)
+    return parse_json(text, file);
+  std::string out;
+  bool quoted = false;
+  for (std::size_t i = 0; i < text.size();) {
+    bool replaced = false;
+    if (!quoted)
+      for (const std::string_view word : {"-Infinity", "Infinity", "NaN"})
+        if (text.substr(i).starts_with(word)) {
+          out += "null";
+          i += word.size();
+          replaced = true;
+          break;
+        }
+    if (replaced) continue;
+    if (text[i] == '\\' && quoted && i + 1 < text.size())
+      out += text[i++];
+    else if (text[i] == '"')
+      quoted = !quoted;
+    out += text[i++];
+  }
+  return parse_json(out, file);
+}
+
 }  // namespace shardwise

@@ -17,7 +17,8 @@ std::vector<VllmVersion> versions(const std::string& cell) {
 
 /// Whether `version` is in a list that was read at some versions only: the nearest version that was read decides.
 bool holds_at(const std::vector<VllmVersion>& list, VllmVersion version) {
-  static const std::vector<VllmVersion> read = {{0, 16, 0}, {0, 20, 2}, {0, 24, 0}, {0, 26, 0}, {0, 28, 0}, {0, 30, 0}, {0, 32, 0}};
+  static const std::vector<VllmVersion> read = {{0, 16, 0}, {0, 20, 2}, {0, 24, 0}, {0, 26, 0},
+                                                {0, 28, 0}, {0, 30, 0}, {0, 32, 0}};
   VllmVersion at = read.front();
   for (const auto v : read)
     if (v <= version) at = v;

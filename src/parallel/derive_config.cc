@@ -22,10 +22,12 @@ void read_compilation(S& s, const std::string& text) {
   if (!c.is_object()) return;
   if (const auto it = c.find("mode"); it != c.end()) {
     static const std::string_view names[] = {"NONE", "STOCK_TORCH_COMPILE", "DYNAMO_TRACE_ONCE", "VLLM_COMPILE"};
-    if (it->is_number_integer()) s.compile_mode = it->get<std::int64_t>();
+    if (it->is_number_integer())
+      s.compile_mode = it->get<std::int64_t>();
     else if (it->is_string()) {
       auto name = it->get<std::string>();
-      std::transform(name.begin(), name.end(), name.begin(), [](unsigned char ch) { return static_cast<char>(std::toupper(ch)); });
+      std::transform(name.begin(), name.end(), name.begin(),
+                     [](unsigned char ch) { return static_cast<char>(std::toupper(ch)); });
       for (int i = 0; i < 4; ++i)
         if (name == names[i]) s.compile_mode = i;
     }
@@ -37,9 +39,11 @@ void read_compilation(S& s, const std::string& text) {
   if (const auto it = c.find("cudagraph_capture_sizes"); it != c.end() && it->is_array()) {
     s.capture_sizes.emplace();
     for (const auto& size : *it)
-      s.capture_sizes->push_back(size.is_string() ? std::strtoll(size.get<std::string>().c_str(), nullptr, 10) : size.get<std::int64_t>());
+      s.capture_sizes->push_back(size.is_string() ? std::strtoll(size.get<std::string>().c_str(), nullptr, 10)
+                                                  : size.get<std::int64_t>());
   }
-  if (const auto it = c.find("max_cudagraph_capture_size"); it != c.end() && it->is_number_integer()) s.max_capture_size = it->get<std::int64_t>();
+  if (const auto it = c.find("max_cudagraph_capture_size"); it != c.end() && it->is_number_integer())
+    s.max_capture_size = it->get<std::int64_t>();
 }
 
 void derive_arguments(S& s) {
@@ -70,7 +74,8 @@ void derive_arguments(S& s) {
       r.num_redundant_experts = c.value("num_redundant_experts", std::int64_t{0});
       s.eplb_use_async = c.value("use_async", s.eplb_use_async);
       s.eplb_policy = c.value("policy", std::string("default"));
-      if (const auto it = c.find("communicator"); it != c.end() && it->is_string()) s.eplb_communicator = it->get<std::string>();
+      if (const auto it = c.find("communicator"); it != c.end() && it->is_string())
+        s.eplb_communicator = it->get<std::string>();
     }
   }
   if (a.compilation_config) read_compilation(s, *a.compilation_config);
@@ -83,7 +88,8 @@ void derive_arguments(S& s) {
       s.spec_method = c.value("method", std::string());
       s.spec_model = c.value("model", std::string());
       for (const char* key : {"num_speculative_tokens", "num-speculative-tokens"})
-        if (const auto it = c.find(key); it != c.end() && it->is_number_integer()) s.spec_tokens = it->get<std::int64_t>();
+        if (const auto it = c.find(key); it != c.end() && it->is_number_integer())
+          s.spec_tokens = it->get<std::int64_t>();
     }
     if (a.spec_method) s.spec_method = *a.spec_method;
     if (a.spec_model) s.spec_model = *a.spec_model;
@@ -97,7 +103,8 @@ void derive_serve(S& s) {
   s.is_multi_port = a.data_parallel_multi_port_external_lb.value_or(false);
   s.hybrid_lb = a.data_parallel_hybrid_lb.value_or(false);
   // A start rank of 0 counts as given from 0.28 on.
-  const bool start_given = a.data_parallel_start_rank && (s.v >= VllmVersion{0, 28, 0} || *a.data_parallel_start_rank != 0);
+  const bool start_given =
+      a.data_parallel_start_rank && (s.v >= VllmVersion{0, 28, 0} || *a.data_parallel_start_rank != 0);
   s.is_hybrid_lb_cli = s.hybrid_lb || (!s.is_multi_port && start_given);
   if (!s.served) {
     s.is_hybrid_lb_cli = false;
@@ -106,9 +113,12 @@ void derive_serve(S& s) {
   s.api_server_count = a.api_server_count;
   if (s.headless) s.api_server_count = 0;
   if (!s.api_server_count) {
-    if (s.is_multi_port || s.is_external_lb_cli) s.api_server_count = 1;
-    else if (s.is_hybrid_lb_cli) s.api_server_count = a.data_parallel_size_local.value_or(0) ? *a.data_parallel_size_local : 1;
-    else s.api_server_count = s.dp_size;
+    if (s.is_multi_port || s.is_external_lb_cli)
+      s.api_server_count = 1;
+    else if (s.is_hybrid_lb_cli)
+      s.api_server_count = a.data_parallel_size_local.value_or(0) ? *a.data_parallel_size_local : 1;
+    else
+      s.api_server_count = s.dp_size;
   }
   if (a.enable_elastic_ep.value_or(false) && *s.api_server_count > 1) s.api_server_count = 1;
   if (*s.api_server_count < 1) s.headless = true;
@@ -120,7 +130,8 @@ void derive_model(S& s) {
   r.num_hidden_layers = s.m.num_hidden_layers;
   // Types by capability: bfloat16 from 8.0 on (platforms/cuda.py supported_dtypes).
   const bool bf16 = s.n.capability >= 80;
-  const bool no_fp16 = s.m.model_type == "gemma2" || s.m.model_type == "gemma3" || s.m.model_type == "gemma3_text" || s.m.model_type == "glm4";
+  const bool no_fp16 = s.m.model_type == "gemma2" || s.m.model_type == "gemma3" || s.m.model_type == "gemma3_text" ||
+                       s.m.model_type == "glm4";
   const std::string asked = to_lower(s.a.dtype.value_or("auto"));
   if (asked == "auto") {
     std::string dtype = s.m.dtype == "half" ? "float16" : s.m.dtype == "float" ? "float32" : s.m.dtype;
@@ -136,12 +147,15 @@ void derive_model(S& s) {
   if (asked_len == -1) {
     r.max_model_len = s.m.default_max_model_len.value_or(2048);
     if (s.a.max_model_len && !s.m.derived_max_model_len) r.max_model_len = -1;
-    if (s.a.disable_sliding_window.value_or(false) && s.m.sliding_window) r.max_model_len = std::min(r.max_model_len, *s.m.sliding_window);
+    if (s.a.disable_sliding_window.value_or(false) && s.m.sliding_window)
+      r.max_model_len = std::min(r.max_model_len, *s.m.sliding_window);
   } else {
     r.max_model_len = asked_len;
   }
   s.user_quantization = to_lower(s.a.quantization.value_or(""));
-  s.quantization = resolve_quantization(s.m, s.user_quantization, s.v);
+  const auto choice = resolve_quantization(s.m, s.user_quantization, s.v);
+  s.quantization = choice.method;
+  s.quantization_overridden = choice.overridden;
   if (!s.quantization.empty()) {
     r.quantization = s.quantization;
     if (!find_quantization(s.quantization, s.v)) s.field_problem = "quant_unknown";
@@ -153,7 +167,8 @@ void derive_model(S& s) {
 void derive_features(S& s) {
   auto& r = s.r;
   r.enable_chunked_prefill = s.a.enable_chunked_prefill.value_or(!s.m.is_encoder_decoder);
-  const bool prefix_default = !s.m.is_attention_free && !s.m.is_encoder_decoder && (!s.m.is_hybrid || s.v >= VllmVersion{0, 28, 0});
+  const bool prefix_default =
+      !s.m.is_attention_free && !s.m.is_encoder_decoder && (!s.m.is_hybrid || s.v >= VllmVersion{0, 28, 0});
   r.enable_prefix_caching = s.a.enable_prefix_caching.value_or(prefix_default);
   r.cache_dtype = s.a.kv_cache_dtype.value_or("auto");
   if (r.cache_dtype == "auto") r.cache_dtype = s.m.kv_cache_dtype;
@@ -187,7 +202,8 @@ void derive_options(S& s) {
     s.hybrid_lb = false;
   } else if (s.dp_local) {
     r.data_parallel_size_local = *s.dp_local;
-    const bool start_given = a.data_parallel_start_rank && (s.v >= VllmVersion{0, 28, 0} || *a.data_parallel_start_rank != 0);
+    const bool start_given =
+        a.data_parallel_start_rank && (s.v >= VllmVersion{0, 28, 0} || *a.data_parallel_start_rank != 0);
     if (start_given && !s.headless) s.hybrid_lb = true;
     if (s.hybrid_lb && *s.dp_local == 1) s.external_lb = true, s.hybrid_lb = false;
     if (*s.dp_local == s.dp_size) s.hybrid_lb = false;
@@ -197,9 +213,12 @@ void derive_options(S& s) {
     const bool span = r.data_parallel_backend == "ray" && it != s.env.end() && it->second == "span";
     r.data_parallel_size_local = span ? 1 : s.dp_size;
   }
-  if (a.data_parallel_address) r.data_parallel_master_ip = *a.data_parallel_address;
-  else if (r.data_parallel_backend == "ray") r.data_parallel_master_ip = s.n.host_ip;
-  else r.data_parallel_master_ip = a.master_addr.value_or("127.0.0.1");
+  if (a.data_parallel_address)
+    r.data_parallel_master_ip = *a.data_parallel_address;
+  else if (r.data_parallel_backend == "ray")
+    r.data_parallel_master_ip = s.n.host_ip;
+  else
+    r.data_parallel_master_ip = a.master_addr.value_or("127.0.0.1");
   r.data_parallel_external_lb = s.external_lb;
   r.data_parallel_hybrid_lb = s.hybrid_lb;
   r.data_parallel_rank = s.dp_rank.value_or(0);
@@ -216,8 +235,10 @@ void derive_parallel(S& s) {
   if (s.dp_size > 1 || r.data_parallel_size_local == 0) {
     if (launcher) {
       const auto rank = env_integer(s.env, "RANK");
-      if (!rank) s.rank_env_missing = true;
-      else if (s.dp_size >= 1) r.data_parallel_rank = *rank / std::max<std::int64_t>(r.world_size / s.dp_size, 1);
+      if (!rank)
+        s.rank_env_missing = true;
+      else if (s.dp_size >= 1)
+        r.data_parallel_rank = *rank / std::max<std::int64_t>(r.world_size / s.dp_size, 1);
     }
   } else {
     r.data_parallel_size = env_integer(s.env, "VLLM_DP_SIZE").value_or(1);
@@ -229,15 +250,23 @@ void derive_parallel(S& s) {
   r.world_size_across_dp = r.world_size * r.data_parallel_size;
   // Before 0.17.1 the world of one replica decided between one process and several.
   const auto counted = s.v >= VllmVersion{0, 17, 1} ? r.world_size_across_dp : r.world_size;
-  if (!s.backend.empty()) r.distributed_executor_backend = s.backend;
-  else if (counted > 1) r.distributed_executor_backend = s.nnodes == 1 && r.data_parallel_backend == "ray" ? "ray" : "mp";
-  else r.distributed_executor_backend = "uni";
+  if (!s.backend.empty())
+    r.distributed_executor_backend = s.backend;
+  else if (counted > 1)
+    r.distributed_executor_backend = s.nnodes == 1 && r.data_parallel_backend == "ray" ? "ray" : "mp";
+  else
+    r.distributed_executor_backend = "uni";
   if (r.all2all_backend == "pplx" && s.v >= VllmVersion{0, 17, 1}) r.all2all_backend = "allgather_reducescatter";
   if (r.all2all_backend == "naive" && s.v >= VllmVersion{0, 19, 0}) r.all2all_backend = "allgather_reducescatter";
   if (r.enable_eplb) {
-    if (!s.eplb_communicator.empty()) r.eplb_communicator = s.eplb_communicator;
-    else if (s.v < VllmVersion{0, 22, 1}) r.eplb_communicator = s.eplb_use_async ? "torch_gloo" : "torch_nccl";
-    else r.eplb_communicator = s.n.nixl_installed ? "nixl" : s.a.enable_elastic_ep.value_or(false) ? "pynccl" : "torch_gloo";
+    if (!s.eplb_communicator.empty())
+      r.eplb_communicator = s.eplb_communicator;
+    else if (s.v < VllmVersion{0, 22, 1})
+      r.eplb_communicator = s.eplb_use_async ? "torch_gloo" : "torch_nccl";
+    else
+      r.eplb_communicator = s.n.nixl_installed                      ? "nixl"
+                            : s.a.enable_elastic_ep.value_or(false) ? "pynccl"
+                                                                    : "torch_gloo";
   }
 }
 
@@ -245,13 +274,20 @@ void derive_parallel(S& s) {
 
 void derive_config(Phase phase, ResolveState& s) {
   switch (phase) {
-    case Phase::arguments: return derive_arguments(s);
-    case Phase::serve: return derive_serve(s);
-    case Phase::model: return derive_model(s);
-    case Phase::features: return derive_features(s);
-    case Phase::options: return derive_options(s);
-    case Phase::parallel: return derive_parallel(s);
-    default: return;
+    case Phase::arguments:
+      return derive_arguments(s);
+    case Phase::serve:
+      return derive_serve(s);
+    case Phase::model:
+      return derive_model(s);
+    case Phase::features:
+      return derive_features(s);
+    case Phase::options:
+      return derive_options(s);
+    case Phase::parallel:
+      return derive_parallel(s);
+    default:
+      return;
   }
 }
 

@@ -14,11 +14,13 @@ constexpr std::int64_t GiB = std::int64_t{1} << 30;
 
 void derive_speculative(S& s) {
   if (!s.has_spec) return;
-  if (s.spec_method.empty()) s.spec_method = s.spec_model == "ngram" || s.spec_model == "[ngram]" ? "ngram" : "draft_model";
+  if (s.spec_method.empty())
+    s.spec_method = s.spec_model == "ngram" || s.spec_model == "[ngram]" ? "ngram" : "draft_model";
   if (s.spec_method == "[ngram]") s.spec_method = "ngram";
   if (s.spec_method.ends_with("_mtp")) s.spec_method = "mtp";
-  const bool own_model = s.spec_method == "mtp" || s.spec_method == "ngram" || s.spec_method == "ngram_gpu" || s.spec_method == "suffix" ||
-                         s.spec_method == "dspark" || s.spec_method == "extract_hidden_states";
+  const bool own_model = s.spec_method == "mtp" || s.spec_method == "ngram" || s.spec_method == "ngram_gpu" ||
+                         s.spec_method == "suffix" || s.spec_method == "dspark" ||
+                         s.spec_method == "extract_hidden_states";
   if (s.spec_model.empty() && s.spec_tokens && !own_model) s.field_problem = "spec_needs_model";
   if (s.spec_method == "ngram" || s.spec_method == "ngram_gpu") {
     s.draft_supports_pp = s.m.supports_pp;
@@ -31,8 +33,8 @@ void derive_speculative(S& s) {
 }
 
 bool batched_dp_moe(const S& s) {
-  return (s.r.all2all_backend == "deepep_low_latency" || s.r.all2all_backend == "nixl_ep") && s.r.enable_expert_parallel &&
-         s.r.data_parallel_size > 1;
+  return (s.r.all2all_backend == "deepep_low_latency" || s.r.all2all_backend == "nixl_ep") &&
+         s.r.enable_expert_parallel && s.r.data_parallel_size > 1;
 }
 
 /// engine/arg_utils.py get_batch_defaults and _set_default_max_num_seqs_and_batched_tokens_args.
@@ -44,7 +46,8 @@ void derive_scheduler(S& s) {
   std::int64_t tokens, seqs;
   if (s.n.memory_bytes >= 160 * GiB && s.v >= VllmVersion{0, 28, 0}) {
     tokens = 16384, seqs = 1024;
-  } else if (s.n.memory_bytes >= 70 * GiB && name.find("a100") == std::string::npos && !(s.n.capability == 121 && s.v >= VllmVersion{0, 33, 0})) {
+  } else if (s.n.memory_bytes >= 70 * GiB && name.find("a100") == std::string::npos &&
+             !(s.n.capability == 121 && s.v >= VllmVersion{0, 33, 0})) {
     tokens = offline ? 16384 : 8192, seqs = 1024;
   } else {
     tokens = offline ? 8192 : 2048, seqs = 256;
@@ -58,6 +61,11 @@ void derive_scheduler(S& s) {
   }
   if (!s.a.max_num_batched_tokens) {
     if (!r.enable_chunked_prefill) tokens = std::max(tokens, r.max_model_len);
+    // Models that see whole images both ways need their largest item in one step: Gemma 4, 32 video frames of 70 tokens
+    // and 8 marks (gemma4_mm.py get_mm_max_tokens_per_item).
+    if (s.v >= VllmVersion{0, 22, 1} && s.m.is_mm_prefix_lm && s.m.model_type.starts_with("gemma4") &&
+        !s.a.language_model_only.value_or(false))
+      tokens = std::max<std::int64_t>(tokens, 32 * (70 + 8));
     tokens = std::min(tokens, seqs * r.max_model_len);
   }
   if (!s.a.max_num_seqs) seqs = std::min(seqs, tokens);
@@ -75,7 +83,8 @@ void derive_hooks(S& s) {
   r.dcp_q_replicate = s.a.dcp_q_replicate.value_or(false);
   if (arch == "DeepseekV32ForCausalLM" && r.cache_dtype == "bfloat16") r.cache_dtype = "auto";
   if (arch == "GlmMoeDsaForCausalLM") {
-    if (s.v >= VllmVersion{0, 31, 0} && r.cache_dtype == "auto" && s.n.capability / 10 == 10) r.cache_dtype = "fp8_e4m3";
+    if (s.v >= VllmVersion{0, 31, 0} && r.cache_dtype == "auto" && s.n.capability / 10 == 10)
+      r.cache_dtype = "fp8_e4m3";
     if (s.v >= VllmVersion{0, 29, 0}) {
       if (!s.a.dcp_comm_backend) r.dcp_comm_backend = "a2a";
       if (!s.a.dcp_q_replicate) r.dcp_q_replicate = true;
@@ -110,8 +119,10 @@ void derive_quantised(S& s) {
   }
   if (s.n.capability < method->min_capability) {
     s.field_problem = "quant_not_supported_on_gpu";
-    s.field_message = fmt::format("{} needs compute capability {}, this GPU has {}", s.quantization, method->min_capability, s.n.capability);
-  } else if ((s.r.dtype == "bfloat16" && !method->bf16) || (s.r.dtype == "float16" && !method->fp16) || (s.r.dtype == "float32" && !method->fp32)) {
+    s.field_message = fmt::format("{} needs compute capability {}, this GPU has {}", s.quantization,
+                                  method->min_capability, s.n.capability);
+  } else if ((s.r.dtype == "bfloat16" && !method->bf16) || (s.r.dtype == "float16" && !method->fp16) ||
+             (s.r.dtype == "float32" && !method->fp32)) {
     s.field_problem = "dtype_not_supported_by_quant";
     s.field_message = fmt::format("{} is not supported by quantisation method {}", s.r.dtype, s.quantization);
   }
@@ -183,8 +194,10 @@ bool sequence_parallel_moe(const S& s) {
   const auto& b = s.r.all2all_backend;
   const bool backend = b == "allgather_reducescatter" || b == "deepep_high_throughput" || b == "deepep_low_latency" ||
                        b == "mori_high_throughput" || b == "mori_low_latency" || b == "mori" || b == "passthrough" ||
-                       (b == "naive" && s.v < VllmVersion{0, 19, 0}) || (b == "nixl_ep" && s.v >= VllmVersion{0, 18, 1}) ||
-                       (b == "flashinfer_nvlink_one_sided" && s.v >= VllmVersion{0, 29, 0}) || (b == "deepep_v2" && s.v >= VllmVersion{0, 31, 0});
+                       (b == "naive" && s.v < VllmVersion{0, 19, 0}) ||
+                       (b == "nixl_ep" && s.v >= VllmVersion{0, 18, 1}) ||
+                       (b == "flashinfer_nvlink_one_sided" && s.v >= VllmVersion{0, 29, 0}) ||
+                       (b == "deepep_v2" && s.v >= VllmVersion{0, 31, 0});
   return backend && s.r.enable_expert_parallel && s.r.tensor_parallel_size > 1 && s.r.data_parallel_size > 1;
 }
 
@@ -192,29 +205,38 @@ void derive_runner(S& s) {
   s.v2_runner = true;
   const auto it = s.env.find("VLLM_USE_V2_MODEL_RUNNER");
   const bool launcher_pp = s.r.distributed_executor_backend == "external_launcher" && s.r.pipeline_parallel_size > 1;
-  const bool spec = s.has_spec && (s.spec_method == "suffix" || s.spec_method == "medusa" || s.spec_method == "mlp_speculator" || s.spec_method == "custom_class");
+  const bool spec = s.has_spec && (s.spec_method == "suffix" || s.spec_method == "medusa" ||
+                                   s.spec_method == "mlp_speculator" || s.spec_method == "custom_class");
   const bool ubatch = s.a.enable_dbo.value_or(false) || s.a.ubatch_size.value_or(0) > 1;
   const bool unsupported = launcher_pp || spec || ubatch;
-  if (it != s.env.end() && !it->second.empty()) s.v2_runner = it->second != "0";
-  else s.v2_runner = !unsupported;
+  if (it != s.env.end() && !it->second.empty())
+    s.v2_runner = it->second != "0";
+  else
+    s.v2_runner = !unsupported;
   if (s.v2_runner && unsupported) {
     s.field_problem = "v2_runner_unsupported";
-    s.field_message = launcher_pp ? "pipeline parallelism with external_launcher" : spec ? "speculative method " + s.spec_method : "dual batch overlap";
+    s.field_message = launcher_pp ? "pipeline parallelism with external_launcher"
+                      : spec      ? "speculative method " + s.spec_method
+                                  : "dual batch overlap";
   }
 }
 
 void derive_run(S& s) {
   auto& r = s.r;
   derive_runner(s);
-  const bool spec_async = !s.has_spec || s.spec_method == "mtp" || s.spec_method == "eagle" || s.spec_method == "eagle3" ||
-                          s.spec_method == "extract_hidden_states" || s.spec_method == "dflash" || s.spec_method == "ngram_gpu" ||
-                          s.spec_method == "draft_model" || s.spec_method == "dspark" || (s.spec_method == "ngram" && s.v >= VllmVersion{0, 33, 0});
+  const bool spec_async = !s.has_spec || s.spec_method == "mtp" || s.spec_method == "eagle" ||
+                          s.spec_method == "eagle3" || s.spec_method == "extract_hidden_states" ||
+                          s.spec_method == "dflash" || s.spec_method == "ngram_gpu" || s.spec_method == "draft_model" ||
+                          s.spec_method == "dspark" || (s.spec_method == "ngram" && s.v >= VllmVersion{0, 33, 0});
   r.async_scheduling = s.a.async_scheduling.value_or(spec_async && !(r.pipeline_parallel_size > 1 && !s.v2_runner));
 
   // Optimisation levels: vllm.py OPTIMIZATION_LEVEL_TO_CONFIG.
   const auto level = s.a.optimization_level.value_or(2);
   auto mode = s.compile_mode;
-  r.cudagraph_mode = s.compile_cudagraph_mode.empty() ? (level == 0 ? "NONE" : level == 1 ? "PIECEWISE" : "FULL_AND_PIECEWISE") : s.compile_cudagraph_mode;
+  r.cudagraph_mode = s.compile_cudagraph_mode.empty() ? (level == 0   ? "NONE"
+                                                         : level == 1 ? "PIECEWISE"
+                                                                      : "FULL_AND_PIECEWISE")
+                                                      : s.compile_cudagraph_mode;
   if (r.enforce_eager) mode = 0, r.cudagraph_mode = "NONE";
   const auto breakable_env = s.env.find("VLLM_USE_BREAKABLE_CUDAGRAPH");
   const bool breakable = breakable_env != s.env.end() ? breakable_env->second == "1" : s.m.breakable_cudagraph;
@@ -222,15 +244,19 @@ void derive_run(S& s) {
   if (!mode) mode = level > 0 ? 3 : 0;
   static const char* names[] = {"NONE", "STOCK_TORCH_COMPILE", "DYNAMO_TRACE_ONCE", "VLLM_COMPILE"};
   r.compilation_mode = names[std::clamp<std::int64_t>(*mode, 0, 3)];
-  if (has_piecewise(r.cudagraph_mode) && *mode != 3 && !breakable) r.cudagraph_mode = without_piecewise(r.cudagraph_mode);
+  if (has_piecewise(r.cudagraph_mode) && *mode != 3 && !breakable)
+    r.cudagraph_mode = without_piecewise(r.cudagraph_mode);
   if (s.m.is_encoder_decoder && r.cudagraph_mode != "NONE") r.cudagraph_mode = "FULL_DECODE_ONLY";
-  if (s.has_spec && !r.max_num_scheduled_tokens && s.v >= VllmVersion{0, 16, 0}) r.max_num_scheduled_tokens = r.max_num_batched_tokens;
+  if (s.has_spec && !r.max_num_scheduled_tokens && s.v >= VllmVersion{0, 16, 0})
+    r.max_num_scheduled_tokens = r.max_num_batched_tokens;
   derive_capture_sizes(s);
 
   r.sequence_parallel_moe = sequence_parallel_moe(s);
-  r.use_all2all = r.data_parallel_size > 1 || r.sequence_parallel_moe || (r.enable_expert_parallel && r.prefill_context_parallel_size > 1);
+  r.use_all2all = r.data_parallel_size > 1 || r.sequence_parallel_moe ||
+                  (r.enable_expert_parallel && r.prefill_context_parallel_size > 1);
   if (r.all2all_backend == "moonep" && r.use_all2all) r.cudagraph_mode = "NONE";
-  if (r.all2all_backend == "deepep_high_throughput" && *mode == 3 && s.m.is_moe && r.data_parallel_size > 1) r.cudagraph_mode = "NONE";
+  if (r.all2all_backend == "deepep_high_throughput" && *mode == 3 && s.m.is_moe && r.data_parallel_size > 1)
+    r.cudagraph_mode = "NONE";
   const auto ranks = r.tensor_parallel_size * r.prefill_context_parallel_size * r.data_parallel_size;
   r.ep_size = r.enable_expert_parallel && ranks > 1 ? ranks : 1;
   if (r.max_model_len < 0) r.max_model_len = s.m.default_max_model_len.value_or(2048);
@@ -262,8 +288,11 @@ void derive_launch(S& s) {
   r.local_world_size = r.world_size / r.nnodes_within_dp;
 
   const auto& backend = r.distributed_executor_backend;
-  const std::string executor = backend == "mp" ? "MultiprocExecutor" : backend == "uni" ? "UniProcExecutor" : backend == "ray" ? "RayExecutor"
-                               : backend == "external_launcher" ? "ExecutorWithExternalLauncher" : backend;
+  const std::string executor = backend == "mp"                  ? "MultiprocExecutor"
+                               : backend == "uni"               ? "UniProcExecutor"
+                               : backend == "ray"               ? "RayExecutor"
+                               : backend == "external_launcher" ? "ExecutorWithExternalLauncher"
+                                                                : backend;
   launch.served = s.served;
   if (!s.served) {
     launch.executor = executor;
@@ -304,7 +333,8 @@ void derive_launch(S& s) {
     s.launch_problem = "internal_lb_on_secondary_rank";
     return;
   }
-  if (local == 0) launch.local_engines = Launch::Engines{0, std::nullopt, std::nullopt};
+  if (local == 0)
+    launch.local_engines = Launch::Engines{0, std::nullopt, std::nullopt};
   else
     launch.local_engines = Launch::Engines{static_cast<int>(local), static_cast<int>(r.data_parallel_rank),
                                            static_cast<int>(r.data_parallel_rank_local.value_or(0))};
@@ -320,10 +350,13 @@ void derive_worker(S& s) {
   const int engines = launch.headless_workers_only ? 1 : launch.local_engines->count;
   const auto limit = s.a.device_ids ? static_cast<std::int64_t>(s.a.device_ids->size()) : s.n.gpus;
   for (int i = 0; i < engines; ++i) {
-    const int dp_rank = launch.headless_workers_only ? static_cast<int>(r.data_parallel_rank) : *launch.local_engines->start_dp_rank + i;
-    std::int64_t local_dp = launch.headless_workers_only ? r.data_parallel_rank_local.value_or(r.data_parallel_rank) : *launch.local_engines->local_start + i;
+    const int dp_rank = launch.headless_workers_only ? static_cast<int>(r.data_parallel_rank)
+                                                     : *launch.local_engines->start_dp_rank + i;
+    std::int64_t local_dp = launch.headless_workers_only ? r.data_parallel_rank_local.value_or(r.data_parallel_rank)
+                                                         : *launch.local_engines->local_start + i;
     const bool data_parallel = r.data_parallel_size > 1 || dp_rank > 0;
-    if (!launch.headless_workers_only) launch.engine_core = data_parallel && s.m.is_moe ? "DPEngineCoreProc" : "EngineCoreProc";
+    if (!launch.headless_workers_only)
+      launch.engine_core = data_parallel && s.m.is_moe ? "DPEngineCoreProc" : "EngineCoreProc";
     if (!launch.headless_workers_only && !data_parallel) local_dp = r.data_parallel_rank_local.value_or(0);
     std::int64_t offset = 0;
     if (r.data_parallel_backend != "ray" && r.nnodes_within_dp == 1) {
@@ -338,7 +371,8 @@ void derive_worker(S& s) {
         s.worker_rank = index;
         return;
       }
-      devices.push_back(s.a.device_ids ? std::atoi((*s.a.device_ids)[static_cast<std::size_t>(index)].c_str()) : static_cast<int>(index));
+      devices.push_back(s.a.device_ids ? std::atoi((*s.a.device_ids)[static_cast<std::size_t>(index)].c_str())
+                                       : static_cast<int>(index));
     }
     launch.worker_devices.emplace_back(dp_rank, std::move(devices));
   }
@@ -348,14 +382,22 @@ void derive_worker(S& s) {
 
 void derive_execution(Phase phase, ResolveState& s) {
   switch (phase) {
-    case Phase::speculative: return derive_speculative(s);
-    case Phase::scheduler: return derive_scheduler(s);
-    case Phase::hooks: return derive_hooks(s);
-    case Phase::quantised: return derive_quantised(s);
-    case Phase::execution: return derive_run(s);
-    case Phase::launch: return derive_launch(s);
-    case Phase::worker: return derive_worker(s);
-    default: return;
+    case Phase::speculative:
+      return derive_speculative(s);
+    case Phase::scheduler:
+      return derive_scheduler(s);
+    case Phase::hooks:
+      return derive_hooks(s);
+    case Phase::quantised:
+      return derive_quantised(s);
+    case Phase::execution:
+      return derive_run(s);
+    case Phase::launch:
+      return derive_launch(s);
+    case Phase::worker:
+      return derive_worker(s);
+    default:
+      return;
   }
 }
 

@@ -73,8 +73,10 @@ std::string expand_json_numbers(std::string_view text) {
     const char c = text[i];
     if (quoted) {
       out += c;
-      if (c == '\\' && i + 1 < text.size()) out += text[++i];
-      else if (c == '"') quoted = false;
+      if (c == '\\' && i + 1 < text.size())
+        out += text[++i];
+      else if (c == '"')
+        quoted = false;
       ++i;
       continue;
     }
@@ -82,8 +84,10 @@ std::string expand_json_numbers(std::string_view text) {
     if (std::isdigit(static_cast<unsigned char>(c)) && !word_before) {
       auto end = i;
       while (end < text.size() && (std::isdigit(static_cast<unsigned char>(text[end])) || text[end] == '.')) ++end;
-      const bool suffixed = end < text.size() && std::string_view("kKmMgGtT").find(text[end]) != std::string_view::npos &&
-                            (end + 1 == text.size() || !(std::isalnum(static_cast<unsigned char>(text[end + 1])) || text[end + 1] == '_'));
+      const bool suffixed = end < text.size() &&
+                            std::string_view("kKmMgGtT").find(text[end]) != std::string_view::npos &&
+                            (end + 1 == text.size() ||
+                             !(std::isalnum(static_cast<unsigned char>(text[end + 1])) || text[end + 1] == '_'));
       const auto value = suffixed ? to_human_integer(text.substr(i, end + 1 - i)) : std::nullopt;
       out += value ? std::to_string(*value) : std::string(text.substr(i, end - i));
       i = value ? end + 1 : end;
@@ -108,7 +112,8 @@ std::string compact_json(const std::string& text, const std::string& flag) {
 void store(EngineArgs& args, const FlagRow& row, const std::string& flag, const std::vector<std::string>& words) {
   const auto& word = words.empty() ? std::string() : words.front();
   auto integer = [&](const std::string& text) -> std::int64_t {
-    const auto value = row.kind == FlagKind::integer || row.kind == FlagKind::integer_list ? to_integer(text) : to_human_integer(text);
+    const auto value =
+        row.kind == FlagKind::integer || row.kind == FlagKind::integer_list ? to_integer(text) : to_human_integer(text);
     if (!value)
       bad(flag, "'" + text + "' is not a whole number",
           row.kind == FlagKind::integer ? "write digits only" : "write digits, or 8k (8,000), 8K (8,192), 1M");
@@ -123,8 +128,10 @@ void store(EngineArgs& args, const FlagRow& row, const std::string& flag, const 
       [&](auto member) {
         using M = decltype(member);
         if constexpr (std::is_same_v<M, std::optional<std::int64_t> EngineArgs::*>) {
-          if (row.kind == FlagKind::length && (to_lower(trim(word)) == "auto")) args.*member = -1;
-          else args.*member = integer(word);
+          if (row.kind == FlagKind::length && (to_lower(trim(word)) == "auto"))
+            args.*member = -1;
+          else
+            args.*member = integer(word);
         } else if constexpr (std::is_same_v<M, std::optional<double> EngineArgs::*>) {
           const auto value = to_number(word);
           if (!value) bad(flag, "'" + word + "' is not a number");
@@ -132,8 +139,10 @@ void store(EngineArgs& args, const FlagRow& row, const std::string& flag, const 
         } else if constexpr (std::is_same_v<M, std::optional<bool> EngineArgs::*>) {
           args.*member = word != "no";
         } else if constexpr (std::is_same_v<M, std::optional<std::string> EngineArgs::*>) {
-          if (row.kind != FlagKind::json && to_lower(word) == "none") args.*member = std::nullopt;
-          else args.*member = row.kind == FlagKind::json ? compact_json(word, flag) : word;
+          if (row.kind != FlagKind::json && to_lower(word) == "none")
+            args.*member = std::nullopt;
+          else
+            args.*member = row.kind == FlagKind::json ? compact_json(word, flag) : word;
         } else if constexpr (std::is_same_v<M, std::optional<std::vector<std::int64_t>> EngineArgs::*>) {
           std::vector<std::int64_t> values;
           for (const auto& w : words) values.push_back(integer(w));
@@ -199,8 +208,8 @@ Option find_option(const std::string& word) {
     bad(name, "vLLM has no such argument", hint.empty() ? "see `vllm serve --help=all`" : hint);
   }
   option.row = it->second;
-  option.negated = it->first.starts_with("--no-") && it->second->kind == FlagKind::boolean &&
-                   it->first != dashed(it->second->name);
+  option.negated =
+      it->first.starts_with("--no-") && it->second->kind == FlagKind::boolean && it->first != dashed(it->second->name);
   return option;
 }
 
@@ -219,9 +228,12 @@ Json dotted_value(const std::string& text) {
 void merge_into(Json& object, const Json& update) {
   for (const auto& [key, value] : update.items()) {
     auto& slot = object[key];
-    if (value.is_object() && slot.is_object()) merge_into(slot, value);
-    else if (value.is_array() && slot.is_array()) slot.insert(slot.end(), value.begin(), value.end());
-    else slot = value;
+    if (value.is_object() && slot.is_object())
+      merge_into(slot, value);
+    else if (value.is_array() && slot.is_array())
+      slot.insert(slot.end(), value.begin(), value.end());
+    else
+      slot = value;
   }
 }
 
@@ -229,7 +241,8 @@ void merge_into(Json& object, const Json& update) {
 
 std::int64_t human_integer(std::string_view text, const std::string& flag) {
   if (const auto value = to_human_integer(text)) return *value;
-  throw InputError(flag, 0, "", "'" + std::string(text) + "' is not a whole number", "write digits, or 8k (8,000), 8K (8,192), 1M");
+  throw InputError(flag, 0, "", "'" + std::string(text) + "' is not a whole number",
+                   "write digits, or 8k (8,000), 8K (8,192), 1M");
 }
 
 EngineArgs parse_vllm_flags(std::span<const std::string> argv) {
@@ -241,7 +254,8 @@ EngineArgs parse_vllm_flags(std::span<const std::string> argv) {
     if (!is_option(word)) {
       if (i == 0 && word == "vllm") continue;
       if (word == "serve" && !args.model && (i == 0 || argv[i - 1] == "vllm")) continue;
-      if (args.model) bad(word, "a second model, or a value without its flag", "flags come after MODEL as --name value");
+      if (args.model)
+        bad(word, "a second model, or a value without its flag", "flags come after MODEL as --name value");
       args.model = word;
       continue;
     }
@@ -256,9 +270,12 @@ EngineArgs parse_vllm_flags(std::span<const std::string> argv) {
     if (!option.path.empty()) {
       if (row.kind != FlagKind::json) bad(word, flag + " takes no keys");
       std::string path = option.path, value;
-      if (option.value) value = *option.value;
-      else if (i + 1 < argv.size()) value = argv[++i];
-      else bad(word, "needs a value");
+      if (option.value)
+        value = *option.value;
+      else if (i + 1 < argv.size())
+        value = argv[++i];
+      else
+        bad(word, "needs a value");
       Json json = dotted_value(value);
       if (path.ends_with('+')) {
         path.pop_back();
@@ -273,24 +290,32 @@ EngineArgs parse_vllm_flags(std::span<const std::string> argv) {
     switch (row.kind) {
       case FlagKind::boolean:
       case FlagKind::present:
-        if (option.value) bad(flag, "takes no value", "write " + flag + (row.kind == FlagKind::boolean ? " or --no-" + flag.substr(2) : ""));
+        if (option.value)
+          bad(flag, "takes no value",
+              "write " + flag + (row.kind == FlagKind::boolean ? " or --no-" + flag.substr(2) : ""));
         words = {option.negated ? "no" : "yes"};
         break;
       case FlagKind::text_list:
       case FlagKind::integer_list:
-        if (option.value) words = {*option.value};
+        if (option.value)
+          words = {*option.value};
         else
           while (i + 1 < argv.size() && !is_option(argv[i + 1])) words.push_back(argv[++i]);
         if (words.empty()) bad(flag, "needs at least one value");
         break;
       case FlagKind::optional_text:
-        if (option.value) words = {*option.value};
-        else if (i + 1 < argv.size() && !is_option(argv[i + 1])) words = {argv[++i]};
+        if (option.value)
+          words = {*option.value};
+        else if (i + 1 < argv.size() && !is_option(argv[i + 1]))
+          words = {argv[++i]};
         break;
       default:
-        if (option.value) words = {*option.value};
-        else if (i + 1 < argv.size() && !is_option(argv[i + 1])) words = {argv[++i]};
-        else bad(flag, "needs a value");
+        if (option.value)
+          words = {*option.value};
+        else if (i + 1 < argv.size() && !is_option(argv[i + 1]))
+          words = {argv[++i]};
+        else
+          bad(flag, "needs a value");
     }
     store(args, row, flag, words);
   }
@@ -318,21 +343,32 @@ EngineArgs read_engine_args(const Json& object, const std::string& file) {
         [&, &json = value](auto member) {
           using M = decltype(member);
           if constexpr (std::is_same_v<M, std::monostate>) {
-            args.not_used.emplace_back(row->name, std::vector<std::string>{json.is_string() ? json.template get<std::string>() : json.dump()});
+            args.not_used.emplace_back(
+                row->name, std::vector<std::string>{json.is_string() ? json.template get<std::string>() : json.dump()});
           } else if constexpr (std::is_same_v<M, std::optional<std::int64_t> EngineArgs::*>) {
-            if (json.is_number_integer()) args.*member = json.template get<std::int64_t>();
-            else if (json.is_string() && to_human_integer(json.template get<std::string>())) args.*member = to_human_integer(json.template get<std::string>());
-            else mismatch("a whole number");
+            if (json.is_number_integer())
+              args.*member = json.template get<std::int64_t>();
+            else if (json.is_string() && to_human_integer(json.template get<std::string>()))
+              args.*member = to_human_integer(json.template get<std::string>());
+            else
+              mismatch("a whole number");
           } else if constexpr (std::is_same_v<M, std::optional<double> EngineArgs::*>) {
-            if (json.is_number()) args.*member = json.template get<double>();
-            else mismatch("a number");
+            if (json.is_number())
+              args.*member = json.template get<double>();
+            else
+              mismatch("a number");
           } else if constexpr (std::is_same_v<M, std::optional<bool> EngineArgs::*>) {
-            if (json.is_boolean()) args.*member = json.template get<bool>();
-            else mismatch("true or false");
+            if (json.is_boolean())
+              args.*member = json.template get<bool>();
+            else
+              mismatch("true or false");
           } else if constexpr (std::is_same_v<M, std::optional<std::string> EngineArgs::*>) {
-            if (row->kind == FlagKind::json) args.*member = json.is_string() ? json.template get<std::string>() : json.dump();
-            else if (json.is_string()) args.*member = json.template get<std::string>();
-            else mismatch("text");
+            if (row->kind == FlagKind::json)
+              args.*member = json.is_string() ? json.template get<std::string>() : json.dump();
+            else if (json.is_string())
+              args.*member = json.template get<std::string>();
+            else
+              mismatch("text");
           } else if constexpr (std::is_same_v<M, std::optional<std::vector<std::int64_t>> EngineArgs::*>) {
             std::vector<std::int64_t> list;
             if (!json.is_array()) mismatch("a list");
@@ -367,15 +403,19 @@ std::vector<std::string> to_argv(const EngineArgs& args) {
             } else if constexpr (std::is_same_v<M, std::optional<double> EngineArgs::*>) {
               argv.insert(argv.end(), {flag, number_text(*value)});
             } else if constexpr (std::is_same_v<M, std::optional<bool> EngineArgs::*>) {
-              if (*value) argv.push_back(flag);
-              else if (row.kind == FlagKind::boolean) argv.push_back("--no-" + flag.substr(2));
+              if (*value)
+                argv.push_back(flag);
+              else if (row.kind == FlagKind::boolean)
+                argv.push_back("--no-" + flag.substr(2));
             } else if constexpr (std::is_same_v<M, std::optional<std::string> EngineArgs::*>) {
               argv.insert(argv.end(), {flag, *value});
             } else {
               argv.push_back(flag);
               for (const auto& v : *value) {
-                if constexpr (std::is_same_v<M, std::optional<std::vector<std::int64_t>> EngineArgs::*>) argv.push_back(std::to_string(v));
-                else argv.push_back(v);
+                if constexpr (std::is_same_v<M, std::optional<std::vector<std::int64_t>> EngineArgs::*>)
+                  argv.push_back(std::to_string(v));
+                else
+                  argv.push_back(v);
               }
             }
           }

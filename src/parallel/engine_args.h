@@ -1,7 +1,7 @@
 #pragma once
-// The arguments of `vllm serve` and of vLLM's EngineArgs that decide layout, memory or speed, as given: an empty optional
-// is an argument that was not given. One row of flag_rows() per argument; reading a command line, reading JSON, writing a
-// command line and --help all come from the row.
+// The arguments of `vllm serve` and of vLLM's EngineArgs that decide layout, memory or speed, as given: an empty
+// optional is an argument that was not given. One row of flag_rows() per argument; reading a command line, reading
+// JSON, writing a command line and --help all come from the row.
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -37,8 +37,8 @@ struct EngineArgs {
   std::optional<std::string> data_parallel_address, data_parallel_backend;
   std::optional<bool> data_parallel_hybrid_lb, data_parallel_external_lb, data_parallel_multi_port_external_lb;
   std::optional<std::vector<std::string>> device_ids;
-  std::optional<bool> headless;                    ///< serve only
-  std::optional<std::int64_t> api_server_count;    ///< serve only
+  std::optional<bool> headless;                  ///< serve only
+  std::optional<std::int64_t> api_server_count;  ///< serve only
   std::optional<bool> disable_custom_all_reduce, enable_fault_tolerance;
 
   // Model
@@ -71,17 +71,17 @@ struct EngineArgs {
 
 /// How an argument is written on the command line.
 enum class FlagKind {
-  integer,         ///< --x 8
-  human_integer,   ///< also 8k (8,000), 8K (8,192), 25.6k, 1M, 2G
-  length,          ///< human_integer, -1 or auto
-  number,          ///< --x 0.9
-  boolean,         ///< --x, --no-x
-  present,         ///< --x only
-  text,            ///< --x word
-  json,            ///< --x '{"a": 1}', --x.a 1, --x.b+ v
-  text_list,       ///< --x a b c
-  integer_list,    ///< --x 1 2 4
-  optional_text    ///< --x or --x value
+  integer,        ///< --x 8
+  human_integer,  ///< also 8k (8,000), 8K (8,192), 25.6k, 1M, 2G
+  length,         ///< human_integer, -1 or auto
+  number,         ///< --x 0.9
+  boolean,        ///< --x, --no-x
+  present,        ///< --x only
+  text,           ///< --x word
+  json,           ///< --x '{"a": 1}', --x.a 1, --x.b+ v
+  text_list,      ///< --x a b c
+  integer_list,   ///< --x 1 2 4
+  optional_text   ///< --x or --x value
 };
 
 using FlagMember =
@@ -96,9 +96,9 @@ struct FlagRow {
   std::vector<std::string> aliases;  ///< -tp
   FlagKind kind = FlagKind::text;
   FlagMember member;
-  VllmVersion since{0, 0, 0};        ///< first version that has it, where known to differ among 0.16 to 0.33
-  VllmVersion until{99, 0, 0};       ///< first version that no longer has it
-  std::string doc;                   ///< empty for arguments that are not used
+  VllmVersion since{0, 0, 0};   ///< first version that has it, where known to differ among 0.16 to 0.33
+  VllmVersion until{99, 0, 0};  ///< first version that no longer has it
+  std::string doc;              ///< empty for arguments that are not used
 };
 
 /// Every argument that `vllm serve` knows, used ones first.

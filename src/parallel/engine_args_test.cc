@@ -24,8 +24,11 @@ std::string error(std::vector<std::string> argv) {
 }
 
 TEST(EngineArgs, SpellingsOfOneValue) {
-  for (auto argv : std::vector<std::vector<std::string>>{{"-tp", "4"}, {"-tp=4"}, {"--tensor-parallel-size", "4"},
-                                                         {"--tensor_parallel_size=4"}, {"--tensor-parallel", "4"},
+  for (auto argv : std::vector<std::vector<std::string>>{{"-tp", "4"},
+                                                         {"-tp=4"},
+                                                         {"--tensor-parallel-size", "4"},
+                                                         {"--tensor_parallel_size=4"},
+                                                         {"--tensor-parallel", "4"},
                                                          {"vllm", "serve", "--tensor-parallel-size=4"}})
     EXPECT_EQ(parse(argv).tensor_parallel_size, 4) << argv.front();
 }
@@ -64,7 +67,8 @@ TEST(EngineArgs, JsonAndDottedKeys) {
             R"({"cudagraph_mode":"FULL","cudagraph_capture_sizes":["1","2"]})");
   EXPECT_EQ(parse({"-O3"}).optimization_level, 3);
   EXPECT_EQ(parse({"-O", "1"}).optimization_level, 1);
-  EXPECT_EQ(parse({"--kv-transfer-config", R"({"x": 80m, "y": "80m"})"}).kv_transfer_config, R"({"x":80000000,"y":"80m"})");
+  EXPECT_EQ(parse({"--kv-transfer-config", R"({"x": 80m, "y": "80m"})"}).kv_transfer_config,
+            R"({"x":80000000,"y":"80m"})");
   EXPECT_THAT(error({"--hf-overrides", "{bad"}), HasSubstr("not JSON"));
 }
 
@@ -72,8 +76,9 @@ TEST(EngineArgs, ListsAndUnusedArguments) {
   EXPECT_THAT(*parse({"--cudagraph-capture-sizes", "1", "2", "4", "--port", "8001"}).cudagraph_capture_sizes,
               ElementsAre(1, 2, 4));
   const auto args = parse({"m", "--port", "8001", "--tool-call-parser", "hermes", "--enable-auto-tool-choice"});
-  EXPECT_THAT(args.not_used, ElementsAre(Pair("port", ElementsAre("8001")), Pair("tool_call_parser", ElementsAre("hermes")),
-                                         Pair("enable_auto_tool_choice", ElementsAre("yes"))));
+  EXPECT_THAT(args.not_used,
+              ElementsAre(Pair("port", ElementsAre("8001")), Pair("tool_call_parser", ElementsAre("hermes")),
+                          Pair("enable_auto_tool_choice", ElementsAre("yes"))));
 }
 
 TEST(EngineArgs, UnknownAndAmbiguousNames) {
@@ -83,13 +88,16 @@ TEST(EngineArgs, UnknownAndAmbiguousNames) {
 }
 
 TEST(EngineArgs, RoundTrip) {
-  const auto args = parse({"m", "-tp", "2", "--no-enable-prefix-caching", "--gpu-memory-utilization", "0.85", "-cc.mode=3",
-                           "--cudagraph-capture-sizes", "1", "8", "--port", "9000", "--no-enable-log-requests", "-dpb", "ray"});
+  const auto args =
+      parse({"m", "-tp", "2", "--no-enable-prefix-caching", "--gpu-memory-utilization", "0.85", "-cc.mode=3",
+             "--cudagraph-capture-sizes", "1", "8", "--port", "9000", "--no-enable-log-requests", "-dpb", "ray"});
   EXPECT_EQ(parse(to_argv(args)), args);
 }
 
 TEST(EngineArgs, FromJson) {
-  const auto args = read_engine_args(Json::parse(R"({"tensor_parallel_size":2,"eplb_config":{"num_redundant_experts":8},"enforce_eager":true})"), "case");
+  const auto args = read_engine_args(
+      Json::parse(R"({"tensor_parallel_size":2,"eplb_config":{"num_redundant_experts":8},"enforce_eager":true})"),
+      "case");
   EXPECT_EQ(args.tensor_parallel_size, 2);
   EXPECT_EQ(args.eplb_config, R"({"num_redundant_experts":8})");
   EXPECT_THROW(read_engine_args(Json::parse(R"({"tensor_parallel_sise":2})"), "case"), InputError);

@@ -44,8 +44,8 @@ struct EngineConfig {
   std::int64_t max_model_len = 0;
   std::int64_t max_num_batched_tokens = 8192;
   std::int64_t max_num_seqs = 1024;
-  std::optional<int> block_size;          ///< nullopt = what the backend chooses
-  std::string kv_cache_dtype = "auto";    ///< vLLM's words: auto, bfloat16, fp8, fp8_e4m3, fp8_e5m2 ...
+  std::optional<int> block_size;        ///< nullopt = what the backend chooses
+  std::string kv_cache_dtype = "auto";  ///< vLLM's words: auto, bfloat16, fp8, fp8_e4m3, fp8_e5m2 ...
   double gpu_memory_utilization = 0.92;
   std::optional<std::int64_t> kv_cache_memory_bytes;
   bool enforce_eager = false;
@@ -54,8 +54,8 @@ struct EngineConfig {
   bool enable_chunked_prefill = true;
   bool enable_prefix_caching = true;
   bool async_scheduling = true;
-  int num_speculative_tokens = 0;         ///< MTP / draft tokens per step; 0 = off
-  bool language_model_only = false;       ///< the vision tower is not loaded
+  int num_speculative_tokens = 0;    ///< MTP / draft tokens per step; 0 = off
+  bool language_model_only = false;  ///< the vision tower is not loaded
   friend bool operator==(const EngineConfig&, const EngineConfig&) = default;
 };
 

@@ -11,22 +11,49 @@ namespace {
 using S = ResolveState;
 constexpr VllmVersion always{0, 0, 0}, ever{99, 0, 0};
 
-struct Word { std::string_view name; VllmVersion since = always, until = ever; };
+struct Word {
+  std::string_view name;
+  VllmVersion since = always, until = ever;
+};
 
-constexpr Word all2all[] = {{"naive"}, {"pplx"}, {"deepep_high_throughput"}, {"deepep_low_latency"}, {"allgather_reducescatter"},
-                            {"flashinfer_all2allv"}, {"mori", {0, 15, 1}, {0, 23, 0}}, {"deepep_v2", {0, 24, 0}},
-                            {"mori_high_throughput", {0, 23, 0}}, {"mori_low_latency", {0, 23, 0}}, {"moonep", {0, 31, 0}},
-                            {"nixl_ep", {0, 18, 1}}, {"flashinfer_nvlink_two_sided", {0, 18, 1}}, {"flashinfer_nvlink_one_sided", {0, 18, 1}},
+constexpr Word all2all[] = {{"naive"},
+                            {"pplx"},
+                            {"deepep_high_throughput"},
+                            {"deepep_low_latency"},
+                            {"allgather_reducescatter"},
+                            {"flashinfer_all2allv"},
+                            {"mori", {0, 15, 1}, {0, 23, 0}},
+                            {"deepep_v2", {0, 24, 0}},
+                            {"mori_high_throughput", {0, 23, 0}},
+                            {"mori_low_latency", {0, 23, 0}},
+                            {"moonep", {0, 31, 0}},
+                            {"nixl_ep", {0, 18, 1}},
+                            {"flashinfer_nvlink_two_sided", {0, 18, 1}},
+                            {"flashinfer_nvlink_one_sided", {0, 18, 1}},
                             {"passthrough", {0, 31, 0}}};
 constexpr Word placements[] = {{"linear"}, {"round_robin"}};
 constexpr Word dp_backends[] = {{"ray"}, {"mp"}};
 constexpr Word dcp_backends[] = {{"ag_rs"}, {"a2a"}};
 constexpr Word dtypes[] = {{"auto"}, {"half"}, {"float16"}, {"bfloat16"}, {"float"}, {"float32"}};
-constexpr Word cache_dtypes[] = {{"auto"}, {"float16", {0, 18, 1}}, {"bfloat16"}, {"fp8"}, {"fp8_e4m3"}, {"fp8_e5m2"}, {"fp8_inc"}, {"fp8_ds_mla"},
-                                 {"nvfp4_ds_mla", {0, 31, 0}}, {"turboquant_k8v4", {0, 20, 0}}, {"turboquant_4bit_nc", {0, 20, 0}},
-                                 {"turboquant_k3v4_nc", {0, 20, 0}}, {"turboquant_3bit_nc", {0, 20, 0}}, {"ultraquant_4bit", {0, 31, 0}},
-                                 {"int4_per_token_head", {0, 20, 0}}, {"int8_per_token_head", {0, 20, 0}}, {"fp8_per_token_head", {0, 20, 0}},
-                                 {"nvfp4", {0, 20, 0}}, {"nvfp4_4over6", {0, 31, 0}}};
+constexpr Word cache_dtypes[] = {{"auto"},
+                                 {"float16", {0, 18, 1}},
+                                 {"bfloat16"},
+                                 {"fp8"},
+                                 {"fp8_e4m3"},
+                                 {"fp8_e5m2"},
+                                 {"fp8_inc"},
+                                 {"fp8_ds_mla"},
+                                 {"nvfp4_ds_mla", {0, 31, 0}},
+                                 {"turboquant_k8v4", {0, 20, 0}},
+                                 {"turboquant_4bit_nc", {0, 20, 0}},
+                                 {"turboquant_k3v4_nc", {0, 20, 0}},
+                                 {"turboquant_3bit_nc", {0, 20, 0}},
+                                 {"ultraquant_4bit", {0, 31, 0}},
+                                 {"int4_per_token_head", {0, 20, 0}},
+                                 {"int8_per_token_head", {0, 20, 0}},
+                                 {"fp8_per_token_head", {0, 20, 0}},
+                                 {"nvfp4", {0, 20, 0}},
+                                 {"nvfp4_4over6", {0, 31, 0}}};
 constexpr Word mamba_modes[] = {{"align"}, {"none"}, {"all", always, {0, 32, 0}}};
 
 struct Checker {
@@ -39,7 +66,8 @@ struct Checker {
     s.field_message = std::move(message);
   }
   void least(std::string_view name, const std::optional<std::int64_t>& value, std::int64_t minimum) {
-    if (!done && value && *value < minimum) fail(name, fmt::format("{} is {}, must be at least {}", name, *value, minimum));
+    if (!done && value && *value < minimum)
+      fail(name, fmt::format("{} is {}, must be at least {}", name, *value, minimum));
   }
   template <std::size_t N>
   void one_of(std::string_view name, const std::optional<std::string>& value, const Word (&words)[N]) {
@@ -62,7 +90,8 @@ void check_fields(Phase phase, ResolveState& s) {
   } else if (phase == Phase::features) {
     c.least("block_size", a.block_size, 1);
     if (a.gpu_memory_utilization && (*a.gpu_memory_utilization <= 0 || *a.gpu_memory_utilization > 1))
-      c.fail("gpu_memory_utilization", fmt::format("gpu_memory_utilization is {}, must be above 0 and at most 1", *a.gpu_memory_utilization));
+      c.fail("gpu_memory_utilization",
+             fmt::format("gpu_memory_utilization is {}, must be above 0 and at most 1", *a.gpu_memory_utilization));
     c.one_of("cache_dtype", a.kv_cache_dtype, cache_dtypes);
     c.one_of("mamba_cache_mode", a.mamba_cache_mode, mamba_modes);
   } else if (phase == Phase::parallel) {

@@ -13,7 +13,8 @@
 namespace shardwise {
 
 /// A row of data/vllm/architectures.csv: what vLLM's model class of one architecture supports (the interfaces it
-/// implements, model_executor/models/interfaces.py). Architectures without a row are served by the Transformers backend.
+/// implements, model_executor/models/interfaces.py). Architectures without a row are served by the Transformers
+/// backend.
 struct ArchitectureRow {
   std::string name;    ///< as in config.json "architectures"
   std::string module;  ///< vLLM's file, without .py
@@ -29,58 +30,59 @@ const ArchitectureRow* find_architecture(std::string_view name);
 
 /// A linear layer whose partition sizes are checked when the model is built (quantisation blocks and groups).
 struct ShardedWidth {
-  const char* what;     ///< "qkv_proj output", "experts intermediate" ...
-  int width = 0;        ///< whole width that TP divides
-  int divisor = 1;      ///< what a partition must be a multiple of; 1 = only whole
+  const char* what;  ///< "qkv_proj output", "experts intermediate" ...
+  int width = 0;     ///< whole width that TP divides
+  int divisor = 1;   ///< what a partition must be a multiple of; 1 = only whole
 };
 
 /// Sizes that the constructors of the model's classes check.
 struct ConstructionFacts {
-  int padded_vocab = 0;           ///< vocab_size rounded up to 64; must divide by TP
+  int padded_vocab = 0;  ///< vocab_size rounded up to 64; must divide by TP
   int hidden_size = 0;
-  bool kv_heads_checked = true;   ///< attention of this class asserts kv_heads % TP == 0 or TP % kv_heads == 0
-  std::vector<int> kv_head_counts;         ///< distinct KV head counts of full-attention layers
-  std::vector<int> dense_intermediates;    ///< distinct dense FFN widths (TP divides)
-  std::vector<int> shared_intermediates;   ///< distinct shared-expert widths (TP divides)
-  int moe_intermediate = 0;                ///< of one routed expert (MoE TP divides)
+  bool kv_heads_checked = true;           ///< attention of this class asserts kv_heads % TP == 0 or TP % kv_heads == 0
+  std::vector<int> kv_head_counts;        ///< distinct KV head counts of full-attention layers
+  std::vector<int> dense_intermediates;   ///< distinct dense FFN widths (TP divides)
+  std::vector<int> shared_intermediates;  ///< distinct shared-expert widths (TP divides)
+  int moe_intermediate = 0;               ///< of one routed expert (MoE TP divides)
   int linear_key_heads = 0, linear_value_heads = 0;  ///< GDN / Mamba2 heads and groups (TP divides)
   int mamba_intermediate = 0, mamba_groups = 0;
-  int fp8_block_n = 0, fp8_block_k = 0;    ///< fp8 weight block; 0 = none
-  int group_size = 0;                      ///< int4/nvfp4/mxfp4 group along K; 0 = none
-  bool eplb_supported = true;              ///< expert quantisation supports EPLB
-  std::vector<bool> layer_is_moe;          ///< per layer
-  bool stage_needs_moe_layer = false;      ///< class raises if a stage has no MoE layer
+  int fp8_block_n = 0, fp8_block_k = 0;  ///< fp8 weight block; 0 = none
+  int group_size = 0;                    ///< int4/nvfp4/mxfp4 group along K; 0 = none
+  bool eplb_supported = true;            ///< expert quantisation supports EPLB
+  std::vector<bool> layer_is_moe;        ///< per layer
+  bool stage_needs_moe_layer = false;    ///< class raises if a stage has no MoE layer
 };
 
 struct ModelFacts {
   std::string name;
-  std::string architecture;      ///< vLLM's class name of the model
+  std::string architecture;  ///< vLLM's class name of the model
   std::string model_type, text_model_type;
   bool transformers_backend = false;  ///< no class of vLLM's own
   bool supports_pp = true, is_hybrid = false, is_attention_free = false, supports_multimodal = false,
        is_encoder_decoder = false, is_mm_prefix_lm = false, has_inner_state = false;
   bool is_mla = false, is_moe = false;
-  bool breakable_cudagraph = false;   ///< VLLM_USE_BREAKABLE_CUDAGRAPH by default: no compilation
+  bool breakable_cudagraph = false;  ///< VLLM_USE_BREAKABLE_CUDAGRAPH by default: no compilation
   int num_hidden_layers = 0, num_attention_heads = 0, num_key_value_heads = 0, num_experts = 0;
   std::optional<int> num_expert_group;  ///< grouped top-k
   int num_nextn_predict_layers = 0;
-  bool registered = false;            ///< this vLLM version has the architecture
-  bool mtp_supported = false;         ///< `--speculative-config '{"method": "mtp"}'` finds a draft in this model
-  std::optional<int> mtp_layers;      ///< how many the checkpoint has
-  bool has_index_topk = false;        ///< sparse MLA with an indexer
+  bool registered = false;        ///< this vLLM version has the architecture
+  bool mtp_supported = false;     ///< `--speculative-config '{"method": "mtp"}'` finds a draft in this model
+  std::optional<int> mtp_layers;  ///< how many the checkpoint has
+  bool has_index_topk = false;    ///< sparse MLA with an indexer
 
   std::optional<double> derived_max_model_len;  ///< before a user's limit; nullopt = config.json names no length
   std::string max_len_key;
-  std::optional<std::int64_t> default_max_model_len;  ///< what max_model_len becomes when not given (LongRoPE: the original length)
+  std::optional<std::int64_t>
+      default_max_model_len;  ///< what max_model_len becomes when not given (LongRoPE: the original length)
   std::optional<double> model_max_length;
   std::optional<std::int64_t> sliding_window;
   std::optional<std::int64_t> attention_chunk_size;
-  std::string dtype = "float32";        ///< of the weights, as config.json says (float32 if it does not)
-  bool quant_has_config = false;        ///< the checkpoint has a quantisation config
-  std::string quant_checkpoint_method;  ///< its normalised quant_method; may be "" all the same
-  std::string quant_format;             ///< "format" of a compressed-tensors checkpoint
-  std::string modelopt_algo;            ///< quant_algo of a ModelOpt checkpoint: FP8, NVFP4, MIXED_PRECISION ...
-  std::string kv_cache_dtype = "auto";  ///< what --kv-cache-dtype auto resolves to
+  std::string dtype = "float32";              ///< of the weights, as config.json says (float32 if it does not)
+  bool quant_has_config = false;              ///< the checkpoint has a quantisation config
+  std::string quant_checkpoint_method;        ///< its normalised quant_method; may be "" all the same
+  std::string quant_format;                   ///< "format" of a compressed-tensors checkpoint
+  std::string modelopt_algo;                  ///< quant_algo of a ModelOpt checkpoint: FP8, NVFP4, MIXED_PRECISION ...
+  std::string kv_cache_dtype = "auto";        ///< what --kv-cache-dtype auto resolves to
   std::string refusal_rule, refusal_message;  ///< set when vLLM cannot read this config at all
   ConstructionFacts construction;
   std::shared_ptr<const Json> config, text_config, quant_config;

@@ -57,29 +57,35 @@ const QuantizationMethod* find_quantization(std::string_view name, VllmVersion v
   return nullptr;
 }
 
-std::string resolve_quantization(const ModelFacts& m, const std::string& user, VllmVersion version) {
-  if (!m.quant_has_config) return user;
+QuantizationChoice resolve_quantization(const ModelFacts& m, const std::string& user, VllmVersion version) {
+  if (!m.quant_has_config) return {user, false};
+  auto override_with = [](std::string_view name) { return QuantizationChoice{std::string(name), true}; };
   std::string method = m.quant_checkpoint_method;
   // Hooks that run before: model_executor/models/config.py. They change the dict that the override reads.
   if (method == "fp8" && (m.model_type == "deepseek_v4" || m.model_type == "deepseek_v41")) method = "deepseek_v4_fp8";
-  if (method == "compressed-tensors" && m.architecture.starts_with("KimiK3") && m.quant_format == "mxfp4-pack-quantized") method = "mxfp4";
-  if (user == "humming") return "humming";
+  if (method == "compressed-tensors" && m.architecture.starts_with("KimiK3") &&
+      m.quant_format == "mxfp4-pack-quantized")
+    method = "mxfp4";
+  if (user == "humming") return override_with("humming");
   const bool marlin_names = version < VllmVersion{0, 24, 0};
   if (method == "gptq" && (user.empty() || among(user, {"gptq", "gptq_marlin", "auto_gptq", "marlin"})))
-    return marlin_names ? (user == "gptq" ? "gptq" : "gptq_marlin") : "auto_gptq";
+    return override_with(marlin_names ? (user == "gptq" ? "gptq" : "gptq_marlin") : "auto_gptq");
   if (method == "awq" && (user.empty() || among(user, {"awq", "awq_marlin", "auto_awq", "marlin"})))
-    return marlin_names ? (user == "awq" ? "awq" : "awq_marlin") : "auto_awq";
-  if (method == "auto-round") return "inc";
-  if (user == "moe_wna16" && among(method, {"gptq", "awq"})) return "moe_wna16";
+    return override_with(marlin_names ? (user == "awq" ? "awq" : "awq_marlin") : "auto_awq");
+  if (method == "auto-round") return override_with("inc");
+  if (user == "moe_wna16" && among(method, {"gptq", "awq"})) return override_with("moe_wna16");
   if (method.starts_with("modelopt")) {
-    if (m.modelopt_algo == "FP8") return "modelopt";
-    if (m.modelopt_algo.find("FP4") != std::string::npos) return "modelopt_fp4";
-    if (m.modelopt_algo.find("MXFP8") != std::string::npos) return "modelopt_mxfp8";
-    if (m.modelopt_algo == "MIXED_PRECISION") return "modelopt_mixed";
+    if (m.modelopt_algo == "FP8") return override_with("modelopt");
+    if (m.modelopt_algo.find("FP4") != std::string::npos) return override_with("modelopt_fp4");
+    if (m.modelopt_algo.find("MXFP8") != std::string::npos) return override_with("modelopt_mxfp8");
+    if (m.modelopt_algo == "MIXED_PRECISION") return override_with("modelopt_mixed");
   }
-  if (among(method, {"mxfp4", "gpt_oss_mxfp4"}) && m.model_type == "gpt_oss") return version >= VllmVersion{0, 24, 0} ? "gpt_oss_mxfp4" : "mxfp4";
-  if (among(method, {"fp8", "deepseek_v4_fp8"}) && (m.model_type.starts_with("deepseek_v4") || user == "deepseek_v4_fp8")) return "deepseek_v4_fp8";
-  return method;
+  if (among(method, {"mxfp4", "gpt_oss_mxfp4"}) && m.model_type == "gpt_oss")
+    return override_with(version >= VllmVersion{0, 24, 0} ? "gpt_oss_mxfp4" : "mxfp4");
+  if (among(method, {"fp8", "deepseek_v4_fp8"}) &&
+      (m.model_type.starts_with("deepseek_v4") || user == "deepseek_v4_fp8"))
+    return override_with("deepseek_v4_fp8");
+  return {method, false};
 }
 
 }  // namespace shardwise

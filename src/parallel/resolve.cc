@@ -10,9 +10,10 @@
 namespace shardwise {
 namespace {
 
-constexpr std::array kPhases = {Phase::arguments, Phase::serve,  Phase::model,     Phase::features,  Phase::options,
-                                Phase::parallel,  Phase::speculative, Phase::spec_target, Phase::scheduler, Phase::hooks,
-                                Phase::target,    Phase::quantised,   Phase::execution,   Phase::launch,    Phase::worker};
+constexpr std::array kPhases = {Phase::arguments, Phase::serve,    Phase::model,       Phase::features,
+                                Phase::options,   Phase::parallel, Phase::speculative, Phase::spec_target,
+                                Phase::scheduler, Phase::hooks,    Phase::target,      Phase::quantised,
+                                Phase::execution, Phase::launch,   Phase::worker};
 
 /// Rows of one phase for one version, in order.
 using PhaseRows = std::array<std::vector<const RuleRow*>, kPhases.size()>;
@@ -23,7 +24,8 @@ const PhaseRows& rows_of(VllmVersion version) {
   if (!(cached == version)) {
     for (auto& list : rows) list.clear();
     for (const auto& row : rule_rows())
-      if (row.rule.since <= version && version < row.rule.until) rows[static_cast<std::size_t>(row.phase)].push_back(&row);
+      if (row.rule.since <= version && version < row.rule.until)
+        rows[static_cast<std::size_t>(row.phase)].push_back(&row);
     cached = version;
   }
   return rows;
@@ -39,7 +41,8 @@ bool repeated_for_draft(const ResolveState& s, const RuleRow& row) {
 }
 
 Refusal refusal(const Rule& rule, std::string message) {
-  return {std::string(rule.id), std::string(rule.stage), std::string(rule.where), std::move(message), std::string(rule.instead)};
+  return {std::string(rule.id), std::string(rule.stage), std::string(rule.where), std::move(message),
+          std::string(rule.instead)};
 }
 
 void read_pp_partition(ResolveState& s) {
@@ -60,11 +63,13 @@ void read_pp_partition(ResolveState& s) {
       sum += layers;
     }
     if (static_cast<std::int64_t>(p.pp_layer_partition.size()) != r.pipeline_parallel_size) {
-      r.pp_layers_error = "ValueError: len(partitions)=" + std::to_string(p.pp_layer_partition.size()) + " does not match pp_size=" + std::to_string(r.pipeline_parallel_size) + ".";
+      r.pp_layers_error = "ValueError: len(partitions)=" + std::to_string(p.pp_layer_partition.size()) +
+                          " does not match pp_size=" + std::to_string(r.pipeline_parallel_size) + ".";
       return;
     }
     if (sum != r.num_hidden_layers) {
-      r.pp_layers_error = "ValueError: sum(partitions)=" + std::to_string(sum) + " does not match num_hidden_layers=" + std::to_string(r.num_hidden_layers) + ".";
+      r.pp_layers_error = "ValueError: sum(partitions)=" + std::to_string(sum) +
+                          " does not match num_hidden_layers=" + std::to_string(r.num_hidden_layers) + ".";
       return;
     }
     r.pp_layer_partition = p.pp_layer_partition;
@@ -75,24 +80,30 @@ void read_pp_partition(ResolveState& s) {
 }  // namespace
 
 void derive(Phase phase, ResolveState& state) {
-  if (phase <= Phase::parallel) derive_config(phase, state);
-  else derive_execution(phase, state);
+  if (phase <= Phase::parallel)
+    derive_config(phase, state);
+  else
+    derive_execution(phase, state);
 }
 
-Resolution resolve(const EngineArgs& args, const ModelFacts& model, const NodeFacts& node, const Environment& env, VllmVersion version, EntryMode mode) {
-  ResolveState s{.a = args, .m = model, .n = node, .env = env, .mode = mode, .v = version, .r = {}};
+Resolution resolve(const EngineArgs& args, const ModelFacts& model, const NodeFacts& node, const Environment& env,
+                   VllmVersion version, EntryMode mode) {
+  ResolveState s(args, model, node, env, mode, version);
   const auto& rows = rows_of(version);
   for (const auto phase : kPhases) {
     derive(phase, s);
     check_fields(phase, s);
     if (s.field_problem.starts_with("field_range:"))
-      return Refusal{s.field_problem, "config", "engine/arg_utils.py:create_engine_config", s.field_message, "a value in range"};
+      return Refusal{s.field_problem, "config", "engine/arg_utils.py:create_engine_config", s.field_message,
+                     "a value in range"};
     for (const auto* row : rows[static_cast<std::size_t>(phase)]) {
       if (phase == Phase::spec_target && !repeated_for_draft(s, *row)) continue;
       if (auto message = row->check(s)) return refusal(row->rule, std::move(*message));
     }
     if (phase == Phase::model && !model.refusal_rule.empty())
-      return Refusal{model.refusal_rule, "config", "transformers_utils/model_arch_config_convertor.py:_normalize_quantization_config", model.refusal_message, ""};
+      return Refusal{model.refusal_rule, "config",
+                     "transformers_utils/model_arch_config_convertor.py:_normalize_quantization_config",
+                     model.refusal_message, ""};
   }
   read_pp_partition(s);
   ParallelConfig p;
@@ -103,7 +114,8 @@ Resolution resolve(const EngineArgs& args, const ModelFacts& model, const NodeFa
   p.enable_eplb = s.r.enable_eplb;
   p.num_redundant_experts = static_cast<int>(s.r.num_redundant_experts);
   p.all2all_backend = s.r.all2all_backend;
-  p.expert_placement_strategy = s.r.expert_placement_strategy == "round_robin" ? ExpertPlacement::round_robin : ExpertPlacement::linear;
+  p.expert_placement_strategy =
+      s.r.expert_placement_strategy == "round_robin" ? ExpertPlacement::round_robin : ExpertPlacement::linear;
   s.r.effective_placement = effective_placement(p, model.num_expert_group, version);
   return std::move(s.r);
 }
@@ -117,7 +129,8 @@ EngineConfig engine_config(const Resolved& r) {
   e.parallel.decode_context_parallel_size = static_cast<int>(r.decode_context_parallel_size);
   e.parallel.data_parallel_size = static_cast<int>(r.data_parallel_size);
   e.parallel.enable_expert_parallel = r.enable_expert_parallel;
-  e.parallel.expert_placement_strategy = r.expert_placement_strategy == "round_robin" ? ExpertPlacement::round_robin : ExpertPlacement::linear;
+  e.parallel.expert_placement_strategy =
+      r.expert_placement_strategy == "round_robin" ? ExpertPlacement::round_robin : ExpertPlacement::linear;
   e.parallel.enable_eplb = r.enable_eplb;
   e.parallel.num_redundant_experts = static_cast<int>(r.num_redundant_experts);
   e.parallel.all2all_backend = r.all2all_backend;
@@ -131,9 +144,9 @@ EngineConfig engine_config(const Resolved& r) {
   e.gpu_memory_utilization = r.gpu_memory_utilization;
   e.kv_cache_memory_bytes = r.kv_cache_memory_bytes;
   e.enforce_eager = r.enforce_eager;
-  e.cudagraph_mode = r.cudagraph_mode == "NONE"        ? CudagraphMode::none
-                     : r.cudagraph_mode == "PIECEWISE" ? CudagraphMode::piecewise
-                     : r.cudagraph_mode == "FULL"      ? CudagraphMode::full
+  e.cudagraph_mode = r.cudagraph_mode == "NONE"               ? CudagraphMode::none
+                     : r.cudagraph_mode == "PIECEWISE"        ? CudagraphMode::piecewise
+                     : r.cudagraph_mode == "FULL"             ? CudagraphMode::full
                      : r.cudagraph_mode == "FULL_DECODE_ONLY" ? CudagraphMode::full_decode_only
                                                               : CudagraphMode::full_and_piecewise;
   if (e.cudagraph_mode != CudagraphMode::none) e.cudagraph_capture_sizes = r.cudagraph_capture_sizes;
@@ -148,13 +161,18 @@ EngineConfig engine_config(const Resolved& r) {
 ExpertPlacement effective_placement(const ParallelConfig& p, std::optional<int> num_expert_group, VllmVersion version) {
   if (p.expert_placement_strategy == ExpertPlacement::linear) return ExpertPlacement::linear;
   const int ep = p.expert_parallel_size();
-  if (ep <= 1 || !num_expert_group || *num_expert_group <= 1 || p.enable_eplb || p.num_redundant_experts > 0) return ExpertPlacement::linear;
-  const bool sequence_parallel = p.tensor_parallel_size > 1 && p.data_parallel_size > 1;  // all backends but a few; those have DP > 1 anyway
+  if (ep <= 1 || !num_expert_group || *num_expert_group <= 1 || p.enable_eplb || p.num_redundant_experts > 0)
+    return ExpertPlacement::linear;
+  const bool sequence_parallel =
+      p.tensor_parallel_size > 1 && p.data_parallel_size > 1;  // all backends but a few; those have DP > 1 anyway
   const bool all2all = p.data_parallel_size > 1 || p.prefill_context_parallel_size > 1 || sequence_parallel;
-  const bool tables = p.all2all_backend == "deepep_low_latency" || (p.all2all_backend == "nixl_ep" && version >= VllmVersion{0, 18, 1});
+  const bool tables =
+      p.all2all_backend == "deepep_low_latency" || (p.all2all_backend == "nixl_ep" && version >= VllmVersion{0, 18, 1});
   return all2all && !tables ? ExpertPlacement::linear : ExpertPlacement::round_robin;
 }
 
-std::optional<Refusal> check_layout(const ModelFacts&, const ParallelConfig&, const NodeFacts&, VllmVersion) { return std::nullopt; }
+std::optional<Refusal> check_layout(const ModelFacts&, const ParallelConfig&, const NodeFacts&, VllmVersion) {
+  return std::nullopt;
+}
 
 }  // namespace shardwise

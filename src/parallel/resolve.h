@@ -22,8 +22,8 @@ enum class EntryMode { serve, offline };  ///< `vllm serve`, or the LLM class
 struct NodeFacts {
   std::string gpu_name = "NVIDIA H100 80GB HBM3";  ///< as the driver reports it (A100 is matched by name)
   std::int64_t memory_bytes = std::int64_t{81559} << 20;
-  int capability = 90;         ///< 90 = 9.0
-  int gpus = 8;                ///< visible to the command
+  int capability = 90;  ///< 90 = 9.0
+  int gpus = 8;         ///< visible to the command
   bool ray_installed = false;
   bool nixl_installed = false;
   std::string host_ip = "10.0.0.1";
@@ -35,7 +35,7 @@ using Environment = std::map<std::string, std::string, std::less<>>;
 /// vLLM does not start. `stage`: config (arguments and configuration), launch (starting engines), worker (a worker
 /// process), model (building the model class).
 struct Refusal {
-  std::string rule;     ///< id of a row of rules()
+  std::string rule;  ///< id of a row of rules()
   std::string stage;
   std::string where;    ///< vLLM file:function
   std::string message;  ///< with the numbers that fail
@@ -45,12 +45,15 @@ struct Refusal {
 /// Process groups of one node's command. Absent fields do not apply.
 struct Launch {
   std::string executor;  ///< class name; "" when this command starts no executor of its own
-  struct Engines { int count = 0; std::optional<int> start_dp_rank, local_start; };
+  struct Engines {
+    int count = 0;
+    std::optional<int> start_dp_rank, local_start;
+  };
   std::optional<Engines> local_engines;
   bool dp_coordinator = false, headless_workers_only = false, ray_actors = false, dp_supervisor = false;
-  bool served = false;                        ///< through `vllm serve`
+  bool served = false;                           ///< through `vllm serve`
   std::optional<std::int64_t> api_server_count;  ///< nullopt = one server in the main process
-  std::string engine_core;                    ///< EngineCoreProc | DPEngineCoreProc; "" = none here
+  std::string engine_core;                       ///< EngineCoreProc | DPEngineCoreProc; "" = none here
   /// DP rank -> CUDA index of each of its workers on this node.
   std::vector<std::pair<int, std::vector<int>>> worker_devices;
 };

@@ -9,25 +9,28 @@ namespace shardwise {
 
 /// Steps of vLLM's start-up. Each derives values, then its rules are checked in row order.
 enum class Phase {
-  arguments,   ///< EngineArgs and EPLBConfig are built
-  serve,       ///< ServeSubcommand.cmd
-  model,       ///< ModelConfig
-  features,    ///< _check_feature_supported, defaults of chunked prefill and prefix caching, CacheConfig
-  options,     ///< data-parallel launch options in create_engine_config
-  parallel,    ///< ParallelConfig
-  speculative, ///< SpeculativeConfig
-  spec_target, ///< target checks that SpeculativeConfig repeats
-  scheduler,   ///< batch defaults, SchedulerConfig
-  hooks,       ///< VllmConfig: the model's own hook
-  target,      ///< ModelConfig.verify_with_parallel_config
-  quantised,   ///< the quantisation config is read
-  execution,   ///< async scheduling, compilation, CUDA graphs, model runner, all2all backend
-  launch,      ///< executor, engines, coordinator
-  worker,      ///< device of every worker
+  arguments,    ///< EngineArgs and EPLBConfig are built
+  serve,        ///< ServeSubcommand.cmd
+  model,        ///< ModelConfig
+  features,     ///< _check_feature_supported, defaults of chunked prefill and prefix caching, CacheConfig
+  options,      ///< data-parallel launch options in create_engine_config
+  parallel,     ///< ParallelConfig
+  speculative,  ///< SpeculativeConfig
+  spec_target,  ///< target checks that SpeculativeConfig repeats
+  scheduler,    ///< batch defaults, SchedulerConfig
+  hooks,        ///< VllmConfig: the model's own hook
+  target,       ///< ModelConfig.verify_with_parallel_config
+  quantised,    ///< the quantisation config is read
+  execution,    ///< async scheduling, compilation, CUDA graphs, model runner, all2all backend
+  launch,       ///< executor, engines, coordinator
+  worker,       ///< device of every worker
 };
 
 /// What is known while vLLM starts. `r` fills up; the rest are intermediate values of vLLM's own code.
 struct ResolveState {
+  ResolveState(const EngineArgs& args, const ModelFacts& model, const NodeFacts& node, const Environment& environment,
+               EntryMode entry, VllmVersion version)
+      : a(args), m(model), n(node), env(environment), mode(entry), v(version) {}
   const EngineArgs& a;
   const ModelFacts& m;
   const NodeFacts& n;
@@ -43,12 +46,13 @@ struct ResolveState {
   std::int64_t nnodes = 1, node_rank = 0;
   bool is_external_lb_cli = false, is_hybrid_lb_cli = false, is_multi_port = false;
   std::optional<std::int64_t> api_server_count;
-  std::string backend;             ///< distributed_executor_backend; "" = not chosen yet
-  std::string eplb_communicator;   ///< "" = not given
+  std::string backend;            ///< distributed_executor_backend; "" = not chosen yet
+  std::string eplb_communicator;  ///< "" = not given
   bool eplb_use_async = true;
   std::string eplb_policy = "default";
-  std::string quantization;        ///< after verification; "" = none
+  std::string quantization;  ///< after verification; "" = none
   std::string user_quantization;
+  bool quantization_overridden = false;
   std::string dtype;
   bool has_spec = false;
   std::string spec_method;
@@ -60,12 +64,14 @@ struct ResolveState {
   std::optional<std::int64_t> max_capture_size;
   bool v2_runner = true;
   bool draft_supports_pp = true;
-  std::int64_t worker_rank = 0;    ///< first device index out of range
+  std::int64_t worker_rank = 0;  ///< first device index out of range
   bool rank_env_missing = false;
-  std::string launch_problem;      ///< rule id of a failed launch; "" = none
+  std::string launch_problem;  ///< rule id of a failed launch; "" = none
   std::string field_problem, field_message;
 
-  std::int64_t world() const { return r.tensor_parallel_size * r.pipeline_parallel_size * r.prefill_context_parallel_size; }
+  std::int64_t world() const {
+    return r.tensor_parallel_size * r.pipeline_parallel_size * r.prefill_context_parallel_size;
+  }
 };
 
 using Violation = std::optional<std::string>;

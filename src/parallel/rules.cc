@@ -10,7 +10,8 @@ namespace shardwise {
 std::span<const RuleRow> rule_rows() {
   static const auto* all = [] {
     auto* list = new std::vector<RuleRow>;
-    for (const auto part : {config_rule_rows(), execution_rule_rows()}) list->insert(list->end(), part.begin(), part.end());
+    for (const auto part : {config_rule_rows(), execution_rule_rows()})
+      list->insert(list->end(), part.begin(), part.end());
     return list;
   }();
   return *all;
