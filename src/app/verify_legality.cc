@@ -101,6 +101,11 @@ Json refusal_json(const Refusal& refusal) {
 
 }  // namespace
 
+NodeFacts recorded_node(const Json& node) {
+  return recorded_node(node.at("gpu").get<std::string>(), node.at("gpus").get<int>(),
+                       node.at("ray_installed").get<bool>());
+}
+
 Json resolved_json(const Resolved& r) {
   Json out = Json::object();
   out["accept"] = true;

@@ -12,6 +12,9 @@ VerifyTopic legality_topic();
 std::shared_ptr<const ModelFacts> verify_model_facts(VerifyModels& models, const std::string& name,
                                                      VllmVersion version);
 
+/// The node of a recorded case: {"gpu", "gpus", "ray_installed"}.
+NodeFacts recorded_node(const Json& node);
+
 /// Resolved values under vLLM's names, as recorded cases have them.
 Json resolved_json(const Resolved& resolved);
 

@@ -9,7 +9,8 @@
 namespace shardwise {
 
 const std::vector<VerifyTopic>& verify_topics() {
-  static const std::vector<VerifyTopic> topics = {verify_kv_topic(), verify_schedule_topic(), weights_topic(), legality_topic(), ranks_topic(), experts_topic()};
+  static const std::vector<VerifyTopic> topics = {verify_kv_topic(), verify_schedule_topic(), weights_topic(),
+                                                  legality_topic(),  ranks_topic(),           experts_topic()};
   return topics;
 }
 

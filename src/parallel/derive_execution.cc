@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "parallel/experts.h"
 #include "parallel/quantization_methods.h"
 #include "parallel/rule_rows.h"
 
@@ -191,14 +192,8 @@ std::string without_piecewise(const std::string& mode) {
 }
 
 bool sequence_parallel_moe(const S& s) {
-  const auto& b = s.r.all2all_backend;
-  const bool backend = b == "allgather_reducescatter" || b == "deepep_high_throughput" || b == "deepep_low_latency" ||
-                       b == "mori_high_throughput" || b == "mori_low_latency" || b == "mori" || b == "passthrough" ||
-                       (b == "naive" && s.v < VllmVersion{0, 19, 0}) ||
-                       (b == "nixl_ep" && s.v >= VllmVersion{0, 18, 1}) ||
-                       (b == "flashinfer_nvlink_one_sided" && s.v >= VllmVersion{0, 29, 0}) ||
-                       (b == "deepep_v2" && s.v >= VllmVersion{0, 31, 0});
-  return backend && s.r.enable_expert_parallel && s.r.tensor_parallel_size > 1 && s.r.data_parallel_size > 1;
+  return sequence_parallel_backend(s.r.all2all_backend, s.v) && s.r.enable_expert_parallel &&
+         s.r.tensor_parallel_size > 1 && s.r.data_parallel_size > 1;
 }
 
 void derive_runner(S& s) {
@@ -274,6 +269,11 @@ void derive_launch(S& s) {
     s.launch_problem = "headless_local_dp_zero";
     return;
   }
+  const bool local_only = r.data_parallel_external_lb || r.data_parallel_hybrid_lb;
+  if (s.served && !s.headless && *s.api_server_count > 1 && !local_only && r.data_parallel_rank != 0) {
+    s.launch_problem = "secondary_node_without_headless";
+    return;
+  }
   if (s.nnodes > 1 && local > 0) {
     const auto groups = r.data_parallel_size / local;
     const auto within = groups > 0 ? s.nnodes / groups : s.nnodes;
@@ -312,15 +312,7 @@ void derive_launch(S& s) {
     launch.local_engines = Launch::Engines{static_cast<int>(local), static_cast<int>(r.data_parallel_rank), 0};
     return;
   }
-  const bool local_only = r.data_parallel_external_lb || r.data_parallel_hybrid_lb;
-  if (*s.api_server_count > 1) {
-    if (!local_only && r.data_parallel_rank != 0) {
-      s.launch_problem = "secondary_node_without_headless";
-      return;
-    }
-  } else {
-    launch.api_server_count = std::nullopt;
-  }
+  if (*s.api_server_count <= 1) launch.api_server_count = std::nullopt;
   launch.executor = executor;
   const bool offline = r.data_parallel_rank_local.has_value();
   const bool coordinated = r.data_parallel_size > 1 && (s.m.is_moe || !r.data_parallel_external_lb);

@@ -251,7 +251,7 @@ const RuleRow rows[] = {
      SHARDWISE_RULE(s.a.disable_hybrid_kv_cache_manager && !*s.a.disable_hybrid_kv_cache_manager &&
                         s.field_problem == "hybrid_manager_unsupported",
                     "chunked local attention")},
-    {{"nnodes_vs_dp_node_groups", "config", "config/parallel.py:nnodes_within_dp",
+    {{"nnodes_vs_dp_node_groups", "launch", "config/parallel.py:nnodes_within_dp",
       "nnodes divides by the number of DP node groups.", "another --nnodes or --data-parallel-size-local", always,
       ever},
      Phase::launch,
