@@ -1,4 +1,4 @@
-// `verify schedule`: vLLM scheduler traces. The record format is that of docs/formats/schedule_trace.md.
+// `verify schedule`: vLLM scheduler traces. The record format is that of docs/simulator.md.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
