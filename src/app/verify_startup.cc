@@ -119,7 +119,7 @@ struct Answer {
   double total_gib = 0, utilization = 0, graph_gib = 0;
   int graphs = 0;
   std::string outside;  ///< which non-torch coefficient applies
-  bool hopper = false;  ///< capability 9.0 to 10.x
+  std::string logits;   ///< and which one the sampler
   std::string version;
 };
 
@@ -188,7 +188,7 @@ Answer answer(const Start& s, const std::shared_ptr<const Model>& found) {
   out.graph_gib = to_gib(startup_terms(out.features, e, card).cuda_graph);
   out.utilization = e.gpu_memory_utilization;
   out.outside = non_torch_term(e, card);
-  out.hopper = card.compute_capability >= 90 && card.compute_capability < 110;
+  out.logits = logits_term(e, card);
   out.version = to_string(e.vllm_version);
   out.plan = plan;
   if (!gpu) {
@@ -213,7 +213,7 @@ StartupVerification run_verify_startup(const std::string& file, const std::strin
   VerifyModels models(models_dir);
   std::string out =
       "id,outcome,weights_gib_per_gpu,available_kv_gib_per_gpu,kv_cache_tokens,max_concurrency,activation_peak_gib,non_torch_gib,"
-      "cuda_graph_gib,kv_gib_lo,kv_gib_hi,probability_fits,total_gib,utilization,f_logits,f_hidden,f_mlp,f_moe,f_vision,f_layers,f_graphs,f_outside,f_hopper,f_version,note\n";
+      "cuda_graph_gib,kv_gib_lo,kv_gib_hi,probability_fits,total_gib,utilization,f_logits,f_hidden,f_mlp,f_moe,f_vision,f_layers,f_graphs,f_outside,f_logits_term,f_version,note\n";
   std::map<std::string, std::string> unknown_models;
   std::set<std::string> unnamed_gpus;
   int answered = 0;
@@ -248,7 +248,7 @@ StartupVerification run_verify_startup(const std::string& file, const std::strin
     const auto& stage = plan.stages[static_cast<std::size_t>(plan.binding_stage)];
     const auto& f = a.features;
     const std::string features = fmt::format("{:.6f},{:.6f},{:.6f},{:.6f},{},{},{},{},{},{}", f.logits, f.hidden, f.mlp, f.moe, f.vision, f.layers, a.graphs, a.outside,
-                                             a.hopper ? 1 : 0, a.version);
+                                             a.logits, a.version);
     if (a.total_gib == 0) {
       unnamed_gpus.insert(s.id);
       out += fmt::format("{},{},{:.4f},,,,{:.3f},,{:.3f},,,,,,{},{}\n", s.id, a.outcome, to_gib(stage.weights.total()), to_gib(stage.activation),

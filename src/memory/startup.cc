@@ -33,7 +33,7 @@ const Table& table() {
 /// The coefficients of one version, found once.
 struct Coefficients {
   VllmVersion version{-1, 0, 0};
-  double logits, logits_small, hidden, mlp, moe, fixed, vision, single, pipeline, switched, pcie, graph_fixed, graph_layer, sigma_relative, sigma_fixed;
+  double logits, logits_small, logits_late, hidden, mlp, moe, fixed, vision, single, pipeline, switched, pcie, graph_fixed, graph_layer, sigma_relative, sigma_fixed;
 };
 
 const Coefficients& coefficients(VllmVersion version) {
@@ -43,6 +43,7 @@ const Coefficients& coefficients(VllmVersion version) {
   held = {version,
           get("logits_bytes"),
           get("logits_bytes_small_gpu"),
+          get("logits_bytes_late"),
           get("hidden_copies"),
           get("mlp_copies"),
           get("moe_workspace"),
@@ -114,6 +115,11 @@ StartupFeatures startup_features(const Model& model, const EngineConfig& engine,
   return f;
 }
 
+std::string_view logits_term(const EngineConfig& engine, const Gpu& gpu) {
+  if (engine.vllm_version >= VllmVersion{0, 17, 0} || (gpu.compute_capability >= 90 && gpu.compute_capability < 110)) return "logits_bytes";
+  return gpu.compute_capability >= 110 ? "logits_bytes_late" : "logits_bytes_small_gpu";
+}
+
 std::string_view non_torch_term(const EngineConfig& engine, const Gpu& gpu) {
   const auto& p = engine.parallel;
   if (p.tensor_parallel_size * p.prefill_context_parallel_size > 1 || (p.data_parallel_size > 1 && p.enable_expert_parallel))
@@ -123,8 +129,8 @@ std::string_view non_torch_term(const EngineConfig& engine, const Gpu& gpu) {
 
 StartupTerms startup_terms(const StartupFeatures& f, const EngineConfig& engine, const Gpu& gpu) {
   const auto& c = coefficients(engine.vllm_version);
-  const bool hopper = gpu.compute_capability >= 90 && gpu.compute_capability < 110;
-  const double per_logit = hopper || engine.vllm_version >= VllmVersion{0, 17, 0} ? c.logits : c.logits_small;
+  const auto term = logits_term(engine, gpu);
+  const double per_logit = term == "logits_bytes" ? c.logits : term == "logits_bytes_late" ? c.logits_late : c.logits_small;
   const double sampling = f.logits * 1e9 * per_logit / kGiB + c.vision * f.vision;
   const double body = c.mlp * f.mlp;
   StartupTerms out;

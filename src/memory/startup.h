@@ -34,6 +34,9 @@ StartupTerms startup_terms(const StartupFeatures& features, const EngineConfig& 
 /// The row of the coefficient table that gives the memory outside PyTorch: non_torch_single, _pipeline, _switch or _pcie.
 std::string_view non_torch_term(const EngineConfig& engine, const Gpu& gpu);
 
+/// The row that gives the bytes per logit of the sampler's peak: logits_bytes, _small_gpu or _late.
+std::string_view logits_term(const EngineConfig& engine, const Gpu& gpu);
+
 /// Standard deviation of the KV memory, GiB, of an engine that has `kv_gib`.
 double kv_sigma_gib(double kv_gib, const EngineConfig& engine);
 
