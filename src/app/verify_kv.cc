@@ -1,10 +1,12 @@
 #include "app/verify_kv.h"
 
 #include "app/kv_json.h"
+#include "app/verify_legality.h"
 #include "base/input_error.h"
 #include "config/json.h"
 #include "memory/kv_plan.h"
 #include "memory/kv_specs.h"
+#include "parallel/resolve.h"
 
 namespace shardwise {
 
@@ -71,54 +73,68 @@ struct Engine {
   Json resolved;  // the fields that a specs row records
 };
 
-Engine resolve_case(const Json& input, const Model& model) {
-  const auto& args = input.at("args");
+/// The GPUs that stood behind the recorded cases, by capability.
+NodeFacts node_of(const std::string& capability, int gpus) {
+  NodeFacts node;
+  node.gpus = gpus;
+  if (capability == "10.0") {
+    node.gpu_name = "NVIDIA B200";
+    node.capability = 100;
+    node.memory_bytes = std::int64_t{183359} << 20;
+  }
+  return node;
+}
+
+Engine resolve_case(const Json& input, const Model& model, const ModelFacts& facts) {
+  Json args = input.at("args");
+  args.erase("hf_overrides");  // the model is shortened already
+  const auto override_blocks = args.find("num_gpu_blocks_override");
   Engine e;
+  if (override_blocks != args.end()) e.plan.num_gpu_blocks_override = override_blocks->get<std::int64_t>();
+  args.erase("num_gpu_blocks_override");
+  constexpr int kEnough = 1024;  // GPU counts are not what is asked here
+  const auto result = resolve(read_engine_args(args, "input.args"), facts, node_of(input.at("compute_capability").get<std::string>(), kEnough));
+  if (const auto* refusal = std::get_if<Refusal>(&result))
+    throw InputError("verify kv", 0, "input.args", "vLLM refuses these arguments: " + refusal->message);
+  const auto& r = std::get<Resolved>(result);
   auto& s = e.specs;
   const std::string cc = input.at("compute_capability").get<std::string>();
   s.compute_capability = std::stoi(cc) * 10 + (cc.back() - '0');
-  s.parallel.tensor_parallel_size = args.value("tensor_parallel_size", 1);
-  s.parallel.pipeline_parallel_size = args.value("pipeline_parallel_size", 1);
-  s.parallel.decode_context_parallel_size = args.value("decode_context_parallel_size", 1);
-  s.parallel.prefill_context_parallel_size = args.value("prefill_context_parallel_size", 1);
-  s.cache_dtype = resolved_cache_dtype(model, args.value("kv_cache_dtype", "auto"), s.compute_capability);
-  if (args.contains("block_size")) s.block_size = args["block_size"].get<int>();
-  s.enable_prefix_caching = args.value("enable_prefix_caching", true) && !model.is_attention_free();
-  const auto asked_len = args.value("max_model_len", std::int64_t{0});
-  s.max_model_len = asked_len > 0 ? asked_len : model.default_max_model_len;
-  if (const auto it = args.find("speculative_config"); it != args.end()) s.num_speculative_tokens = it->at("num_speculative_tokens").get<int>();
-  // Serving defaults of a GPU with at least 70 GiB; twice the tokens from 160 GiB (EngineArgs.get_batch_defaults).
-  const auto batched = args.value("max_num_batched_tokens", std::int64_t{s.compute_capability >= 100 ? 16384 : 8192});
+  s.parallel = engine_config(r).parallel;
+  s.cache_dtype = resolved_cache_dtype(model, r.cache_dtype, s.compute_capability);
+  if (r.block_size_given) s.block_size = static_cast<int>(r.block_size);
+  s.enable_prefix_caching = r.enable_prefix_caching;
+  s.max_model_len = r.max_model_len;
+  s.num_speculative_tokens = static_cast<int>(r.num_speculative_tokens);
   auto& p = e.plan;
-  p.max_model_len = s.max_model_len;
-  p.auto_fit_max_model_len = asked_len == -1;
+  p.max_model_len = r.max_model_len;
+  p.auto_fit_max_model_len = args.value("max_model_len", 0) == -1;
   // Asynchronous scheduling keeps one batch more in flight than there are stages (VllmConfig.max_concurrent_batches).
-  p.max_in_flight_tokens = (s.parallel.pipeline_parallel_size + 1) * batched;
+  p.max_in_flight_tokens = (r.pipeline_parallel_size + (r.async_scheduling ? 1 : 0)) * r.max_num_batched_tokens;
   p.tensor_parallel_size = s.parallel.tensor_parallel_size;
   p.decode_context_parallel_size = s.parallel.decode_context_parallel_size;
   p.prefill_context_parallel_size = s.parallel.prefill_context_parallel_size;
-  p.disable_hybrid_kv_cache_manager = args.value("disable_hybrid_kv_cache_manager", false);
+  p.disable_hybrid_kv_cache_manager = r.disable_hybrid_kv_cache_manager;
   p.enable_prefix_caching = s.enable_prefix_caching;
-  if (const auto it = args.find("num_gpu_blocks_override"); it != args.end()) p.num_gpu_blocks_override = it->get<std::int64_t>();
-  e.resolved = {{"max_model_len", s.max_model_len},
-                {"max_num_batched_tokens", batched},
-                {"max_num_seqs", args.value("max_num_seqs", 1024)},
-                {"dtype", to_string(model.dtype)},
-                {"enable_prefix_caching", s.enable_prefix_caching},
+  e.resolved = {{"max_model_len", r.max_model_len},
+                {"max_num_batched_tokens", r.max_num_batched_tokens},
+                {"max_num_seqs", r.max_num_seqs},
+                {"dtype", r.dtype},
+                {"enable_prefix_caching", r.enable_prefix_caching},
                 {"mamba_cache_dtype", "auto"},
-                {"disable_hybrid_kv_cache_manager", p.disable_hybrid_kv_cache_manager},
-                {"enable_chunked_prefill", true},
-                {"enable_expert_parallel", args.value("enable_expert_parallel", false)},
-                {"quantization", Json()},
-                {"num_prefill_lookahead_tokens", s.num_speculative_tokens > 0 ? 1 : 0}};
+                {"disable_hybrid_kv_cache_manager", r.disable_hybrid_kv_cache_manager},
+                {"enable_chunked_prefill", r.enable_chunked_prefill},
+                {"enable_expert_parallel", r.enable_expert_parallel},
+                {"quantization", r.quantization ? Json(*r.quantization) : Json()},
+                {"num_prefill_lookahead_tokens", r.num_speculative_tokens > 0 ? 1 : 0}};
   return e;
 }
 
 template <class T>
 Json maybe(const std::optional<T>& value) { return value ? Json(*value) : Json(); }
 
-Json predict_model(const Json& input, const Model& model) {
-  Engine e = resolve_case(input, model);
+Json predict_model(const Json& input, const Model& model, const ModelFacts& facts) {
+  Engine e = resolve_case(input, model, facts);
   const auto specs = kv_specs(model, e.specs, true);
   if (!input.contains("available_memory")) {
     auto resolved = e.resolved;
@@ -140,13 +156,14 @@ Json predict_model(const Json& input, const Model& model) {
 
 Json predict(const std::string&, const Json& input, VerifyModels& models) {
   if (input.contains("specs")) return predict_given_specs(input);
-  auto model = models.get(input.at("model").get<std::string>());
+  const auto name = input.at("model").get<std::string>();
+  auto model = models.get(name);
   if (const auto& args = input.at("args"); args.contains("hf_overrides")) {
     auto shorter = std::make_shared<Model>(*model);
     shorter->layers.resize(std::min(shorter->layers.size(), args["hf_overrides"].at("num_hidden_layers").get<std::size_t>()));
     model = shorter;
   }
-  return predict_model(input, *model);
+  return predict_model(input, *model, *verify_model_facts(models, name, kDefaultVllmVersion));
 }
 
 }  // namespace
