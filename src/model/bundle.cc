@@ -26,9 +26,10 @@ void for_each_row(F&& use) {
   }
 }
 
-// Lower case, and "org--name" as "org/name".
+// Lower case, "org--name" as "org/name", and without a remark in brackets at the end ("DeepSeek-V4 (from path name)").
 std::string normal(std::string_view spec) {
   std::string key = to_lower(trim(spec));
+  if (const auto remark = key.rfind(" ("); remark != std::string::npos && remark > 0 && key.ends_with(')')) key.resize(remark);
   if (const auto dashes = key.find("--"); dashes != std::string::npos && key.find('/') == std::string::npos) key.replace(dashes, 2, "/");
   return key;
 }
