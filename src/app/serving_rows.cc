@@ -221,7 +221,10 @@ void read_row(const CsvTable& t, std::size_t i, Models& models, ServingCase& c) 
   c.id = text("id"), c.load_class = text("class"), c.model_name = text("model"), c.system = text("system");
   c.quantisation = text("quantisation"), c.architecture = text("arch"), c.basis = text("throughput_basis"),
   c.repeat_group = text("repeat_group");
-  c.ttft_ms = value("ttft_ms"), c.tpot_ms = value("tpot_ms"), c.output_tok_s_per_gpu = value("output_tok_s_per_gpu");
+  const auto plain = [&](const char* stat) { return text(stat).empty() || text(stat) == "mean"; };
+  if (plain("ttft_stat")) c.ttft_ms = value("ttft_ms");
+  if (plain("tpot_stat")) c.tpot_ms = value("tpot_ms");
+   c.output_tok_s_per_gpu = value("output_tok_s_per_gpu");
   c.saturated = text("saturated") == "y";
   c.p50_statistics = text("tpot_stat") == "p50" || c.load_class == "study_p50";
   c.gpus = static_cast<int>(value("gpus").value_or(1));

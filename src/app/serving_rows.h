@@ -40,7 +40,7 @@ struct ServingCase {
   bool derived_throughput = false;  ///< the source derives tokens/s from TTFT and TPOT
   bool fused_all_reduce = false, p50_statistics = false, saturated = false;
   MemoryPlan memory;
-  std::optional<double> ttft_ms, tpot_ms, output_tok_s_per_gpu;  ///< measured, where given
+  std::optional<double> ttft_ms, tpot_ms, output_tok_s_per_gpu;  ///< measured means, where given
 };
 
 /// Reads models by name (bundle), once each; thread-safe.

@@ -233,11 +233,12 @@ double routing_factor(const CostConstants& k, const Model& model) {
 
 CompiledStep compile_step(const Model& model, const EngineConfig& engine, const Cluster& cluster,
                           const EnginePlacement& where) {
-  return compile_step(model, engine, cluster, where, default_constants());
+  return compile_step(model, engine, cluster, where, CostOptions{});
 }
 
 CompiledStep compile_step(const Model& model, const EngineConfig& engine, const Cluster& cluster,
-                          const EnginePlacement& where, const CostConstants& k) {
+                          const EnginePlacement& where, const CostOptions& options) {
+  const CostConstants& k = options.constants ? *options.constants : default_constants();
   auto data = std::make_shared<CompiledStepData>();
   auto& d = *data;
   const auto& p = engine.parallel;
@@ -320,7 +321,7 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
   const double gap = k[bw ? Coef::gap_blackwell : Coef::gap_hopper],
                prefill = k[bw ? Coef::prefill_blackwell : Coef::prefill_hopper];
   const double routing = k[Coef::moe] * routing_factor(k, model);
-  const bool fusion = engine.vllm_version >= VllmVersion{0, 15, 0} && bw && tp > 1;
+  const bool fusion = options.fused_all_reduce.value_or(engine.vllm_version >= VllmVersion{0, 20, 0} && bw) && tp > 1;
   const double f = fusion ? fixed::fused_all_reduce.value : 1.0;
   d.decode_attention_scale = k[Coef::decode_attention];
   d.prefill_attention_scale = k[Coef::prefill_attention];

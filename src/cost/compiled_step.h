@@ -1,6 +1,7 @@
 #pragma once
 // What compile_step leaves behind: tables over the tokens of a step and a few attention operators.
 #include <array>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -70,8 +71,12 @@ struct StepParts {
 };
 StepParts step_parts(const CompiledStepData& d, const StepBatch& batch);
 
-/// As compile_step, with other coefficients than the shipped ones.
+/// What a measured run states and EngineConfig does not, and other coefficients than the shipped ones.
+struct CostOptions {
+  const CostConstants* constants = nullptr;  ///< null = default_constants()
+  std::optional<bool> fused_all_reduce;      ///< all-reduce fused with RMSNorm; nullopt = the version's default
+};
 CompiledStep compile_step(const Model& model, const EngineConfig& engine, const Cluster& cluster,
-                          const EnginePlacement& where, const CostConstants& constants);
+                          const EnginePlacement& where, const CostOptions& options);
 
 }  // namespace shardwise

@@ -144,7 +144,7 @@ TEST(StepTime, CompiledTablesEqualThePlainFormula) {
   for (Coef c : {Coef::gap_hopper, Coef::moe_gap, Coef::host_hopper, Coef::sequence}) k[c] = 0;
   const auto m = model("meta-llama/Meta-Llama-3.1-8B");
   const auto cluster = cluster_of(h100());
-  const auto step = compile_step(m, engine(2), cluster, {8}, k);
+  const auto step = compile_step(m, engine(2), cluster, {8}, CostOptions{&k, {}});
   const auto chip = chip_of(cluster.first_gpu());
   const auto type = gemm_type(QuantScheme{}, chip);
   const double n = 64, s = 1500, h = 4096;
