@@ -28,7 +28,8 @@ std::vector<ReplayRequest> requests_of(const ServingCase& c, std::int64_t count,
 }  // namespace
 
 ServingPrediction predict_serving(const ServingCase& c, const CostConstants& constants, ServingMethod method) {
-  const auto step = compile_step(*c.model, c.engine, c.cluster, {c.cluster.nodes.front().gpus}, CostOptions{&constants, c.fused_all_reduce});
+  const auto step = compile_step(*c.model, c.engine, c.cluster, {c.cluster.nodes.front().gpus},
+                                 CostOptions{&constants, c.fused_all_reduce});
   const auto& d = step.data();
   double ttft = 0, tpot = 0, rate = 0;  // ms, ms, tokens/s of the whole instance
   const int ranks = c.ranks * c.replicas;

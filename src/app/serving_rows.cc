@@ -224,7 +224,7 @@ void read_row(const CsvTable& t, std::size_t i, Models& models, ServingCase& c) 
   const auto plain = [&](const char* stat) { return text(stat).empty() || text(stat) == "mean"; };
   if (plain("ttft_stat")) c.ttft_ms = value("ttft_ms");
   if (plain("tpot_stat")) c.tpot_ms = value("tpot_ms");
-   c.output_tok_s_per_gpu = value("output_tok_s_per_gpu");
+  c.output_tok_s_per_gpu = value("output_tok_s_per_gpu");
   c.saturated = text("saturated") == "y";
   c.p50_statistics = text("tpot_stat") == "p50" || c.load_class == "study_p50";
   c.gpus = static_cast<int>(value("gpus").value_or(1));

@@ -146,7 +146,10 @@ void add_experts(KindTables& out, const Context& c, const MoeFfn& ffn) {
     }
     out.experts_decode[i] += best;
     OpTime m = mixed[0].time(tokens);
-    for (std::size_t k = 1; k < mixed.size(); ++k) m.seconds = std::sqrt(m.seconds * mixed[k].time(tokens).seconds);
+    for (std::size_t k = 1; k < mixed.size(); ++k) {
+      const double other = mixed[k].time(tokens).seconds;
+      m.seconds = types.mixed_fastest ? std::min(m.seconds, other) : std::sqrt(m.seconds * other);
+    }
     out.experts_mixed[i] += m;
   }
   add_gemm(out.router_shared, c, gemm_type(QuantScheme{}, c.chip), ffn.num_experts, c.hidden);
@@ -322,7 +325,16 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
                prefill = k[bw ? Coef::prefill_blackwell : Coef::prefill_hopper];
   const double routing = k[Coef::moe] * routing_factor(k, model);
   const bool fusion = options.fused_all_reduce.value_or(engine.vllm_version >= VllmVersion{0, 20, 0} && bw) && tp > 1;
-  const double f = fusion ? fixed::fused_all_reduce.value : 1.0;
+  const double f = fusion ? k[Coef::fused_all_reduce] : 1.0;
+  const auto fp8_static = [&](const QuantScheme& q) {
+    return q.method == QuantScheme::Method::fp8_tensor ? k[bw ? Coef::static_fp8_blackwell : Coef::static_fp8_hopper]
+                                                       : 1.0;
+  };
+  const double static_attention = fp8_static(model.quantisation.attention),
+               static_mlp = fp8_static(model.quantisation.dense_mlp);
+  const bool old_moe = engine.vllm_version < VllmVersion{0, 18, 0} &&
+                       model.quantisation.routed_experts.method == QuantScheme::Method::fp8_block;
+  const double moe_gap = k[Coef::moe_gap] + (old_moe ? k[Coef::old_block_moe] : 0.0);
   d.decode_attention_scale = k[Coef::decode_attention];
   d.prefill_attention_scale = k[Coef::prefill_attention];
   d.prefill_scale = prefill;
@@ -330,7 +342,8 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
            (pp > 1 ? pp * fixed::pp_host.value : 0.0);
   d.host_mixed = k[bw ? Coef::mixed_blackwell : Coef::mixed_hopper];
   d.per_sequence = engine.async_scheduling ? k[Coef::sequence] : k[Coef::no_async];
-  d.http = k[Coef::http], d.front_end = k[Coef::front_end];
+  d.http = k[Coef::http], d.front_end = k[Coef::front_end], d.stream = k[Coef::stream];
+  d.async_scheduling = engine.async_scheduling;
 
   const auto combine = [&](const std::vector<double>& n, TokenTable& decode, TokenTable& mixed, bool keep) {
     for (std::size_t j = 0; j < tables.size(); ++j) {
@@ -347,11 +360,12 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
         const std::array<double, 3> gemms = {t.attention_proj[i].seconds, t.dense_ffn[i].seconds,
                                              t.router_shared[i].seconds};
         const double gemm = gemms[0] + gemms[1] + gemms[2];
-        const double layer_gap = gap + (moe ? k[Coef::moe_gap] : 0.0);
+        const double layer_gap = gap + (moe ? moe_gap : 0.0);
         const double comm = k[Coef::all_reduce] * (t.all_reduce[i] * f + t.expert_comm[i]);
         decode[i] +=
             n[j] * (k[Coef::gemm] * gemm + t.experts_decode[i].seconds * r + comm + t.elementwise[i] + layer_gap);
-        mixed[i] += n[j] * (gemm_mixed * gemm + scale * t.experts_mixed[i].seconds * r +
+        mixed[i] += n[j] * (gemm_mixed * (static_attention * gemms[0] + static_mlp * gemms[1] + gemms[2]) +
+                            scale * t.experts_mixed[i].seconds * r +
                             k[Coef::all_reduce] * (t.all_reduce[i] + t.expert_comm[i]) + prefill * t.elementwise[i] +
                             layer_gap);
         if (!keep) continue;
@@ -360,20 +374,21 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
           d.op_decode[o][i] += n[j] * dec, d.op_mixed[o][i] += n[j] * mix;
           d.op_compute[o][i] += n[j] * raw.compute, d.op_memory[o][i] += n[j] * raw.memory;
         };
-        put(TokenOp::attention_proj, t.attention_proj[i], k[Coef::gemm] * gemms[0], gemm_mixed * gemms[0]);
-        put(TokenOp::dense_ffn, t.dense_ffn[i], k[Coef::gemm] * gemms[1], gemm_mixed * gemms[1]);
+        put(TokenOp::attention_proj, t.attention_proj[i], k[Coef::gemm] * gemms[0],
+            gemm_mixed * static_attention * gemms[0]);
+        put(TokenOp::dense_ffn, t.dense_ffn[i], k[Coef::gemm] * gemms[1], gemm_mixed * static_mlp * gemms[1]);
         put(TokenOp::router_shared, t.router_shared[i], k[Coef::gemm] * gemms[2], gemm_mixed * gemms[2]);
         put(TokenOp::experts, t.experts_decode[i], r * t.experts_decode[i].seconds,
             scale * r * t.experts_mixed[i].seconds);
         put(TokenOp::all_reduce, {}, k[Coef::all_reduce] * f * t.all_reduce[i], k[Coef::all_reduce] * t.all_reduce[i]);
         put(TokenOp::expert_comm, {}, k[Coef::all_reduce] * t.expert_comm[i], k[Coef::all_reduce] * t.expert_comm[i]);
-        put(TokenOp::elementwise, {0, 0, t.elementwise[i]}, t.elementwise[i], prefill * t.elementwise[i]);
+        put(TokenOp::elementwise, {0, 0, t.elementwise[i]}, t.elementwise[i], t.elementwise[i]);
       }
     }
   };
   combine(all, d.decode_all, d.mixed_all, true);
   for (std::size_t j = 0; j < tables.size(); ++j) {
-    d.gaps += all[j] * (gap + (tables[j].moe ? k[Coef::moe_gap] : 0.0));
+    d.gaps += all[j] * (gap + (tables[j].moe ? moe_gap : 0.0));
     if (tables[j].attention >= 0) d.attention[static_cast<std::size_t>(tables[j].attention)].layers += all[j];
   }
 
@@ -417,6 +432,11 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
       d.hop_base = std::max(d.hop_base, base), d.hop_per_token = std::max(d.hop_per_token, one);
     }
   }
+
+  // A prompt step with more tokens than any graph is launched kernel by kernel; experts and MLA have the most of them.
+  for (std::size_t j = 0; j < tables.size(); ++j)
+    d.uncaptured_floor += all[j] * (k[Coef::eager_dense] + (tables[j].moe ? k[Coef::eager_moe] : 0.0));
+  if (!engine.cudagraph_capture_sizes.empty()) d.largest_graph = engine.cudagraph_capture_sizes.back();
 
   // CUDA graphs.
   const bool graphs =

@@ -49,7 +49,10 @@ struct CompiledStepData {
   double hop_base = 0, hop_per_token = 0;            ///< s: the slowest hop
 
   // Serving.
-  double http = 0, front_end = 0;
+  double http = 0, front_end = 0, stream = 0;
+  bool async_scheduling = true;  ///< a step is scheduled while the one before it runs
+  double uncaptured_floor = 0;   ///< s: CPU launches of a prompt step with more tokens than any graph
+  double largest_graph = 0;      ///< tokens
   bool hybrid_or_linear = false;
 
   // For the breakdown: raw seconds and the two sides of the roof by operator.

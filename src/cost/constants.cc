@@ -28,7 +28,14 @@ constexpr std::array<std::string_view, kCoefs> kNames = {"gemm",
                                                          "http",
                                                          "front_end",
                                                          "old_engine",
-                                                         "no_async"};
+                                                         "no_async",
+                                                         "stream",
+                                                         "eager_dense",
+                                                         "eager_moe",
+                                                         "fused_all_reduce",
+                                                         "static_fp8_hopper",
+                                                         "static_fp8_blackwell",
+                                                         "old_block_moe"};
 
 std::vector<std::vector<std::string>> rows_of(const std::string& name) {
   const auto text = embedded_file(name);

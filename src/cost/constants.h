@@ -34,10 +34,17 @@ enum class Coef {
   sequence,      ///< s per running sequence and step
   mixed_hopper,  ///< s per step that holds prompt tokens
   mixed_blackwell,
-  http,        ///< s per request: client, HTTP, first scheduling
-  front_end,   ///< s per prompt token, one request at a time: tokeniser, input processing
-  old_engine,  ///< s per step of engines up to 0.12
-  no_async,    ///< s per running sequence and step without asynchronous scheduling
+  http,               ///< s per request: client, HTTP, first scheduling
+  front_end,          ///< s per prompt token, one request at a time: tokeniser, input processing
+  old_engine,         ///< s per step of engines up to 0.12
+  no_async,           ///< s per running sequence and step without asynchronous scheduling
+  stream,             ///< s added to the first token per request in flight: one process streams all answers
+  eager_dense,        ///< s per layer: CPU launches of a prompt step longer than the captured graphs
+  eager_moe,          ///< s per MoE layer beside that
+  fused_all_reduce,   ///< all-reduce fused with RMSNorm, against both apart
+  static_fp8_hopper,  ///< prompt-step GEMMs of per-tensor fp8 checkpoints: scales are static, quantisation is fused
+  static_fp8_blackwell,
+  old_block_moe,  ///< s per layer of fp8_block experts before 0.18
   count
 };
 inline constexpr std::size_t kCoefs = static_cast<std::size_t>(Coef::count);
@@ -78,7 +85,7 @@ inline constexpr FixedConstant prefill_floor{"prefill_floor", 5e-6, "s",
 inline constexpr FixedConstant block_fp8_scale{"block_fp8_scale", 1.1, "",
                                                "fp8 128x128 block GEMM against per-tensor fp8, large shapes"};
 inline constexpr FixedConstant block_fp8_add{"block_fp8_add", 2e-6, "s", "activation group quantisation kernel"};
-inline constexpr FixedConstant stream{"stream", 0.7, "of bandwidth",
+inline constexpr FixedConstant stream{"stream", 0.8, "of bandwidth",
                                       "element-wise kernels, measured share of HBM bandwidth"};
 inline constexpr FixedConstant sampler{"sampler", 30e-6, "s", "sampler and logits processing, kernels of one step"};
 inline constexpr FixedConstant mla_bandwidth{"mla_bandwidth", 0.80, "of bandwidth",
@@ -109,8 +116,6 @@ inline constexpr FixedConstant network_efficiency{"network_efficiency", 0.8, "of
                                                   "NCCL over InfiniBand, large messages"};
 inline constexpr FixedConstant network_step{"network_step", 10e-6, "s",
                                             "NCCL inter-node step: proxy and completion, beside the wire latency"};
-inline constexpr FixedConstant fused_all_reduce{"fused_all_reduce", 0.8, "",
-                                                "all-reduce fused with RMSNorm (FlashInfer), against both apart"};
 }  // namespace fixed
 
 }  // namespace shardwise

@@ -123,7 +123,7 @@ MoeTypes moe_types(const QuantScheme& q, const Chip& c, bool hopper_or_older) {
     if (c.tables->moe[k].empty()) k = static_cast<std::size_t>(MoeKind::bf16);
     return MoeType{&c.tables->moe[k], &c.tables->moe_shapes[k], bytes, peak};
   };
-  const auto one = [](MoeType t) { return MoeTypes{{t}, {t}}; };
+  const auto one = [](MoeType t) { return MoeTypes{{t}, {t}, false}; };
   switch (q.method) {
     case M::none:
       return one(of(MoeKind::bf16, 2, c.bf16));
@@ -138,9 +138,9 @@ MoeTypes moe_types(const QuantScheme& q, const Chip& c, bool hopper_or_older) {
       return one(c.fp4 > 0 ? of(MoeKind::nvfp4, 0.5625, c.fp4) : of(MoeKind::int4, 0.5625, c.bf16));
     case M::mxfp4: {
       const auto triton = of(MoeKind::mxfp4, 0.53125, c.bf16);
-      if (hopper_or_older) return {{triton}, {triton, of(MoeKind::mxfp4_marlin, 0.53125, c.bf16)}};
+      if (hopper_or_older) return {{triton}, {triton, of(MoeKind::mxfp4_marlin, 0.53125, c.bf16)}, false};
       const auto wide = c.fp8 > 0 ? of(MoeKind::mxfp4_mxfp8, 0.53125, c.fp8) : triton;
-      return {{triton, wide}, {wide}};
+      return {{triton, wide}, {triton, wide}, true};
     }
     default:
       return one(of(MoeKind::int4, (q.bits > 0 && q.bits < 16 ? q.bits : 4) / 8.0 + 0.03, c.bf16));

@@ -51,9 +51,11 @@ struct MoeType {
   const std::vector<MoeShape>* shapes = nullptr;
   double weight_bytes = 2, peak = 0;
 };
+/// Decode runs the fastest of `decode`; prompt steps the fastest or the geometric mean of `mixed`.
 struct MoeTypes {
   std::vector<MoeType> decode, mixed;
-};  ///< decode: the fastest of them; mixed: their geometric mean
+  bool mixed_fastest = false;
+};
 MoeTypes moe_types(const QuantScheme& quant, const Chip& chip, bool hopper_or_older);
 
 class Experts {

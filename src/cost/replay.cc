@@ -36,10 +36,13 @@ class Run {
 
   ReplayResult go() {
     while (finished_ < requests_.size()) {
-      while (!arriving_.empty() && arriving_.top().first <= now_)
+      // With asynchronous scheduling a step was put together when the one before it began.
+      const bool busy = !decoding_.empty() || !prefilling_.empty();
+      const double horizon = busy && d_.async_scheduling ? scheduled_ : now_;
+      while (!arriving_.empty() && arriving_.top().first <= horizon)
         waiting_.push_back(arriving_.top().second), arriving_.pop();
       if (decoding_.empty() && prefilling_.empty() && waiting_.empty()) {
-        now_ = arriving_.top().first;
+        now_ = std::max(now_, arriving_.top().first);
         continue;
       }
       step();
@@ -112,7 +115,7 @@ class Run {
       r.done_prompt += chunk;
       if (r.done_prompt < static_cast<double>(r.prompt)) continue;
       std::erase(prefilling_, i);
-      if (r.produced_before == 0) r.first = now_ + d_.http / 2;
+      if (r.produced_before == 0) r.first = now_ + d_.http / 2 + d_.stream * b.decode_seqs;
       r.decoding = true, r.start_tick = tick_;
       const double left = static_cast<double>(r.output - r.produced_before) - 1;
       r.finish_tick = tick_ + left;
@@ -135,6 +138,7 @@ class Run {
   }
 
   void advance(double t, double ticks, double decoding) {
+    scheduled_ = now_ + t * (ticks - 1);
     now_ += t * ticks, tick_ += ticks;
     context_ += decoding * ticks, grown_ += decoding * ticks;
     area_ += static_cast<double>(decoding_.size() + prefilling_.size()) * t * ticks;
@@ -217,7 +221,7 @@ class Run {
   MinHeap decoding_;  // (finish tick, request)
   std::vector<std::pair<std::size_t, double>> chunks_;
   std::vector<double> ttft_, tpot_;
-  double now_ = 0, tick_ = 0, front_free_ = 0;
+  double now_ = 0, scheduled_ = 0, tick_ = 0, front_free_ = 0;
   double context_ = 0, prompt_held_ = 0, grown_ = 0, peak_ = 0;
   double e2e_ = 0, tokens_ = 0, last_ = 0, area_ = 0, queue_ = 0;
   std::size_t next_ = 0, finished_ = 0;

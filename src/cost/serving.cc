@@ -49,8 +49,9 @@ struct State {
   double running = 0, step = 0, share_mixed = 0, mixed_tokens = 0, t_decode = 0, t_mixed = 0, utilisation = 0;
 };
 
-/// E[max of `batches` independent Poisson(mean) counts] / mean. The batches in flight of a pipeline go round in turn, so the
-/// one with the most prompts sets the pace of all: `batches` times its stage time, however little the others have.
+/// E[max of `batches` independent Poisson(mean) counts] / mean. The batches in flight of a pipeline go round in turn,
+/// so the one with the most prompts sets the pace of all: `batches` times its stage time, however little the others
+/// have.
 double pipeline_imbalance(int batches, double mean) {
   if (batches < 2 || mean <= 0) return 1;
   double expected = 0, term = std::exp(-mean), cumulative = term;
@@ -104,7 +105,7 @@ Answer closed_loop(const Rank& r, double concurrency, double capacity) {
   double service = 0;
   for (int i = 0; i < 6; ++i) {
     s = steps_at(r, running, running / r.output);
-    const double wait = s.share_mixed * s.t_mixed / 2 + (1 - s.share_mixed) * s.t_decode / 2;
+    const double wait = (r.d.async_scheduling ? 1.5 : 0.5) * s.step * std::min(1.0, running);
     const double crowd = std::max(0.0, s.mixed_tokens / r.new_tokens() - 1) * 0.5;
     service = own_prefill(r, s) * (1 + 0.0 * crowd) + wait;
     const double cycle = r.output * s.step;

@@ -62,6 +62,10 @@ StepParts step_parts(const CompiledStepData& d, const StepBatch& b) {
   }
   out.all = std::max(at(d.mixed_all) + attention_all, d.eager_floor);
   out.busiest = std::max(at(d.mixed_busiest) + attention_busiest, d.eager_floor_busiest);
+  if (tokens > d.largest_graph) {
+    out.all = std::max(out.all, d.uncaptured_floor);
+    out.busiest = std::max(out.busiest, d.uncaptured_floor / d.pp);
+  }
   const double head = head_at(d.lm_head) + d.host + d.host_mixed + d.per_sequence * b.decode_seqs;
   out.all += head;
   out.busiest += d.pp > 1 ? d.host + d.host_mixed : head;

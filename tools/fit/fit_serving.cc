@@ -4,8 +4,9 @@
 // usage: fit_serving MEASURED.csv [--write DATA_DIR] [--predictions DIR] [--iterations N]
 //
 // Objective: sum over rows of w [Huber(ln TPOT error / 5 %) + 0.64 Huber(ln TTFT error / 15 %)] + ridge to the physical
-// defaults in ln; w evens out large groups. Gauss-Newton with finite differences in ln(coefficient). Left-out groups are
-// (model, system) and, apart, whole models: the normal equations without the group are solved again and its rows predicted anew.
+// defaults in ln; w evens out large groups. Gauss-Newton with finite differences in ln(coefficient). Left-out groups
+// are (model, system) and, apart, whole models: the normal equations without the group are solved again and its rows
+// predicted anew.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -150,12 +151,14 @@ void table(const std::string& title, const std::vector<Row>& rows, const std::ve
   }
   fmt::print("{}\n", title);
   for (const auto& [name, s] : slices)
-    fmt::print("  {:<34} n={:4d}  TPOT {}  TTFT {}  tok/s {}\n", name, s[2].e.size(), s[0].text(), s[1].text(), s[2].text());
+    fmt::print("  {:<34} n={:4d}  TPOT {}  TTFT {}  tok/s {}\n", name, s[2].e.size(), s[0].text(), s[1].text(),
+               s[2].text());
 }
 
 std::string short_name(const std::string& model) { return model.substr(model.rfind('/') + 1); }
 
-// ---- bands -----------------------------------------------------------------------------------------------------------
+// ---- bands
+// -----------------------------------------------------------------------------------------------------------
 
 struct BandRow {
   std::string metric;
@@ -181,9 +184,13 @@ std::vector<BandRow> bands_of(const std::string& metric, const Vector& edges, co
     Vector v;
     for (const auto& r : all)
       if (r.x >= edges[i] && r.x < edges[i + 1] && r.group != left_out) v.push_back(r.e / r.widen);
-    if (v.size() < 10) { out.push_back({metric, edges[i], edges[i + 1], -0.3, 0.3}); continue; }
+    if (v.size() < 10) {
+      out.push_back({metric, edges[i], edges[i + 1], -0.3, 0.3});
+      continue;
+    }
     const double tail = 0.05 * (1 - 2.0 / static_cast<double>(v.size()));  // finite sample
-    out.push_back({metric, edges[i], edges[i + 1], std::min(-0.01, quantile(v, tail)), std::max(0.01, quantile(v, 1 - tail))});
+    out.push_back(
+        {metric, edges[i], edges[i + 1], std::min(-0.01, quantile(v, tail)), std::max(0.01, quantile(v, 1 - tail))});
   }
   return out;
 }
@@ -195,10 +202,14 @@ int main(int argc, char** argv) {
   int iterations = 4;
   for (int i = 1; i < argc; ++i) {
     const std::string a = argv[i];
-    if (a == "--write") write = argv[++i];
-    else if (a == "--predictions") predictions = argv[++i];
-    else if (a == "--iterations") iterations = std::atoi(argv[++i]);
-    else file = a;
+    if (a == "--write")
+      write = argv[++i];
+    else if (a == "--predictions")
+      predictions = argv[++i];
+    else if (a == "--iterations")
+      iterations = std::atoi(argv[++i]);
+    else
+      file = a;
   }
   const auto cases = read_serving_rows(read_file(file), file);
   Fit fit;
@@ -207,17 +218,24 @@ int main(int argc, char** argv) {
   for (const auto& c : cases) {
     if (!c.refusal.empty()) continue;
     Row row{&c, 1, c.model_name + " " + c.system, c.model_name};
-    if (c.load_class != "closed_loop" || c.saturated || c.p50_statistics) { rest.push_back(row); continue; }
+    if (c.load_class != "closed_loop" || c.saturated || c.p50_statistics) {
+      rest.push_back(row);
+      continue;
+    }
     scored.push_back(row);
     if (c.tpot_ms || c.ttft_ms) fit.rows.push_back(row), ++sizes[row.group];
   }
-  // A handful of rows of a model whose routing no coefficient describes would bend the shared ones: they are scored only.
-  std::erase_if(fit.rows, [&](const Row& r) { return sizes[r.group] < 10 || r.c->architecture.find("hybrid") != std::string::npos; });
+  // A handful of rows of a model whose routing no coefficient describes would bend the shared ones: they are scored
+  // only.
+  std::erase_if(fit.rows, [&](const Row& r) {
+    return sizes[r.group] < 10 || r.c->architecture.find("hybrid") != std::string::npos;
+  });
   for (auto& r : fit.rows) r.weight = std::min(1.5, std::sqrt(60.0 / sizes[r.group]));
 
   const auto& parameters = cost_parameters();
   const auto& routing = default_constants().routing;
-  for (const auto& p : parameters) fit.prior.push_back(std::log(p.prior)), fit.sd.push_back(p.prior_sd), fit.x.push_back(std::log(p.value));
+  for (const auto& p : parameters)
+    fit.prior.push_back(std::log(p.prior)), fit.sd.push_back(p.prior_sd), fit.x.push_back(std::log(p.value));
   for (const auto& r : routing) fit.prior.push_back(0), fit.sd.push_back(0.25), fit.x.push_back(std::log(r.factor));
   for (auto& v : fit.sd) v /= 2;  // rows of one sweep are not independent
   const std::size_t n = fit.x.size();
@@ -262,7 +280,9 @@ int main(int argc, char** argv) {
   }
   differentiate();
   for (std::size_t k = 0; k < n; ++k)
-    fmt::print("  {:<20} {:10.4g}  (default {:.4g})\n", k < kCoefs ? parameters[k].name : "routing " + routing[k - kCoefs].pattern, std::exp(fit.x[k]), std::exp(fit.prior[k]));
+    fmt::print("  {:<20} {:10.4g}  (default {:.4g})\n",
+               k < kCoefs ? parameters[k].name : "routing " + routing[k - kCoefs].pattern, std::exp(fit.x[k]),
+               std::exp(fit.prior[k]));
 
   // Predictions of rows that the fit has not seen.
   const auto left_out = [&](const std::function<std::string(const Row&)>& key, bool forget_routing) {
@@ -270,9 +290,23 @@ int main(int argc, char** argv) {
     std::set<std::string> keys;
     for (const auto& r : scored) keys.insert(key(r));
     for (const auto& g : keys) {
-      const auto d = fit.step([&](const Row& r) { return key(r) == g; });
+      // Refit without the group: the normal equations again and again with the one Jacobian, at fresh residuals.
+      Fit other = fit;
+      const auto out_of = [&](const Row& r) { return key(r) == g; };
+      double at = 1e300;
       Vector x = fit.x;
-      for (std::size_t k = 0; k < n; ++k) x[k] += d[k];
+      for (int it = 0; it < 3; ++it) {
+        const auto d = other.step(out_of);
+        Vector next = other.x;
+        for (std::size_t k = 0; k < n; ++k) next[k] += std::clamp(d[k], -0.5, 0.5) * (it == 0 ? 1.0 : 0.7);
+        other.x = next, other.r = residuals(other.rows, predict(other.rows, next));
+        Vector kept = other.r;
+        for (std::size_t i = 0; i < kept.size(); ++i)
+          if (out_of(other.rows[i / 2])) kept[i] = 0;
+        const double o = objective(kept, next);
+        if (o >= at) break;
+        at = o, x = next;
+      }
       std::vector<Row> mine;
       std::vector<std::size_t> where;
       for (std::size_t i = 0; i < scored.size(); ++i)
@@ -296,16 +330,21 @@ int main(int argc, char** argv) {
   table("fitted on them", scored, seen, all);
   table("leave one (model, system) out", scored, group_out, all);
   table("leave one model out", scored, model_out, all);
-  table("by architecture and GPU generation, leave one (model, system) out", scored, group_out,
-        [](const Row& r) { return r.c->architecture + " " + (r.c->cluster.first_gpu().peak.count(GpuDType::fp4) ? "Blackwell" : "Hopper and older"); });
-  table("by group", scored, group_out, [](const Row& r) { return short_name(r.model) + " " + r.c->system + " " + r.c->quantisation; });
+  table("by architecture and GPU generation, leave one (model, system) out", scored, group_out, [](const Row& r) {
+    return r.c->architecture + " " +
+           (r.c->cluster.first_gpu().peak.count(GpuDType::fp4) ? "Blackwell" : "Hopper and older");
+  });
+  table("by group", scored, group_out,
+        [](const Row& r) { return short_name(r.model) + " " + r.c->system + " " + r.c->quantisation; });
   table("by load", scored, group_out, [](const Row& r) {
     const int c = r.c->load.concurrency.value_or(0);
     return std::string(c <= 4 ? "a 1-4" : c <= 16 ? "b 5-16" : c <= 64 ? "c 17-64" : c <= 128 ? "d 65-128" : "e more");
   });
   table("by version", scored, group_out, [](const Row& r) { return to_string(r.c->engine.vllm_version); });
-  table("by layout", scored, group_out, [](const Row& r) { return short_name(r.model) + " " + r.c->system + " " + to_string(r.c->engine.parallel); });
-  table("saturated and other classes (fit of all)", rest, predict(rest, fit.x), [](const Row& r) { return r.c->load_class + (r.c->saturated ? " saturated" : ""); });
+  table("by layout", scored, group_out,
+        [](const Row& r) { return short_name(r.model) + " " + r.c->system + " " + to_string(r.c->engine.parallel); });
+  table("saturated and other classes (fit of all)", rest, predict(rest, fit.x),
+        [](const Row& r) { return r.c->load_class + (r.c->saturated ? " saturated" : ""); });
 
   // Bands: conformal on the residuals of left-out groups.
   std::map<std::string, std::vector<Residual>> residual;
@@ -315,10 +354,13 @@ int main(int argc, char** argv) {
     const auto step = compile_step(*c.model, c.engine, c.cluster, {c.cluster.nodes.front().gpus});
     const double w = step.data().widen;
     if (c.tpot_ms) residual["tpot"].push_back({load, std::log(*c.tpot_ms / group_out[i].tpot), w, scored[i].group});
-    if (c.ttft_ms) residual["ttft"].push_back({group_out[i].ttft, std::log(*c.ttft_ms / group_out[i].ttft), w, scored[i].group});
-    if (c.output_tok_s_per_gpu) residual["tput"].push_back({load, std::log(*c.output_tok_s_per_gpu / group_out[i].tput), w, scored[i].group});
+    if (c.ttft_ms)
+      residual["ttft"].push_back({group_out[i].ttft, std::log(*c.ttft_ms / group_out[i].ttft), w, scored[i].group});
+    if (c.output_tok_s_per_gpu)
+      residual["tput"].push_back({load, std::log(*c.output_tok_s_per_gpu / group_out[i].tput), w, scored[i].group});
   }
-  const std::map<std::string, Vector> edges = {{"tpot", {0, 5, 17, 65, 1e9}}, {"tput", {0, 5, 17, 65, 1e9}}, {"ttft", {0, 100, 200, 500, 1500, 1e12}}};
+  const std::map<std::string, Vector> edges = {
+      {"tpot", {0, 5, 17, 65, 1e9}}, {"tput", {0, 5, 17, 65, 1e9}}, {"ttft", {0, 100, 200, 500, 1500, 1e12}}};
   std::vector<BandRow> bands;
   for (const auto& [metric, list] : residual) {
     const auto b = bands_of(metric, edges.at(metric), list, "");
@@ -335,7 +377,8 @@ int main(int argc, char** argv) {
         }
     }
     for (const auto& [key, h] : hits)
-      if (h.second >= 40) fmt::print("coverage {:<5} {:<44} {:5.1f} % of {}\n", metric, key, 100.0 * h.first / h.second, h.second);
+      if (h.second >= 40)
+        fmt::print("coverage {:<5} {:<44} {:5.1f} % of {}\n", metric, key, 100.0 * h.first / h.second, h.second);
   }
 
   const auto save = [&](const std::string& name, const std::vector<Predicted>& p) {
@@ -347,23 +390,32 @@ int main(int argc, char** argv) {
       const double w = compile_step(*c.model, c.engine, c.cluster, {c.cluster.nodes.front().gpus}).data().widen;
       const auto interval = [&](const std::string& metric, double x, double v) {
         for (const auto& row : bands_of(metric, edges.at(metric), residual[metric], scored[i].group))
-          if (x >= row.from && x < row.to) return fmt::format("{:.5f},{:.5f}", v * std::exp(row.lo * w), v * std::exp(row.hi * w));
+          if (x >= row.from && x < row.to)
+            return fmt::format("{:.5f},{:.5f}", v * std::exp(row.lo * w), v * std::exp(row.hi * w));
         return std::string(",");
       };
-      out << fmt::format("{},{:.4f},{:.5f},{:.5f},{},{},{}\n", c.id, p[i].ttft, p[i].tpot, p[i].tput, interval("ttft", p[i].ttft, p[i].ttft), interval("tpot", load, p[i].tpot), interval("tput", load, p[i].tput));
+      out << fmt::format("{},{:.4f},{:.5f},{:.5f},{},{},{}\n", c.id, p[i].ttft, p[i].tpot, p[i].tput,
+                         interval("ttft", p[i].ttft, p[i].ttft), interval("tpot", load, p[i].tpot),
+                         interval("tput", load, p[i].tput));
     }
   };
   if (!predictions.empty()) save("group_out.csv", group_out), save("model_out.csv", model_out), save("seen.csv", seen);
 
   if (!write.empty()) {
     std::ofstream s(write + "/serving.csv"), r(write + "/routing.csv"), b(write + "/bands.csv");
-    s << "# Coefficients of the step and serving model. Columns: name, value (fitted), prior (physical default), prior sd of ln(value), unit, source. Made by tools/fit/fit_serving.cc.\n";
+    s << "# Coefficients of the step and serving model. Columns: name, value (fitted), prior (physical default), prior "
+         "sd of ln(value), unit, source. Made by tools/fit/fit_serving.cc.\n";
     for (std::size_t k = 0; k < kCoefs; ++k)
-      s << fmt::format("{},{:.5g},{:.5g},{:.3g},{},{}\n", parameters[k].name, std::exp(fit.x[k]), parameters[k].prior, parameters[k].prior_sd, parameters[k].unit, parameters[k].source);
-    r << "# Routing concentration: factor on the time of routed experts in decode, relative to the coefficient `moe`. Columns: pattern (part of name or architecture, lower case), factor, source.\n";
-    for (std::size_t k = 0; k < routing.size(); ++k) r << fmt::format("{},{:.4g},{}\n", routing[k].pattern, std::exp(fit.x[kCoefs + k]), routing[k].source);
-    b << "# 90 % intervals: ln(measured / predicted) at 5 % and 95 % of rows whose group the fit did not see. Columns: metric, from, to, lo, hi; slices by load per engine (tpot, tput) or predicted ms (ttft).\n";
-    for (const auto& row : bands) b << fmt::format("{},{:g},{:g},{:.4f},{:.4f}\n", row.metric, row.from, row.to, row.lo, row.hi);
+      s << fmt::format("{},{:.5g},{:.5g},{:.3g},{},{}\n", parameters[k].name, std::exp(fit.x[k]), parameters[k].prior,
+                       parameters[k].prior_sd, parameters[k].unit, parameters[k].source);
+    r << "# Routing concentration: factor on the time of routed experts in decode, relative to the coefficient `moe`. "
+         "Columns: pattern (part of name or architecture, lower case), factor, source.\n";
+    for (std::size_t k = 0; k < routing.size(); ++k)
+      r << fmt::format("{},{:.4g},{}\n", routing[k].pattern, std::exp(fit.x[kCoefs + k]), routing[k].source);
+    b << "# 90 % intervals: ln(measured / predicted) at 5 % and 95 % of rows whose group the fit did not see. Columns: "
+         "metric, from, to, lo, hi; slices by load per engine (tpot, tput) or predicted ms (ttft).\n";
+    for (const auto& row : bands)
+      b << fmt::format("{},{:g},{:g},{:.4f},{:.4f}\n", row.metric, row.from, row.to, row.lo, row.hi);
   }
   return 0;
 }
