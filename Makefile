@@ -1,0 +1,49 @@
+# The front door. `make run` plans a real model, `make test` passes the tests; both install and build what they need.
+.DEFAULT_GOAL := run
+SHELL := /bin/bash
+JOBS ?= $(shell nproc)
+PLAN ?= Llama-3.1-70B --gpus 8xH100 --isl 2000 --osl 300
+
+.PHONY: run build test bench packages lint cases accuracy sanitize install-test fuzz clean
+
+packages:  ## the Debian/Ubuntu packages of apt-packages.txt
+	@tools/checks/packages.sh apt-packages.txt
+
+build: packages  ## the optimised binary, build/release/shardwise
+	@cmake --preset release >build-configure.log 2>&1 || { cat build-configure.log; rm -f build-configure.log; exit 1; }; rm -f build-configure.log
+	@cmake --build --preset release -j$(JOBS) --target shardwise
+
+run: build  ## plan a real model
+	./build/release/shardwise plan $(PLAN)
+
+test: build  ## unit, golden, property, oracle and text-case tests
+	@cmake --preset dev >/dev/null
+	@cmake --build --preset dev -j$(JOBS)
+	cd build/dev && ctest --output-on-failure -j$(JOBS)
+	python3 tests/cases/run.py build/release/shardwise
+
+cases: build  ## rewrite the expected output of tests/cases after a wanted change
+	python3 tests/cases/run.py build/release/shardwise --update
+
+bench: build  ## google-benchmark programs and the cold command
+	@cmake --build --preset release -j$(JOBS)
+	@for b in build/release/bench/*_bench; do [ -x "$$b" ] && "$$b" --benchmark_min_time=0.2; done
+	@bench/cold.sh build/release/shardwise
+
+accuracy: build  ## predictions against measurements, beside AIConfigurator's
+	python3 tools/accuracy.py build/release/shardwise
+
+lint: packages  ## formatting, layer table, clang warnings
+	@tools/checks/lint.sh
+
+sanitize:  ## the tests under address, undefined-behaviour and thread sanitizers
+	@tools/checks/sanitize.sh
+
+install-test: build  ## find_package(shardwise) from a project of its own
+	@tests/install/run.sh
+
+fuzz:  ## libFuzzer on every reader, FUZZ_SECONDS each
+	@tests/fuzz/run.sh $(or $(FUZZ_SECONDS),30)
+
+clean:
+	rm -rf build

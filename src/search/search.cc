@@ -1,0 +1,340 @@
+#include "search/search.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <map>
+
+#include "base/parallel_map.h"
+#include "search/goal.h"
+
+namespace shardwise {
+namespace {
+
+constexpr std::size_t kMaxPlans = 100;      // listed in full; the Pareto set covers all
+constexpr std::size_t kMaxNearMisses = 8;
+
+/// Layouts that differ only in data parallel size and replicas: they share memory and step time where the model is dense.
+struct Family {
+  Layout base;
+  std::vector<std::pair<int, int>> copies;  // (data_parallel_size, replicas), ascending
+};
+
+/// One deployment size of a family, evaluated.
+struct Evaluated {
+  EngineConfig engine;
+  MemoryPlan memory;
+  std::shared_ptr<const CompiledStep> step;
+  EnginePlacement placement;
+};
+
+struct Scored {
+  Layout layout;
+  RankKey key;
+  double load = 0;        // concurrency on the whole deployment (0 where the rate or the trace gives it)
+  double excess = 0;      // of the worst SLO
+  bool saturated = false;
+};
+
+struct Point { double load, per_gpu, per_user; Layout layout; };
+
+struct FamilyResult {
+  std::vector<Scored> scored;
+  std::vector<Point> points;
+  std::vector<RejectionCount> rejected;
+  std::size_t legal = 0, fitting = 0;
+};
+
+bool load_given(const Workload& w) { return w.concurrency || w.request_rate || w.trace; }
+
+void count_rejection(std::vector<RejectionCount>& counts, const std::string& rule, std::size_t n, const std::string& example) {
+  for (auto& c : counts)
+    if (c.rule == rule) return void(c.count += n);
+  counts.push_back({rule, n, example});
+}
+
+EnginePlacement placement_of(const NodeGroup& group, const ParallelConfig& p) {
+  const int largest = *std::max_element(group.free_gpus.begin(), group.free_gpus.end());
+  const auto span = engine_span(p.world_size(), largest, static_cast<int>(group.free_gpus.size()));
+  if (span.nodes > 1) return {span.gpus_per_node};
+  const int local_engines = std::max(1, std::min(p.data_parallel_size, largest / p.world_size()));
+  return {local_engines * p.world_size()};
+}
+
+const char* refusal_rule(MemoryRefusal::Kind kind) {
+  switch (kind) {
+    case MemoryRefusal::Kind::weights_do_not_fit: return "memory_weights";
+    case MemoryRefusal::Kind::no_memory_for_kv: return "memory_no_kv";
+    case MemoryRefusal::Kind::max_model_len_does_not_fit: return "memory_max_model_len";
+  }
+  return "memory";
+}
+
+/// Engine and memory of a layout; a refusal if it does not fit.
+std::optional<Evaluated> fit(const SearchRequest& request, const Layout& layout, Rejection* why) {
+  const auto& group = request.groups[static_cast<std::size_t>(layout.group)];
+  Evaluated out;
+  out.engine = request.base[static_cast<std::size_t>(layout.group)];
+  out.engine.parallel = layout.parallel;
+  out.engine.effective_placement = request.effective_placement(layout.parallel);
+  out.memory = plan_memory(*request.model, out.engine, group.cluster.first_gpu());
+  if (out.memory.refusal && out.memory.refusal->kind == MemoryRefusal::Kind::max_model_len_does_not_fit && !request.pinned_model_len) {
+    const auto longest = out.memory.refusal->estimated_max_model_len.value_or(0) / 256 * 256;
+    if (longest >= request.needed_model_len && longest > 0) {
+      out.engine.max_model_len = longest;
+      out.memory = plan_memory(*request.model, out.engine, group.cluster.first_gpu());
+    }
+  }
+  if (out.memory.refusal) {
+    if (why) *why = {refusal_rule(out.memory.refusal->kind), out.memory.refusal->message};
+    return std::nullopt;
+  }
+  if (out.memory.probability_fits < request.min_probability_fits) {
+    if (why) *why = {"memory_unlikely", fmt::format("starts with a probability of {:.0f} % only", 100 * out.memory.probability_fits)};
+    return std::nullopt;
+  }
+  return out;
+}
+
+void compile(const SearchRequest& request, const Layout& layout, Evaluated& e) {
+  const auto& group = request.groups[static_cast<std::size_t>(layout.group)];
+  e.placement = placement_of(group, layout.parallel);
+  e.step = std::make_shared<const CompiledStep>(compile_step(*request.model, e.engine, group.cluster, e.placement));
+}
+
+/// Loads tried for one deployment when none is given: 1, 2, 3, 4, 6, 8, 12 ... sequences a data parallel rank, and the
+/// number that just fills the KV cache.
+std::vector<double> sweep(const Evaluated& e, const Workload& workload) {
+  const double longest = workload.isl.mean() + workload.osl.mean();
+  const double per_rank_cap = std::min<double>(static_cast<double>(e.engine.max_num_seqs), e.memory.concurrency_at(longest));
+  std::vector<double> loads;
+  for (int b = 1; b <= 4096; b *= 2)
+    for (const double x : {static_cast<double>(b), 1.5 * b})
+      if (x == std::floor(x) && x < per_rank_cap) loads.push_back(x);
+  loads.push_back(std::max(1.0, std::floor(per_rank_cap)));
+  const double ranks = e.engine.parallel.data_parallel_size;
+  for (auto& load : loads) load *= ranks;
+  return loads;
+}
+
+ServingEstimate estimate_at(const Evaluated& e, int replicas, Workload& workload, double load) {
+  if (load > 0) workload.concurrency = static_cast<int>(std::lround(load));
+  return estimate_serving(*e.step, e.memory, e.engine, replicas, workload);
+}
+
+/// Best load for one deployment (replicas = 1), or the given load for `replicas` of them.
+struct Choice { ServingEstimate estimate; double load = 0, score = -1, excess = 0; };
+
+bool prefer(const Choice& a, const Choice& b) {
+  if ((a.excess > 0) != (b.excess > 0)) return a.excess == 0;
+  if (a.excess > 0) return a.excess < b.excess;
+  return a.score > b.score;
+}
+
+Choice choose(const SearchRequest& request, const Layout& layout, const Evaluated& e, int budget, Workload& workload,
+              std::vector<Point>* points) {
+  const auto at = [&](double load) {
+    Choice c;
+    c.estimate = estimate_at(e, layout.replicas, workload, load);
+    c.load = load;
+    c.score = goal_score(request, layout, c.estimate, budget);
+    c.excess = slo_excess(workload.slos, c.estimate);
+    if (points && c.excess == 0 && !c.estimate.saturated)
+      points->push_back({load > 0 ? load : c.estimate.concurrency, c.estimate.output_tokens_per_second_per_gpu.mean,
+                         c.estimate.tpot_ms.mean > 0 ? 1e3 / c.estimate.tpot_ms.mean : 0, layout});
+    return c;
+  };
+  if (load_given(request.workload)) return at(request.workload.concurrency ? *request.workload.concurrency : 0);
+  if (request.goal == Goal::latency) return at(1);
+  Choice best;
+  double last_kept = 0, first_missed = 0;
+  for (double load : sweep(e, workload)) {
+    const Choice c = at(load);
+    if (c.excess == 0) last_kept = load;
+    else if (first_missed == 0 && last_kept > 0) first_missed = load;
+    if (best.score < 0 || prefer(c, best)) best = c;
+  }
+  // The SLO's border lies between two loads of the sweep: find it by halving.
+  for (int i = 0; i < 6 && first_missed > last_kept + 1.5; ++i) {
+    const double mid = std::floor((last_kept + first_missed) / 2);
+    const Choice c = at(mid);
+    (c.excess == 0 ? last_kept : first_missed) = mid;
+    if (prefer(c, best)) best = c;
+  }
+  return best;
+}
+
+/// Points that no other beats in both; a is faster per user first.
+void keep_pareto(std::vector<Point>& points) {
+  std::sort(points.begin(), points.end(), [](const Point& a, const Point& b) {
+    return std::tie(b.per_user, b.per_gpu) < std::tie(a.per_user, a.per_gpu);
+  });
+  std::vector<Point> kept;
+  for (auto& p : points)
+    if (kept.empty() || p.per_gpu > kept.back().per_gpu) kept.push_back(std::move(p));
+  points = std::move(kept);
+}
+
+FamilyResult evaluate_family(const SearchRequest& request, const Family& family, int budget) {
+  FamilyResult result;
+  Workload workload = request.workload;
+  const bool moe = request.model->is_moe();
+  const bool scale_replicas = !load_given(request.workload) && request.goal != Goal::latency;
+  std::optional<Evaluated> shared;     // of a dense model: the same for every number of copies
+  int evaluated_dp = 0;
+  std::optional<Choice> one_replica;
+  for (const auto& [dp, replicas] : family.copies) {
+    Layout layout = family.base;
+    layout.parallel.data_parallel_size = dp;
+    layout.replicas = replicas;
+    if (auto refused = request.rules(request.groups[static_cast<std::size_t>(layout.group)], layout.parallel)) {
+      count_rejection(result.rejected, refused->rule, 1, to_string(layout) + ": " + refused->message);
+      continue;
+    }
+    ++result.legal;
+    if (!shared || (moe && evaluated_dp != dp)) {
+      Rejection why;
+      shared = fit(request, layout, &why);
+      evaluated_dp = dp;
+      if (!shared) {
+        count_rejection(result.rejected, why.rule, 1, to_string(layout) + ": " + why.message);
+        evaluated_dp = 0;
+        if (!moe) {  // no number of copies changes the memory of one
+          count_rejection(result.rejected, why.rule, family.copies.size() - 1, "");
+          break;
+        }
+        continue;
+      }
+      compile(request, layout, *shared);
+      one_replica.reset();
+    }
+    shared->engine.parallel.data_parallel_size = dp;
+    ++result.fitting;
+    Choice choice;
+    if (scale_replicas && one_replica && evaluated_dp == dp && replicas > 1) {
+      // Without a given load every replica runs at its own best load: the same point, `replicas` times.
+      choice = *one_replica;
+      choice.load *= replicas;
+      choice.estimate.output_tokens_per_second.mean *= replicas;
+      choice.score = goal_score(request, layout, choice.estimate, budget);
+    } else {
+      choice = choose(request, layout, *shared, budget, workload, &result.points);
+      if (replicas == 1) one_replica = choice;
+    }
+    evaluated_dp = dp;
+    result.scored.push_back({layout, {choice.score, layout.gpus(), complexity(layout), request.fewest_gpus}, choice.load,
+                             choice.excess, choice.estimate.saturated && request.workload.request_rate.has_value()});
+  }
+  keep_pareto(result.points);
+  return result;
+}
+
+Plan materialise(const SearchRequest& request, const Scored& s) {
+  auto e = fit(request, s.layout, nullptr);
+  compile(request, s.layout, *e);
+  Workload workload = request.workload;
+  Plan plan;
+  plan.layout = s.layout;
+  plan.estimate = estimate_at(*e, s.layout.replicas, workload, s.load);
+  plan.engine = std::move(e->engine);
+  plan.memory = std::move(e->memory);
+  plan.step = std::move(e->step);
+  plan.placement = e->placement;
+  plan.score = s.key.score;
+  plan.slos_kept = slo_excess(workload.slos, plan.estimate, &plan.slos_missed) == 0;
+  if (s.saturated)
+    plan.slos_missed.push_back(fmt::format("serves {:.2f} of {:.2f} requests/s", plan.estimate.requests_per_second,
+                                           request.workload.request_rate.value_or(0)));
+  return plan;
+}
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace
+
+std::optional<Plan> evaluate_layout(const SearchRequest& request, const Layout& layout, Rejection* why) {
+  if (auto refused = request.rules(request.groups[static_cast<std::size_t>(layout.group)], layout.parallel)) {
+    if (why) *why = *refused;
+    return std::nullopt;
+  }
+  auto e = fit(request, layout, why);
+  if (!e) return std::nullopt;
+  compile(request, layout, *e);
+  Workload workload = request.workload;
+  const int budget = budget_gpus(request);
+  const auto choice = choose(request, layout, *e, budget, workload, nullptr);
+  return materialise(request, {layout, {choice.score, layout.gpus(), complexity(layout), request.fewest_gpus}, choice.load,
+                               choice.excess, choice.estimate.saturated && request.workload.request_rate.has_value()});
+}
+
+SearchResult search(const SearchRequest& request) {
+  SearchResult result;
+  const int budget = budget_gpus(request);
+  double started = now();
+  const auto pass = [&](const char* name, std::size_t in, std::size_t out) {
+    result.passes.push_back({name, in, out, now() - started});
+    started = now();
+  };
+
+  std::vector<Family> families;
+  enumerate_layouts(request, [&](const Layout& layout) {
+    ++result.layouts;
+    Layout base = layout;
+    base.parallel.data_parallel_size = 1;
+    base.replicas = 1;
+    // Layouts of a family come with the placement innermost, so the last few families are the only candidates.
+    for (std::size_t back = 1; back <= std::min<std::size_t>(families.size(), 2); ++back) {
+      auto& family = families[families.size() - back];
+      if (family.base == base) return family.copies.emplace_back(layout.parallel.data_parallel_size, layout.replicas), void();
+    }
+    families.push_back({base, {{layout.parallel.data_parallel_size, layout.replicas}}});
+  });
+  pass("enumerate", result.layouts, result.layouts);
+
+  std::vector<FamilyResult> done(families.size());
+  parallel_for(families.size(), request.threads, [&](std::size_t i) { done[i] = evaluate_family(request, families[i], budget); });
+
+  std::size_t legal = 0, fitting = 0;
+  std::vector<Scored> good, near;
+  std::vector<Point> points;
+  for (auto& f : done) {
+    legal += f.legal;
+    fitting += f.fitting;
+    for (auto& r : f.rejected) count_rejection(result.rejected, r.rule, r.count, r.example);
+    for (auto& s : f.scored) (s.excess == 0 && !s.saturated ? good : near).push_back(s);
+    points.insert(points.end(), f.points.begin(), f.points.end());
+  }
+  done.clear();
+  pass("rules, memory, estimate", result.layouts, fitting);
+  std::stable_sort(result.rejected.begin(), result.rejected.end(), [](const auto& a, const auto& b) { return a.count > b.count; });
+
+  const auto order = [](const Scored& a, const Scored& b) {
+    if (better(a.key, b.key)) return true;
+    if (better(b.key, a.key)) return false;
+    return to_string(a.layout) < to_string(b.layout);
+  };
+  const auto nearer = [&](const Scored& a, const Scored& b) { return a.excess != b.excess ? a.excess < b.excess : order(a, b); };
+  const auto take = [](std::vector<Scored>& from, std::size_t n, const auto& less) {
+    n = std::min(n, from.size());
+    std::partial_sort(from.begin(), from.begin() + static_cast<std::ptrdiff_t>(n), from.end(), less);
+    from.resize(n);
+  };
+  take(good, kMaxPlans, order);
+  take(near, kMaxNearMisses, nearer);
+  result.plans.resize(good.size());
+  result.near_misses.resize(near.size());
+  parallel_for(good.size(), request.threads, [&](std::size_t i) { result.plans[i] = materialise(request, good[i]); });
+  parallel_for(near.size(), request.threads, [&](std::size_t i) { result.near_misses[i] = materialise(request, near[i]); });
+  pass("rank", fitting, good.size());
+
+  keep_pareto(points);
+  for (const auto& p : points) result.pareto.push_back({p.layout, p.load, p.per_gpu, p.per_user});
+  std::reverse(result.pareto.begin(), result.pareto.end());
+  return result;
+}
+
+}  // namespace shardwise
