@@ -250,6 +250,42 @@ Plan materialise(const SearchRequest& request, const Scored& s) {
   return plan;
 }
 
+struct Dimension { const char* name; int (*value)(const Layout&); };
+constexpr Dimension kDimensions[] = {
+    {"tensor_parallel_size", [](const Layout& l) { return l.parallel.tensor_parallel_size; }},
+    {"pipeline_parallel_size", [](const Layout& l) { return l.parallel.pipeline_parallel_size; }},
+    {"data_parallel_size", [](const Layout& l) { return l.parallel.data_parallel_size; }},
+    {"enable_expert_parallel", [](const Layout& l) { return l.parallel.enable_expert_parallel ? 1 : 0; }},
+    {"decode_context_parallel_size", [](const Layout& l) { return l.parallel.decode_context_parallel_size; }},
+    {"replicas", [](const Layout& l) { return l.replicas; }},
+    {"gpus", [](const Layout& l) { return l.gpus(); }},
+};
+constexpr std::size_t kMaxCurveValues = 12;
+
+/// Indices into `good`, per dimension the best layout of each value.
+std::vector<std::pair<const Dimension*, std::size_t>> best_by_value(const std::vector<Scored>& good, const auto& order) {
+  std::vector<std::pair<const Dimension*, std::size_t>> result;
+  for (const auto& dimension : kDimensions) {
+    std::map<int, std::size_t> best;
+    for (std::size_t i = 0; i < good.size(); ++i) {
+      const auto [it, fresh] = best.try_emplace(dimension.value(good[i].layout), i);
+      if (!fresh && order(good[i], good[it->second])) it->second = i;
+    }
+    std::vector<std::size_t> chosen;
+    for (const auto& [value, index] : best) chosen.push_back(index);
+    if (chosen.size() > kMaxCurveValues) {
+      std::partial_sort(chosen.begin(), chosen.begin() + kMaxCurveValues, chosen.end(),
+                        [&](std::size_t a, std::size_t b) { return order(good[a], good[b]); });
+      chosen.resize(kMaxCurveValues);
+      std::sort(chosen.begin(), chosen.end(), [&](std::size_t a, std::size_t b) {
+        return dimension.value(good[a].layout) < dimension.value(good[b].layout);
+      });
+    }
+    for (const auto index : chosen) result.emplace_back(&dimension, index);
+  }
+  return result;
+}
+
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -323,6 +359,13 @@ SearchResult search(const SearchRequest& request) {
     std::partial_sort(from.begin(), from.begin() + static_cast<std::ptrdiff_t>(n), from.end(), less);
     from.resize(n);
   };
+  const auto curve = best_by_value(good, order);
+  result.best_by.resize(curve.size());
+  parallel_for(curve.size(), request.threads, [&](std::size_t i) {
+    const auto& s = good[curve[i].second];
+    const Plan plan = materialise(request, s);
+    result.best_by[i] = {curve[i].first->name, curve[i].first->value(s.layout), s.layout, plan.estimate, s.key.score};
+  });
   take(good, kMaxPlans, order);
   take(near, kMaxNearMisses, nearer);
   result.plans.resize(good.size());

@@ -33,6 +33,7 @@ struct SearchRequest {
   const Model* model = nullptr;
   std::vector<NodeGroup> groups;
   std::vector<EngineConfig> base;       ///< per group: resolved engine defaults; `parallel` is replaced by each layout's
+  ParallelConfig fixed;                 ///< what every layout shares (all2all backend, EPLB); its sizes are ignored
   LayoutRules rules;
   std::function<ExpertPlacement(const ParallelConfig&)> effective_placement;
   Workload workload;                    ///< concurrency and request_rate both empty = sweep of loads
@@ -63,6 +64,9 @@ struct Plan {
 /// One point of the throughput/speed plane.
 struct ParetoPoint { Layout layout; double concurrency, tokens_per_s_per_gpu, tokens_per_s_per_user; };
 
+/// The best plan among all with one value of one part of the layout.
+struct BestBy { std::string dimension; int value = 0; Layout layout; ServingEstimate estimate; double score = 0; };
+
 struct RejectionCount { std::string rule; std::size_t count = 0; std::string example; };
 
 struct PassRecord { std::string name; std::size_t in = 0, out = 0; double seconds = 0; };
@@ -72,6 +76,7 @@ struct SearchResult {
   std::vector<Plan> near_misses;        ///< fit, but miss an SLO or the rate; nearest first, at most 8
   std::vector<RejectionCount> rejected; ///< by rule, most frequent first
   std::vector<ParetoPoint> pareto;      ///< over every fitting plan and load, by rising tokens/s per user
+  std::vector<BestBy> best_by;          ///< per dimension by rising value; at most 12 values each, the best ones
   std::vector<PassRecord> passes;
   std::size_t layouts = 0;              ///< enumerated
 };

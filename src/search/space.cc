@@ -71,6 +71,7 @@ void enumerate_layouts(const SearchRequest& request, const std::function<void(co
                   layout.group = static_cast<int>(g);
                   layout.replicas = replicas;
                   auto& p = layout.parallel;
+                  p = request.fixed;
                   p.tensor_parallel_size = tp;
                   p.pipeline_parallel_size = pp;
                   p.prefill_context_parallel_size = pcp;
