@@ -1,0 +1,244 @@
+#include "app/plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "app/explain.h"
+#include "base/input_error.h"
+#include "base/text.h"
+#include "parallel/resolve.h"
+
+namespace shardwise {
+namespace {
+
+template <class T>
+std::optional<int> as_int(const std::optional<T>& value) {
+  return value ? std::optional<int>(static_cast<int>(*value)) : std::nullopt;
+}
+
+std::optional<ExpertPlacement> placement_pin(const EngineArgs& args) {
+  if (!args.expert_placement_strategy) return std::nullopt;
+  if (*args.expert_placement_strategy == "linear") return ExpertPlacement::linear;
+  if (*args.expert_placement_strategy == "round_robin") return ExpertPlacement::round_robin;
+  throw InputError("--expert-placement-strategy", 0, "", "unknown '" + *args.expert_placement_strategy + "'", "linear or round_robin");
+}
+
+Pins pins_of(const PlanRequest& request) {
+  const auto& a = request.pinned;
+  Pins pins;
+  pins.tensor_parallel_size = as_int(a.tensor_parallel_size);
+  pins.pipeline_parallel_size = as_int(a.pipeline_parallel_size);
+  pins.data_parallel_size = as_int(a.data_parallel_size);
+  pins.decode_context_parallel_size = as_int(a.decode_context_parallel_size);
+  pins.prefill_context_parallel_size = as_int(a.prefill_context_parallel_size);
+  pins.enable_expert_parallel = a.enable_expert_parallel;
+  pins.expert_placement_strategy = placement_pin(a);
+  pins.replicas = request.replicas;
+  return pins;
+}
+
+/// The pinned arguments without the layout: what every layout is resolved from.
+EngineArgs engine_only(EngineArgs args) {
+  args.tensor_parallel_size.reset();
+  args.pipeline_parallel_size.reset();
+  args.data_parallel_size.reset();
+  args.decode_context_parallel_size.reset();
+  args.prefill_context_parallel_size.reset();
+  args.enable_expert_parallel.reset();
+  args.expert_placement_strategy.reset();
+  args.enable_eplb.reset();
+  args.eplb_config.reset();
+  args.all2all_backend.reset();
+  return args;
+}
+
+/// Engine arguments that describe one layout for vLLM's own checks.
+EngineArgs layout_args(const PlanRequest& request, const Layout& layout) {
+  EngineArgs args = request.pinned;
+  const auto& p = layout.parallel;
+  args.tensor_parallel_size = p.tensor_parallel_size;
+  args.pipeline_parallel_size = p.pipeline_parallel_size;
+  args.data_parallel_size = p.data_parallel_size;
+  args.decode_context_parallel_size = p.decode_context_parallel_size;
+  args.prefill_context_parallel_size = p.prefill_context_parallel_size;
+  args.enable_expert_parallel = p.enable_expert_parallel;
+  return args;
+}
+
+void check_pins(const PlanRequest& request, const std::vector<NodeGroup>& groups) {
+  const Pins pins = pins_of(request);
+  int budget = 0;
+  for (const auto& g : groups) budget = std::max(budget, g.total());
+  if (request.max_gpus && *request.max_gpus < 1)
+    throw InputError("--max-gpus", 0, "", "a plan needs at least 1 GPU", "write 1 or more");
+  if (budget == 0) throw InputError("--gpus", 0, "", "no GPU is free", "take fewer with --gpus-taken");
+  const auto check = [&](const char* flag, std::optional<int> pin) {
+    if (pin && *pin < 1) throw InputError(flag, 0, "", fmt::format("{} is no size", *pin), "write 1 or more");
+  };
+  check("--tensor-parallel-size", pins.tensor_parallel_size);
+  check("--pipeline-parallel-size", pins.pipeline_parallel_size);
+  check("--data-parallel-size", pins.data_parallel_size);
+  check("--decode-context-parallel-size", pins.decode_context_parallel_size);
+  check("--replicas", pins.replicas);
+  const int pinned = pins.tensor_parallel_size.value_or(1) * pins.pipeline_parallel_size.value_or(1) *
+                     pins.data_parallel_size.value_or(1) * pins.prefill_context_parallel_size.value_or(1) * pins.replicas.value_or(1);
+  if (pinned > budget)
+    throw InputError("plan", 0, "", fmt::format("the pinned sizes take {} GPUs (TP {} x PP {} x DP {} x {} replicas), {} are on offer", pinned,
+                                                pins.tensor_parallel_size.value_or(1), pins.pipeline_parallel_size.value_or(1),
+                                                pins.data_parallel_size.value_or(1), pins.replicas.value_or(1), budget),
+                     "pin fewer or name more GPUs");
+  if (request.workload.concurrency && request.workload.request_rate)
+    throw InputError("plan", 0, "", "--concurrency and --rate contradict each other", "a load is one or the other");
+  if (pins.enable_expert_parallel.value_or(false) && !request.model->is_moe())
+    throw InputError("--enable-expert-parallel", 0, "", request.model->name + " has no experts: vLLM refuses expert parallel for dense models",
+                     "leave it out");
+}
+
+}  // namespace
+
+SearchRequest search_request(const PlanRequest& request, std::vector<Assumption>* assumptions) {
+  SearchRequest s;
+  s.model = request.model.get();
+  s.groups = node_groups(request.cluster, request.gpus_taken);
+  std::erase_if(s.groups, [](const NodeGroup& g) { return g.total() == 0; });
+  check_pins(request, s.groups);
+  s.workload = request.workload;
+  s.goal = request.goal;
+  s.pins = pins_of(request);
+  s.max_gpus = request.max_gpus;
+  s.fewest_gpus = request.fewest_gpus;
+  s.allow_replicas = request.allow_replicas;
+  s.threads = request.threads;
+
+  const auto facts = std::make_shared<const ModelFacts>(model_facts(*request.model, request.vllm_version));
+  if (!facts->refusal_rule.empty())
+    throw InputError(request.model_spec, 0, "", facts->refusal_message, "vLLM " + to_string(request.vllm_version) + " cannot read this model");
+  const auto version = request.vllm_version;
+  for (const auto& group : s.groups) {
+    const NodeFacts node = node_facts(group.cluster.first_gpu(), group.cluster.nodes.front().gpus);
+    const auto resolution = resolve(engine_only(request.pinned), *facts, node, {}, version);
+    if (const auto* refusal = std::get_if<Refusal>(&resolution))
+      throw InputError("vllm serve", 0, "", "vLLM " + to_string(version) + " refuses this (" + refusal->rule + "): " + refusal->message, refusal->instead);
+    s.base.push_back(engine_config(std::get<Resolved>(resolution)));
+  }
+  s.fixed.enable_eplb = request.pinned.enable_eplb.value_or(false);
+  if (request.pinned.all2all_backend) s.fixed.all2all_backend = *request.pinned.all2all_backend;
+
+  s.rules = [facts, version](const NodeGroup& group, const ParallelConfig& p) -> std::optional<Rejection> {
+    const auto refused = check_layout(*facts, p, node_facts(group.cluster.first_gpu(), group.cluster.nodes.front().gpus), version);
+    if (!refused) return std::nullopt;
+    return Rejection{refused->rule, refused->message};
+  };
+  s.effective_placement = [facts, version](const ParallelConfig& p) { return effective_placement(p, facts->num_expert_group, version); };
+
+  const auto longest = request.workload.isl.max() + request.workload.osl.max();
+  auto& base = s.base.front();
+  s.pinned_model_len = request.pinned.max_model_len.has_value() && *request.pinned.max_model_len > 0;
+  s.needed_model_len = std::max(longest, request.min_model_len.value_or(0));
+  if (s.needed_model_len > base.max_model_len)
+    throw InputError(request.min_model_len.value_or(0) > longest ? "--min-model-len" : "--isl/--osl", 0, "",
+                     fmt::format("{} tokens a request are needed, {} takes at most {}", with_commas(s.needed_model_len),
+                                 request.model->name, with_commas(base.max_model_len)),
+                     "ask for shorter requests, or raise --max-model-len where the model allows it");
+  if (assumptions) {
+    assumptions->push_back({"vllm", to_string(version), "rules, defaults and memory of this version"});
+    assumptions->push_back({"gpu_memory_utilization", number_text(base.gpu_memory_utilization), request.pinned.gpu_memory_utilization ? "given" : "vLLM's default"});
+    assumptions->push_back({"max_num_batched_tokens", std::to_string(base.max_num_batched_tokens), request.pinned.max_num_batched_tokens ? "given" : "vLLM's default on this GPU"});
+    assumptions->push_back({"max_num_seqs", std::to_string(base.max_num_seqs), request.pinned.max_num_seqs ? "given" : "vLLM's default on this GPU"});
+    assumptions->push_back({"max_model_len", std::to_string(base.max_model_len), s.pinned_model_len ? "given" : "the model's own; lowered where it does not fit"});
+    assumptions->push_back({"kv_cache_dtype", base.kv_cache_dtype, request.pinned.kv_cache_dtype ? "given" : "vLLM's default: as the checkpoint says"});
+    const auto& node = s.groups.front().cluster.nodes.front();
+    const auto link = [](const Link& l) { return fmt::format("{} {:.0f} GB/s", l.name, l.bandwidth.value / 1e9); };
+    assumptions->push_back({"links", request.cluster.nodes.size() > 1 ? link(node.scale_up) + " in a node, " + link(node.network) + " per GPU between nodes"
+                                                                      : link(node.scale_up) + " in the node", "catalogue (a cluster file can say otherwise)"});
+    if (request.goal == Goal::cost && !node.price_per_gpu_hour)
+      assumptions->push_back({"price", "1 per GPU-hour", "no price given: cost is in GPU-hours"});
+  }
+  return s;
+}
+
+PlanAnswer make_plan(const PlanRequest& request) {
+  PlanAnswer answer;
+  answer.request = request;
+  const auto s = search_request(request, &answer.assumptions);
+  answer.search = search(s);
+
+  // vLLM's own checks, all of them, on the plans that people will look at.
+  const auto facts = model_facts(*request.model, request.vllm_version);
+  auto& plans = answer.search.plans;
+  for (std::size_t i = 0; i < plans.size() && i < 5;) {
+    const auto& group = s.groups[static_cast<std::size_t>(plans[i].layout.group)];
+    auto args = layout_args(request, plans[i].layout);
+    args.max_model_len = plans[i].engine.max_model_len;
+    // Over several nodes each has a command of its own; one node that holds all GPUs stands for them here.
+    const auto resolution = resolve(args, facts, node_facts(group.cluster.first_gpu(), std::max(group.total(), plans[i].layout.gpus())), {}, request.vllm_version);
+    if (const auto* refusal = std::get_if<Refusal>(&resolution)) {
+      answer.search.rejected.push_back({refusal->rule, 1, to_string(plans[i].layout) + ": " + refusal->message});
+      plans.erase(plans.begin() + static_cast<std::ptrdiff_t>(i));
+    } else {
+      ++i;
+    }
+  }
+
+  if (request.model->generic)
+    answer.warnings.push_back(fmt::format("architecture '{}' is not known: planned from its fields ({})", request.model->architectures.empty() ? "?" : request.model->architectures.front(),
+                                          join(request.model->fields_used, ", ")));
+  if (s.groups.size() > 1) answer.warnings.push_back("mixed nodes: a plan uses one GPU kind; the other nodes stay free");
+  if (!answer.found()) {
+    explain_nothing(answer, s);
+    return answer;
+  }
+  const auto& winner = plans.front();
+  if (winner.engine.parallel.expert_placement_strategy != winner.engine.effective_placement)
+    answer.warnings.push_back("round_robin is asked for, but vLLM falls back to linear here without a word");
+  if (winner.memory.probability_fits < 0.95)
+    answer.warnings.push_back(fmt::format("starts with a probability of {:.0f} %: the memory margin is thin", 100 * winner.memory.probability_fits));
+  answer.launch = launch_plan(request, winner);
+  if (request.explain) answer.explanation = explain(answer, s);
+  return answer;
+}
+
+WhyNot why_not(const PlanAnswer& answer, const std::string& question) {
+  WhyNot result;
+  result.question = question;
+  PlanRequest request = answer.request;
+  request.explain = false;
+  auto& a = request.pinned;
+  for (const auto& part : split(question, ',')) {
+    const auto at = part.find('=');
+    const std::string name = to_lower(trim(std::string_view(part).substr(0, at))), value = at == std::string::npos ? "" : std::string(trim(std::string_view(part).substr(at + 1)));
+    const auto number = [&]() -> std::int64_t {
+      char* end = nullptr;
+      const long n = std::strtol(value.c_str(), &end, 10);
+      if (value.empty() || *end || n < 1) throw InputError("--why-not", 0, name, "'" + value + "' is no size", "e.g. --why-not tp=8,pp=1");
+      return n;
+    };
+    if (name == "tp" || name == "tensor_parallel_size") a.tensor_parallel_size = number();
+    else if (name == "pp" || name == "pipeline_parallel_size") a.pipeline_parallel_size = number();
+    else if (name == "dp" || name == "data_parallel_size") a.data_parallel_size = number();
+    else if (name == "dcp" || name == "decode_context_parallel_size") a.decode_context_parallel_size = number();
+    else if (name == "replicas") request.replicas = static_cast<int>(number());
+    else if (name == "ep" || name == "enable_expert_parallel") a.enable_expert_parallel = !(value == "0" || value == "off" || value == "false" || value == "no");
+    else if (name == "placement" || name == "expert_placement_strategy") a.expert_placement_strategy = value;
+    else
+      throw InputError("--why-not", 0, "", "unknown part '" + name + "'", "tp, pp, dp, dcp, ep, replicas or placement, e.g. tp=8,pp=1");
+  }
+  SearchRequest s = search_request(request, nullptr);
+  auto found = search(s);
+  result.rejected = found.rejected;
+  if (!found.plans.empty()) result.best = found.plans.front();
+  else if (!found.near_misses.empty()) result.best = found.near_misses.front();
+  if (answer.found() && result.best) {
+    const auto& w = answer.search.plans.front();
+    result.score_ratio = w.score > 0 ? result.best->score / w.score : 0;
+    result.words = compare_plans(answer, w, *result.best);
+  } else if (!result.best) {
+    for (const auto& r : found.rejected) result.words.push_back(fmt::format("{} ({} layouts): {}", r.rule, r.count, r.example));
+    if (found.layouts == 0) result.words.push_back("no layout with these sizes fits the GPUs on offer");
+  }
+  return result;
+}
+
+}  // namespace shardwise
