@@ -1,0 +1,74 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/text.h"
+#include "report/report.h"
+
+namespace shardwise {
+
+std::string check_text(const CheckAnswer& a, const Style& style) {
+  const auto heading = [&](const std::string& text) { return "\n" + style.bold(text) + "\n"; };
+  const auto paragraph = [&](const std::string& text) { return "  " + wrap(text, std::max(40, style.width - 4), "    ") + "\n"; };
+  std::string out = style.bold(a.request.model->name) + "  " + model_line(*a.request.model) + "\n";
+  out += style.bold(a.request.cluster.name) + "  " + fmt::format("{} x {}", a.request.cluster.total_gpus(), a.request.cluster.first_gpu().name) + "\n";
+
+  out += heading("Does vLLM " + to_string(a.request.vllm_version) + " accept it");
+  if (a.refusal) {
+    const auto& stage = a.refusal->stage;
+    const char* when = stage == "model" ? "while the model is built" : stage == "worker" ? "when a worker starts" : stage == "launch" ? "when engines are launched" : "when the arguments are checked";
+    out += "  " + style.bad("no") + ", " + when + " (rule " + a.refusal->rule + ")\n" + paragraph(a.refusal->message);
+    if (!a.refusal->instead.empty()) out += paragraph("Instead: " + a.refusal->instead);
+    if (!a.refusal->where.empty()) out += paragraph(style.dim("vllm/" + a.refusal->where));
+  } else {
+    out += "  " + style.good("yes") + "\n";
+  }
+  for (const auto& w : a.warnings) out += "  " + style.accent("note: ") + wrap(w, style.width - 10, "        ") + "\n";
+
+  if (!a.rows.empty()) {
+    out += heading("What vLLM makes of it");
+    Table t;
+    t.column("", Table::Align::left);
+    t.column("given", Table::Align::left);
+    t.column("resolved", Table::Align::left);
+    t.column("why", Table::Align::left);
+    for (const auto& row : a.rows) t.row({row.name, row.given.empty() ? "-" : row.given, row.resolved, style.dim(row.why)});
+    out += t.text(style);
+    if (!a.not_used.empty()) out += paragraph(style.dim("changes nothing here: " + join(a.not_used, ", ")));
+  }
+  if (a.memory) {
+    out += heading("Memory") + memory_text(*a.memory, style);
+    if (a.memory->refusal)
+      out += "  " + style.bad("does not fit: ") + wrap(a.memory->refusal->message, style.width - 18, "    ") + "\n";
+    else
+      out += fmt::format("  {:.2f} requests of {} tokens at once; starts with {:.0f} % confidence\n", a.memory->max_concurrency,
+                         with_commas(a.resolved ? a.resolved->max_model_len : 0), 100 * a.memory->probability_fits);
+  }
+  if (a.plan) {
+    const auto& e = a.plan->estimate;
+    out += heading(fmt::format("What it will do ({}; {:.0f} in flight)", workload_line(a.request.workload, a.request.goal), a.load));
+    Table t;
+    t.column("", Table::Align::left);
+    t.column("mean [90 %]");
+    t.column("p99");
+    t.row({"TTFT ms", interval_text(e.ttft_ms, 0), fmt::format("{:.0f}", e.ttft_p99_ms.mean)});
+    t.row({"TPOT ms", interval_text(e.tpot_ms, 2), fmt::format("{:.2f}", e.tpot_p99_ms.mean)});
+    t.row({"E2E ms", interval_text(e.e2e_ms, 0), fmt::format("{:.0f}", e.e2e_p99_ms.mean)});
+    t.row({"output tokens/s", interval_text(e.output_tokens_per_second, 0), ""});
+    t.row({"per GPU", interval_text(e.output_tokens_per_second_per_gpu, 0), ""});
+    out += t.text(style);
+    if (!e.band_reason.empty()) out += paragraph(style.dim("90 % intervals: " + e.band_reason));
+    for (const auto& missed : a.plan->slos_missed) out += "  " + style.bad("misses ") + missed + "\n";
+  }
+  if (a.refusal && a.changes.empty()) return out;
+  out += heading("What would be better");
+  if (a.changes.empty()) return out + "  nothing found: no single change gains 0.5 % or more\n";
+  Table t;
+  t.column("change", Table::Align::left);
+  t.column("gain");
+  t.column("then", Table::Align::left);
+  for (const auto& c : a.changes) t.row({c.what, a.plan ? fmt::format("{:+.0f} %", 100 * c.gain) : "starts", c.note});
+  return out + t.text(style);
+}
+
+}  // namespace shardwise

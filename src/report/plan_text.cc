@@ -1,0 +1,150 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/text.h"
+#include "report/report.h"
+
+namespace shardwise {
+
+std::string why_not_text(const WhyNot& a, const Style& style) {
+  std::string out = "\n" + style.bold("Why not " + a.question) + "\n";
+  if (!a.best) out += "  No such plan stands.\n";
+  for (const auto& line : a.words) out += "  " + wrap(line + ".", std::max(40, style.width - 4), "    ") + "\n";
+  return out;
+}
+
+namespace {
+
+std::string heading(const Style& style, const std::string& text) { return "\n" + style.bold(text) + "\n"; }
+
+std::string paragraph(const Style& style, const std::string& text) {
+  return "  " + wrap(text, std::max(40, style.width - 4), "    ") + "\n";
+}
+
+const char* word(ExpertPlacement p) { return p == ExpertPlacement::linear ? "linear" : "round_robin"; }
+
+std::string plan_table(const std::vector<Plan>& plans, std::size_t count, const Style& style) {
+  Table t;
+  t.column("#");
+  t.column("plan", Table::Align::left);
+  for (const char* name : {"GPUs", "in flight", "tokens/s", "per GPU", "per user", "TPOT ms [90 %]", "TTFT ms [90 %]", "KV tokens", "KV used"})
+    t.column(name);
+  for (std::size_t i = 0; i < std::min(count, plans.size()); ++i) {
+    const auto& p = plans[i];
+    const auto& e = p.estimate;
+    const std::string name = to_string(p.layout);
+    t.row({std::to_string(i + 1), i == 0 ? style.good(name) : name, std::to_string(p.layout.gpus()), fmt::format("{:.0f}", e.concurrency),
+           with_commas(static_cast<std::int64_t>(e.output_tokens_per_second.mean)),
+           fmt::format("{:.0f}", e.output_tokens_per_second_per_gpu.mean),
+           fmt::format("{:.1f}", e.tpot_ms.mean > 0 ? 1e3 / e.tpot_ms.mean : 0), interval_text(e.tpot_ms, e.tpot_ms.mean < 10 ? 2 : 1),
+           interval_text(e.ttft_ms, 0), with_commas(p.memory.kv_tokens), fmt::format("{:.0f} %", 100 * e.kv_utilisation)});
+  }
+  return t.text(style);
+}
+
+std::string rejections(const PlanAnswer& a, const Style& style) {
+  if (a.search.rejected.empty()) return "";
+  Table t;
+  t.column("layouts");
+  t.column("rule", Table::Align::left);
+  t.column("for example", Table::Align::left);
+  for (std::size_t i = 0; i < a.search.rejected.size() && i < 8; ++i) {
+    const auto& r = a.search.rejected[i];
+    t.row({std::to_string(r.count), r.rule, shorten(r.example, style.width - 42)});
+  }
+  return heading(style, "Rejected (" + with_commas(static_cast<std::int64_t>(a.search.layouts)) + " layouts looked at)") + t.text(style);
+}
+
+std::string assumptions(const PlanAnswer& a, const Style& style) {
+  Table t;
+  for (int i = 0; i < 3; ++i) t.column("", Table::Align::left);
+  for (const auto& x : a.assumptions) t.row({x.name, x.value, style.dim(x.why)});
+  return heading(style, "Assumed") + t.text(style);
+}
+
+std::string arithmetic(const Plan& p, int available) {
+  const auto& c = p.layout.parallel;
+  std::string text = fmt::format("GPUs = TP {} x PP {}", c.tensor_parallel_size, c.pipeline_parallel_size);
+  if (c.prefill_context_parallel_size > 1) text += fmt::format(" x PCP {}", c.prefill_context_parallel_size);
+  text += fmt::format(" x DP {}", c.data_parallel_size);
+  if (p.layout.replicas > 1) text += fmt::format(" x {} replicas", p.layout.replicas);
+  text += fmt::format(" = {} of {}", p.layout.gpus(), available);
+  if (c.enable_expert_parallel)
+    text += fmt::format(". EP = TP x PCP x DP = {}, derived: it adds no GPUs. Effective placement: {} (asked for: {})", c.expert_parallel_size(),
+                        word(p.engine.effective_placement), word(c.expert_placement_strategy));
+  return text + ".";
+}
+
+std::string nothing(const PlanAnswer& a, const Style& style) {
+  std::string out = heading(style, style.bad("No plan")) + paragraph(style, a.no_reason + ".");
+  if (a.nearest.empty()) return out;
+  Table t;
+  t.column("what would", Table::Align::left);
+  t.column("stands", Table::Align::left);
+  t.column("", Table::Align::left);
+  for (const auto& c : a.nearest) t.row({c.what, c.fits ? style.good("yes") : "no", shorten(c.note, style.width - 52)});
+  return out + heading(style, "The nearest changes") + t.text(style);
+}
+
+std::string flips(const Explanation& x, const Style& style) {
+  if (x.flips.empty()) return "";
+  Table t;
+  t.column("", Table::Align::left);
+  t.column("", Table::Align::left);
+  for (const auto& f : x.flips) {
+    std::string text = f.same ? "the same plan" : to_string(f.winner);
+    if (!f.same && f.gain > 0) text += fmt::format(", {:.0f} % better than the plan above would then be", 100 * f.gain);
+    t.row({f.change, text});
+  }
+  return heading(style, "What would flip the choice") + t.text(style);
+}
+
+std::string ladder(const Explanation& x, const Style& style) {
+  if (x.ladder.size() < 2) return "";
+  Table t;
+  t.column("", Table::Align::left);
+  t.column("", Table::Align::left);
+  for (const char* name : {"GPUs", "tokens/s", "TPOT ms", "TTFT ms"}) t.column(name);
+  t.column("buys", Table::Align::left);
+  for (const auto& s : x.ladder) {
+    const auto& e = s.estimate;
+    t.row({s.change, to_string(s.layout), std::to_string(s.layout.gpus()),
+           e ? with_commas(static_cast<std::int64_t>(e->output_tokens_per_second.mean)) : "-", e ? fmt::format("{:.1f}", e->tpot_ms.mean) : "-",
+           e ? fmt::format("{:.0f}", e->ttft_ms.mean) : "-", shorten(s.note, style.width - 86)});
+  }
+  return heading(style, "From the simplest plan to this one") + t.text(style);
+}
+
+}  // namespace
+
+std::string plan_text(const PlanAnswer& a, const Style& style, std::size_t shown_plans) {
+  const auto& r = a.request;
+  std::string out = style.bold(r.model->name) + "  " + model_line(*r.model) + "\n";
+  out += style.bold(r.cluster.name) + "  " +
+         (r.cluster.homogeneous() ? fmt::format("{} x {} of {:.1f} GiB", r.cluster.total_gpus(), r.cluster.first_gpu().name, to_gib(r.cluster.first_gpu().memory_total))
+                                  : fmt::format("{} GPUs", r.cluster.total_gpus())) + "\n";
+  out += wrap(workload_line(r.workload, r.goal), style.width - 2, "  ") + "\n";
+  for (const auto& w : a.warnings) out += style.accent("note: ") + wrap(w, style.width - 8, "      ") + "\n";
+  if (!a.found()) return out + nothing(a, style) + rejections(a, style) + assumptions(a, style);
+
+  const auto& w = a.search.plans.front();
+  const auto& x = a.explanation;
+  out += heading(style, fmt::format("Plans ({} stand)", a.search.plans.size() == 100 ? "the 100 best of those that" : std::to_string(a.search.plans.size())));
+  out += plan_table(a.search.plans, shown_plans, style);
+  if (!w.estimate.band_reason.empty()) out += paragraph(style, style.dim("90 % intervals: " + w.estimate.band_reason));
+  out += heading(style, "Why " + to_string(w.layout));
+  for (const auto& reason : x.reasons) out += paragraph(style, reason);
+  if (!x.binding.empty()) out += paragraph(style, "Held by: " + x.binding + ".");
+  if (x.runner_up) out += paragraph(style, "Runner-up: " + x.runner_up_note + ".");
+  out += flips(x, style) + ladder(x, style);
+  out += heading(style, "Memory") + memory_text(w.memory, style);
+  out += fmt::format("  {:.1f} requests of {} tokens (max_model_len), {:.1f} of the workload's mean length at once an engine; starts with {:.0f} % confidence\n",
+                     w.memory.max_concurrency, with_commas(w.engine.max_model_len),
+                     w.memory.concurrency_at(r.workload.isl.mean() + r.workload.osl.mean()), 100 * w.memory.probability_fits);
+  out += heading(style, "GPUs") + paragraph(style, arithmetic(w, r.cluster.total_gpus()));
+  out += heading(style, "Launch") + launch_text(a.launch, style);
+  return out + rejections(a, style) + assumptions(a, style);
+}
+
+}  // namespace shardwise

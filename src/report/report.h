@@ -1,0 +1,24 @@
+#pragma once
+// Values -> text and JSON. Computes nothing that is not already in the value.
+#include <string>
+
+#include "app/check.h"
+#include "app/plan.h"
+#include "report/table.h"
+
+namespace shardwise {
+
+std::string plan_text(const PlanAnswer& answer, const Style& style, std::size_t shown_plans = 10);
+std::string plan_json(const PlanAnswer& answer);  ///< docs/formats/plan.md
+std::string why_not_text(const WhyNot& answer, const Style& style);
+std::string check_text(const CheckAnswer& answer, const Style& style);
+std::string check_json(const CheckAnswer& answer);
+std::string memory_text(const MemoryPlan& memory, const Style& style);
+std::string launch_text(const std::vector<LaunchCommand>& launch, const Style& style);
+
+// Pieces that several reports share.
+std::string model_line(const Model& model);  ///< "70.6 B parameters, dense, 64 heads (8 KV), 80 layers, bfloat16"
+std::string workload_line(const Workload& workload, Goal goal);
+std::string interval_text(const Interval& value, int decimals);  ///< "12.3 [10.1, 15.0]"
+
+}  // namespace shardwise

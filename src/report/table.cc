@@ -1,0 +1,101 @@
+#include "report/table.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace shardwise {
+
+std::size_t display_width(const std::string& text) {
+  std::size_t width = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\x1b') {
+      while (i < text.size() && text[i] != 'm') ++i;
+    } else if ((static_cast<unsigned char>(text[i]) & 0xC0) != 0x80) {
+      ++width;
+    }
+  }
+  return width;
+}
+
+std::string shorten(const std::string& text, int room) {
+  const auto most = static_cast<std::size_t>(std::max(room, 12));
+  return text.size() <= most ? text : text.substr(0, most - 3) + "...";
+}
+
+void Table::column(std::string header, Align align) { columns_.push_back({std::move(header), align}); }
+
+void Table::row(std::vector<std::string> cells) {
+  cells.resize(columns_.size());
+  rows_.push_back(std::move(cells));
+}
+
+std::string Table::text(const Style& style, const std::string& indent) const {
+  std::vector<std::size_t> widths;
+  for (std::size_t c = 0; c < columns_.size(); ++c) {
+    std::size_t width = display_width(columns_[c].header);
+    for (const auto& row : rows_) width = std::max(width, display_width(row[c]));
+    widths.push_back(width);
+  }
+  std::size_t shown = columns_.size(), total = indent.size();
+  for (const auto width : widths) total += width + 2;
+  while (shown > 2 && total > static_cast<std::size_t>(style.width) + 2) total -= widths[--shown] + 2;
+
+  const auto line = [&](const auto& cell_of, bool header) {
+    std::string out = indent;
+    for (std::size_t c = 0; c < shown; ++c) {
+      const std::string cell = cell_of(c);
+      const std::string space(widths[c] - display_width(cell), ' ');
+      const bool last = c + 1 == shown;
+      const std::string text = header ? style.dim(cell) : cell;
+      out += columns_[c].align == Align::right ? space + text : last ? text : text + space;
+      if (!last) out += "  ";
+    }
+    while (!out.empty() && out.back() == ' ') out.pop_back();
+    return out + "\n";
+  };
+  std::string out;
+  if (std::any_of(columns_.begin(), columns_.end(), [](const Column& c) { return !c.header.empty(); }))
+    out += line([&](std::size_t c) { return columns_[c].header; }, true);
+  for (const auto& row : rows_) out += line([&](std::size_t c) { return row[c]; }, false);
+  std::string names;
+  for (std::size_t c = shown; c < columns_.size(); ++c)
+    if (!columns_[c].header.empty()) names += (names.empty() ? "" : ", ") + columns_[c].header;
+  if (!names.empty()) out += indent + style.dim("(a wider terminal also shows: " + names + ")") + "\n";
+  return out;
+}
+
+std::string wrap(const std::string& text, int width, const std::string& indent) {
+  std::string out;
+  std::size_t column = 0;
+  for (std::size_t at = 0; at < text.size();) {
+    const auto end = std::min(text.find(' ', at), text.size());
+    const std::string word = text.substr(at, end - at);
+    const std::size_t length = display_width(word);
+    if (column > 0 && column + 1 + length > static_cast<std::size_t>(width)) {
+      out += "\n" + indent;
+      column = indent.size();
+    } else if (column > 0) {
+      out += ' ';
+      ++column;
+    }
+    out += word;
+    column += length;
+    at = end + 1;
+  }
+  return out;
+}
+
+std::string bar(const std::vector<BarPart>& parts, double total, int width) {
+  std::string out;
+  double sum = 0;
+  for (const auto& part : parts) {
+    sum += part.amount;
+    const auto upto = static_cast<std::size_t>(std::lround(std::clamp(sum / total, 0.0, 1.0) * width));
+    if (upto == out.size() && upto < static_cast<std::size_t>(width) && part.amount / total > 0.004) out += part.letter;
+    while (out.size() < upto) out += part.letter;
+  }
+  out.resize(static_cast<std::size_t>(width), '.');
+  return out;
+}
+
+}  // namespace shardwise

@@ -1,0 +1,50 @@
+#pragma once
+// Aligned text for terminals.
+#include <string>
+#include <vector>
+
+namespace shardwise {
+
+/// How to write: colours only where the reader is a terminal, lines no wider than it.
+struct Style {
+  bool color = false;
+  int width = 100;
+  std::string bold(const std::string& s) const { return paint("1", s); }
+  std::string dim(const std::string& s) const { return paint("2", s); }
+  std::string good(const std::string& s) const { return paint("32", s); }
+  std::string bad(const std::string& s) const { return paint("31", s); }
+  std::string accent(const std::string& s) const { return paint("36", s); }
+  std::string paint(const char* code, const std::string& s) const {
+    return color ? "\x1b[" + std::string(code) + "m" + s + "\x1b[0m" : s;
+  }
+};
+
+/// Columns visible on a terminal: UTF-8 code points, escape sequences not counted.
+std::size_t display_width(const std::string& text);
+
+/// At most `room` columns, "..." where something was cut.
+std::string shorten(const std::string& text, int room);
+
+class Table {
+ public:
+  enum class Align { left, right };
+  void column(std::string header, Align align = Align::right);
+  void row(std::vector<std::string> cells);
+  /// Lines with two spaces between columns. Columns that do not fit `style.width` are dropped from the right, except the
+  /// first two; the dropped ones are named in a last line.
+  std::string text(const Style& style, const std::string& indent = "  ") const;
+
+ private:
+  struct Column { std::string header; Align align; };
+  std::vector<Column> columns_;
+  std::vector<std::vector<std::string>> rows_;
+};
+
+/// Breaks text at spaces so that no line is wider than `width`; following lines are indented by `indent`.
+std::string wrap(const std::string& text, int width, const std::string& indent);
+
+/// A bar of `width` cells whose parts are proportional to `parts` of `total`: one letter a part, '.' for the rest.
+struct BarPart { char letter; double amount; };
+std::string bar(const std::vector<BarPart>& parts, double total, int width);
+
+}  // namespace shardwise
