@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "app/explain.h"
+#include "base/input_error.h"
 #include "base/text.h"
 
 namespace shardwise {
@@ -29,7 +30,7 @@ std::optional<Change> try_change(const std::string& what, const PlanRequest& req
     } else {
       change.note = found.rejected.empty() ? "still no plan" : "still no: " + found.rejected.front().rule;
     }
-  } catch (const InputError& e) {
+  } catch (const InputError&) {
     return std::nullopt;  // the change itself is not possible here
   }
   return change;

@@ -100,6 +100,9 @@ SearchRequest search_request(const PlanRequest& request, std::vector<Assumption>
 /// Launch commands of any plan of the answer.
 std::vector<LaunchCommand> launch_plan(const PlanRequest& request, const Plan& plan);
 
+/// Launch files of any plan, by name below the target directory (docs/launch.md).
+std::map<std::string, std::string> launch_files_of(const PlanRequest& request, const Plan& plan);
+
 /// Why a given plan is not the answer: "tp=8,pp=1" -> the best plan that has those values and what it loses, or the rules
 /// that refuse all of them.
 struct WhyNot { std::string question; std::optional<Plan> best; double score_ratio = 0; std::vector<RejectionCount> rejected; std::vector<std::string> words; };

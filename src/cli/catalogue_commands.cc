@@ -1,0 +1,66 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "base/text.h"
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "config/text_source.h"
+#include "hardware/hardware.h"
+#include "model/load.h"
+#include "report/report.h"
+
+namespace shardwise {
+namespace {
+
+int list_models(const std::string& name) {
+  Table t;
+  t.column("model", Table::Align::left);
+  t.column("what", Table::Align::left);
+  DiskSource disk;
+  for (const auto& m : bundled_models()) {
+    if (!name.empty() && to_lower(m.name).find(to_lower(name)) == std::string::npos) continue;
+    t.row({m.name, model_line(load_model(m.name, disk))});
+  }
+  Style style;
+  style.width = 160;
+  std::fputs(t.text(style, "").c_str(), stdout);
+  return kExitFound;
+}
+
+int list_gpus(const std::string& name) {
+  Table t;
+  for (const char* header : {"gpu", "arch"}) t.column(header, Table::Align::left);
+  for (const char* header : {"GiB", "GB/s", "bf16 TF", "fp8 TF", "link GB/s", "PCIe GB/s", "L2 MiB", "W"}) t.column(header);
+  t.column("source", Table::Align::left);
+  for (const auto& g : gpu_catalogue()) {
+    if (!name.empty() && to_lower(g.name).find(to_lower(name)) == std::string::npos) continue;
+    const auto peak = [&](GpuDType d) { const auto it = g.peak.find(d); return it == g.peak.end() ? std::string("-") : fmt::format("{:.0f}", it->second.value / 1e12); };
+    t.row({g.name, g.architecture, fmt::format("{:.1f}", to_gib(g.memory_total)), fmt::format("{:.0f}", g.memory_bandwidth.value / 1e9), peak(GpuDType::bf16), peak(GpuDType::fp8),
+           g.scale_up_bandwidth.value > 0 ? fmt::format("{:.0f}", g.scale_up_bandwidth.value / 1e9) : "-", fmt::format("{:.0f}", g.pcie_bandwidth.value / 1e9),
+           fmt::format("{:.0f}", static_cast<double>(g.l2_cache.value) / 1048576.0), fmt::format("{:.0f}", g.power.value), g.source + ", " + g.date});
+  }
+  Style style;
+  style.width = 240;
+  std::fputs(t.text(style, "").c_str(), stdout);
+  return kExitFound;
+}
+
+}  // namespace
+
+void add_models_command(CLI::App& app, const CommandLine&, std::vector<std::function<int()>>& handlers) {
+  auto* sub = app.add_subcommand("models", "bundled models");
+  auto name = std::make_shared<std::string>();
+  sub->add_option("name", *name, "part of a name");
+  handlers.push_back([name] { return list_models(*name); });
+}
+
+void add_gpus_command(CLI::App& app, const CommandLine&, std::vector<std::function<int()>>& handlers) {
+  auto* sub = app.add_subcommand("gpus", "the GPU catalogue, each number with its source");
+  auto name = std::make_shared<std::string>();
+  sub->add_option("name", *name, "part of a name");
+  handlers.push_back([name] { return list_gpus(*name); });
+}
+
+}  // namespace shardwise

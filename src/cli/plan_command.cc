@@ -1,0 +1,99 @@
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+
+#include "base/input_error.h"
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "report/report.h"
+
+namespace shardwise {
+namespace {
+
+struct PlanOptions {
+  QuestionOptions question;
+  std::string why_not, emit;
+  std::int64_t min_model_len = 0;
+  int max_gpus = 0, replicas = 0;
+  std::vector<int> taken;
+  std::size_t show = 10;
+  bool fewest = false, allow_replicas = false, no_explain = false;
+};
+
+void write_files(const std::string& dir, const std::map<std::string, std::string>& files) {
+  std::error_code error;
+  std::filesystem::create_directories(dir, error);
+  if (error) throw InputError("--emit", 0, "", "cannot make " + dir + ": " + error.message());
+  for (const auto& [name, text] : files) {
+    const auto path = std::filesystem::path(dir) / name;
+    std::filesystem::create_directories(path.parent_path(), error);
+    std::ofstream out(path, std::ios::binary);
+    out << text;
+    if (!out) throw InputError("--emit", 0, "", "cannot write " + path.string());
+    if (text.starts_with("#!")) std::filesystem::permissions(path, std::filesystem::perms::owner_exec | std::filesystem::perms::group_exec, std::filesystem::perm_options::add, error);
+  }
+}
+
+int run_plan(const PlanOptions& o, const std::vector<std::string>& vllm_flags) {
+  PlanRequest request;
+  std::vector<Assumption> assumed;
+  request.model_spec = o.question.model;
+  request.model = model_of(o.question.model);
+  request.cluster = load_cluster(o.question.gpus);
+  request.workload = workload_of(o.question, &assumed);
+  request.goal = o.question.goal.empty() ? Goal::balanced : parse_goal(o.question.goal, "--goal");
+  if (!o.question.vllm.empty()) request.vllm_version = parse_vllm_version(o.question.vllm);
+  request.pinned = parse_vllm_flags(vllm_flags);
+  if (o.replicas > 0) request.replicas = o.replicas;
+  request.allow_replicas = o.allow_replicas;
+  if (o.min_model_len > 0) request.min_model_len = o.min_model_len;
+  if (o.max_gpus > 0) request.max_gpus = o.max_gpus;
+  request.gpus_taken = o.taken;
+  request.fewest_gpus = o.fewest;
+  request.threads = o.question.threads;
+  request.explain = !o.no_explain;
+
+  PlanAnswer answer;
+  {
+    Progress progress("planning " + request.model->name + " on " + request.cluster.name);
+    answer = make_plan(request);
+  }
+  answer.assumptions.insert(answer.assumptions.begin(), assumed.begin(), assumed.end());
+  const Style style = o.question.style();
+  std::fputs((o.question.json ? plan_json(answer) : plan_text(answer, style, o.show)).c_str(), stdout);
+  if (!o.why_not.empty() && !o.question.json) std::fputs(why_not_text(why_not(answer, o.why_not), style).c_str(), stdout);
+  if (!o.emit.empty() && answer.found()) {
+    const auto files = launch_files_of(request, answer.search.plans.front());
+    write_files(o.emit, files);
+    std::fprintf(stderr, "shardwise: %zu files written to %s\n", files.size(), o.emit.c_str());
+  }
+  return answer.found() ? kExitFound : kExitNo;
+}
+
+}  // namespace
+
+void add_plan_command(CLI::App& app, const CommandLine& line, std::vector<std::function<int()>>& handlers) {
+  auto* sub = app.add_subcommand("plan", "ranked plans, the winner explained, its launch commands");
+  auto o = std::make_shared<PlanOptions>();
+  o->question.add_to(*sub);
+  sub->add_option("--min-model-len", o->min_model_len, "max_model_len of the plan must be at least this")->check(CLI::PositiveNumber);
+  sub->add_option("--max-gpus", o->max_gpus, "use at most so many GPUs")->check(CLI::PositiveNumber);
+  sub->add_option("--gpus-taken", o->taken, "GPUs in use by others, per node: 2,0")->delimiter(',');
+  sub->add_flag("--fewest-gpus", o->fewest, "the smallest number of GPUs that serves this load within the SLOs");
+  sub->add_option("--replicas", o->replicas, "separate deployments behind a router (pin)")->check(CLI::PositiveNumber);
+  sub->add_flag("--allow-replicas", o->allow_replicas, "let separate deployments of a dense model compete with data parallel");
+  sub->add_option("--why-not", o->why_not, "why another plan lost: tp=8,pp=1");
+  sub->add_option("--emit", o->emit, "directory for launch files");
+  sub->add_option("--show", o->show, "plans listed")->default_val(10);
+  sub->add_flag("--no-explain", o->no_explain, "leave out ladder and what-if searches");
+  sub->footer("Every `vllm serve` flag is taken too and pins that part of the plan: --tensor-parallel-size 4, --kv-cache-dtype fp8 ...\n"
+              "Exit code 0: a plan stands; 1: none does; 2: the question cannot be read.");
+  sub->allow_extras();
+  handlers.push_back([o, sub, &line] {
+    auto flags = sub->remaining();
+    flags.insert(flags.end(), line.vllm.begin(), line.vllm.end());
+    return run_plan(*o, flags);
+  });
+}
+
+}  // namespace shardwise

@@ -1,0 +1,24 @@
+#include <cstdio>
+
+#include "app/verify.h"
+#include "cli/commands.h"
+
+namespace shardwise {
+
+void add_verify_command(CLI::App& app, const CommandLine&, std::vector<std::function<int()>>& handlers) {
+  auto* sub = app.add_subcommand("verify", "compares predictions with recorded cases; exit code 0 only if all agree");
+  auto o = std::make_shared<VerifyOptions>();
+  sub->add_option("topic", o->topic, "what the file records")->required();
+  sub->add_option("file", o->file, "recorded cases, one JSON object a line")->required()->check(CLI::ExistingFile);
+  sub->add_option("--models", o->models_dir, "folder with NAME/config.json for models that the cases name");
+  sub->add_option("--predictions", o->predictions, "write {\"id\", \"predict\"} lines here");
+  sub->add_flag("--json", o->json, "summary as JSON");
+  sub->add_option("--threads", o->threads, "worker threads");
+  handlers.push_back([o] {
+    const auto summary = verify(*o);
+    std::fputs((o->json ? to_json_text(summary) : to_text(summary)).c_str(), stdout);
+    return summary.all_agree() ? kExitFound : kExitNo;
+  });
+}
+
+}  // namespace shardwise
