@@ -150,9 +150,7 @@ SearchRequest search_request(const PlanRequest& request, std::vector<Assumption>
     assumptions->push_back({"max_model_len", std::to_string(base.max_model_len), s.pinned_model_len ? "given" : "the model's own; lowered where it does not fit"});
     assumptions->push_back({"kv_cache_dtype", base.kv_cache_dtype, request.pinned.kv_cache_dtype ? "given" : "vLLM's default: as the checkpoint says"});
     const auto& node = s.groups.front().cluster.nodes.front();
-    const auto link = [](const Link& l) { return fmt::format("{} {:.0f} GB/s", l.name, l.bandwidth.value / 1e9); };
-    assumptions->push_back({"links", request.cluster.nodes.size() > 1 ? link(node.scale_up) + " in a node, " + link(node.network) + " per GPU between nodes"
-                                                                      : link(node.scale_up) + " in the node", "catalogue (a cluster file can say otherwise)"});
+    for (const auto& d : request.cluster.defaults) assumptions->push_back({d.name, d.value, d.reason});
     if (request.goal == Goal::cost && !node.price_per_gpu_hour)
       assumptions->push_back({"price", "1 per GPU-hour", "no price given: cost is in GPU-hours"});
   }

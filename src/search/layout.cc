@@ -20,12 +20,12 @@ std::vector<NodeGroup> node_groups(const Cluster& cluster, const std::vector<int
       it->cluster.gpus = {{node.gpu, cluster.gpu(node)}};
     }
     const int taken = i < gpus_taken.size() ? gpus_taken[i] : 0;
-    if (taken > node.gpus)
-      throw InputError("--gpus-taken", 0, "", "node " + std::to_string(i) + " has " + std::to_string(node.gpus) + " GPUs, not " +
-                       std::to_string(taken), "name at most that many");
+    if (taken < 0 || taken > node.usable_gpus())
+      throw InputError("--gpus-taken", 0, "", "node " + std::to_string(i) + " has " + std::to_string(node.usable_gpus()) +
+                       " GPUs, not " + std::to_string(taken), "name at most that many");
     it->cluster.nodes.push_back(node);
     it->node_index.push_back(static_cast<int>(i));
-    it->free_gpus.push_back(node.gpus - taken);
+    it->free_gpus.push_back(node.usable_gpus() - taken);
   }
   return groups;
 }

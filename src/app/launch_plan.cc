@@ -1,0 +1,46 @@
+#include <cassert>
+
+#include "app/plan.h"
+#include "base/input_error.h"
+#include "launch/launch.h"
+
+namespace shardwise {
+namespace {
+
+/// The group of nodes that the plan uses, with the GPUs already taken left out.
+LaunchRequest launch_request(const PlanRequest& request, const Plan& plan, std::vector<int>* node_index) {
+  auto groups = node_groups(request.cluster, request.gpus_taken);
+  std::erase_if(groups, [](const NodeGroup& g) { return g.total() == 0; });
+  auto& group = groups.at(static_cast<std::size_t>(plan.layout.group));
+  for (std::size_t i = 0; i < group.cluster.nodes.size(); ++i) group.cluster.nodes[i].available = group.free_gpus[i];
+  if (node_index) *node_index = group.node_index;
+  LaunchRequest launch;
+  launch.model = request.model->name;
+  launch.is_moe = request.model->is_moe();
+  launch.engine = plan.engine;
+  launch.engine.parallel = plan.layout.parallel;
+  launch.replicas = plan.layout.replicas;
+  launch.cluster = group.cluster;
+  return launch;
+}
+
+}  // namespace
+
+std::vector<LaunchCommand> launch_plan(const PlanRequest& request, const Plan& plan) {
+  std::vector<int> node_index;
+  auto result = launch_commands(launch_request(request, plan, &node_index));
+  if (const auto* problem = std::get_if<PlacementProblem>(&result)) throw InputError("--gpus", 0, "", problem->message);
+  auto commands = std::get<std::vector<LaunchCommand>>(std::move(result));
+  for (auto& c : commands) c.node = node_index[static_cast<std::size_t>(c.node)];
+  return commands;
+}
+
+std::map<std::string, std::string> launch_files_of(const PlanRequest& request, const Plan& plan) {
+  std::map<std::string, std::string> files;
+  for (const auto& command : launch_plan(request, plan))
+    files["node" + std::to_string(command.node) + (plan.layout.replicas > 1 ? "-replica" + std::to_string(command.replica) : "") + ".sh"] =
+        "#!/usr/bin/env bash\n# " + command.note + "\nset -euo pipefail\nexec env " + shell_line(command, true) + "\n";
+  return files;
+}
+
+}  // namespace shardwise
