@@ -1,0 +1,89 @@
+// What must hold for any question: more of a good thing never hurts.
+#include <gtest/gtest.h>
+
+#include "app/plan.h"
+#include "config/text_source.h"
+#include "model/load.h"
+
+namespace shardwise {
+namespace {
+
+PlanRequest question(const std::string& model, const std::string& gpus, Goal goal) {
+  DiskSource disk;
+  PlanRequest r;
+  r.model_spec = model;
+  r.model = std::make_shared<const Model>(load_model(model, disk));
+  r.cluster = parse_cluster(gpus);
+  r.workload.isl = parse_length("1024", "--isl");
+  r.workload.osl = parse_length("256", "--osl");
+  r.goal = goal;
+  r.explain = false;
+  return r;
+}
+
+double best(const PlanRequest& r) {
+  const auto s = search_request(r, nullptr);
+  const auto found = search(s);
+  return found.plans.empty() ? 0 : found.plans.front().score;
+}
+
+TEST(PlanProperties, MoreGpusNeverWorse) {
+  for (const auto goal : {Goal::throughput, Goal::latency})
+    for (const char* model : {"Llama-3.1-8B", "Qwen3-30B-A3B"}) {
+      double last = 0;
+      for (int n = 1; n <= 8; ++n) {
+        const double score = best(question(model, std::to_string(n) + "xH100", goal));
+        EXPECT_GE(score, last * 0.998) << model << " " << n;
+        last = score;
+      }
+    }
+}
+
+TEST(PlanProperties, FasterMemoryAndLinksNeverWorse) {
+  auto r = question("Llama-3.1-70B", "8xH100", Goal::throughput);
+  const double base = best(r);
+  auto faster = r;
+  for (auto& [name, gpu] : faster.cluster.gpus) gpu.memory_bandwidth.value *= 1.5;
+  EXPECT_GE(best(faster), base);
+  auto linked = r;
+  for (auto& node : linked.cluster.nodes) node.scale_up.bandwidth.value *= 2;
+  EXPECT_GE(best(linked), base);
+}
+
+TEST(PlanProperties, APinNeverBeatsTheFreeSearch) {
+  auto r = question("Llama-3.1-70B", "8xH100", Goal::balanced);
+  const double free = best(r);
+  for (int tp : {2, 4, 8}) {
+    auto pinned = r;
+    pinned.pinned.tensor_parallel_size = tp;
+    EXPECT_LE(best(pinned), free * 1.002);
+  }
+}
+
+TEST(PlanProperties, EveryMemoryPartAddsUpToTheGpu) {
+  for (const char* model : {"Llama-3.1-70B", "Qwen3-30B-A3B", "DeepSeek-V3"}) {
+    const auto r = question(model, "2x8xH200", Goal::throughput);
+    const auto s = search_request(r, nullptr);
+    for (const auto& plan : search(s).plans)
+      for (const auto& stage : plan.memory.stages) {
+        EXPECT_LE(stage.used().value + stage.kv_cache.value, plan.memory.gpu_total.value) << to_string(plan.layout);
+        EXPECT_GT(stage.weights.total().value, 0);
+      }
+  }
+}
+
+TEST(PlanProperties, TheAnswerDoesNotDependOnThreads) {
+  auto r = question("Qwen3-30B-A3B", "8xH100", Goal::throughput);
+  r.threads = 1;
+  const auto one = search(search_request(r, nullptr));
+  r.threads = 8;
+  const auto eight = search(search_request(r, nullptr));
+  ASSERT_EQ(one.plans.size(), eight.plans.size());
+  for (std::size_t i = 0; i < one.plans.size(); ++i) {
+    EXPECT_EQ(to_string(one.plans[i].layout), to_string(eight.plans[i].layout));
+    EXPECT_EQ(one.plans[i].score, eight.plans[i].score);
+  }
+}
+
+}  // namespace
+}  // namespace shardwise
