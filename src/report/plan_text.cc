@@ -24,14 +24,24 @@ std::string paragraph(const Style& style, const std::string& text) {
 
 const char* word(ExpertPlacement p) { return p == ExpertPlacement::linear ? "linear" : "round_robin"; }
 
+/// The same shape with other numbers of copies is one line of the table: its best.
+bool same_shape(Layout a, Layout b) {
+  a.replicas = b.replicas = 1;
+  a.parallel.data_parallel_size = b.parallel.data_parallel_size = 1;
+  return a == b;
+}
+
 std::string plan_table(const std::vector<Plan>& plans, std::size_t count, const Style& style) {
   Table t;
   t.column("#");
   t.column("plan", Table::Align::left);
   for (const char* name : {"GPUs", "in flight", "tokens/s", "per GPU", "per user", "TPOT ms [90 %]", "TTFT ms [90 %]", "KV tokens", "KV used"})
     t.column(name);
-  for (std::size_t i = 0; i < std::min(count, plans.size()); ++i) {
+  std::size_t listed = 0;
+  for (std::size_t i = 0; i < plans.size() && listed < count; ++i) {
     const auto& p = plans[i];
+    if (std::any_of(plans.begin(), plans.begin() + static_cast<std::ptrdiff_t>(i), [&](const Plan& q) { return same_shape(p.layout, q.layout); })) continue;
+    ++listed;
     const auto& e = p.estimate;
     const std::string name = to_string(p.layout);
     t.row({std::to_string(i + 1), i == 0 ? style.good(name) : name, std::to_string(p.layout.gpus()), fmt::format("{:.0f}", e.concurrency),
