@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "app/explain.h"
+#include "app/simulate_plan.h"
 #include "base/input_error.h"
 #include "base/text.h"
 #include "parallel/resolve.h"
@@ -162,6 +163,7 @@ PlanAnswer make_plan(const PlanRequest& request) {
   answer.request = request;
   const auto s = search_request(request, &answer.assumptions);
   answer.search = search(s);
+  if (request.simulate_finalists > 0) decide_by_simulation(request, s, answer.search, request.simulate_finalists);
 
   // vLLM's own checks, all of them, on the plans that people will look at.
   const auto facts = model_facts(*request.model, request.vllm_version);

@@ -1,0 +1,31 @@
+#pragma once
+// A plan under the scheduler-exact simulator: the same step times, the same KV blocks, requests one by one.
+#include <memory>
+
+#include "app/plan.h"
+#include "sim/simulate.h"
+
+namespace shardwise {
+
+/// StepTime over compiled coefficients. Holds the coefficients alive.
+class PlanStepTime : public StepTime {
+ public:
+  explicit PlanStepTime(std::shared_ptr<const CompiledStep> step) : step_(std::move(step)) {}
+  Seconds step_time(std::span<const ScheduledChunk> batch) const override;
+
+ private:
+  std::shared_ptr<const CompiledStep> step_;
+};
+
+/// One replica's worth of the plan's engines and host costs for simulate().
+SimulationConfig simulation_config(const PlanRequest& request, const Plan& plan);
+
+/// Runs the plan under the request's workload (its chosen load where none is given). Deterministic for a seed.
+/// `requests`: how many; 0 = as simulate() chooses.
+SimulationResult simulate_plan(const PlanRequest& request, const Plan& plan, std::int64_t requests, std::uint64_t seed);
+
+/// Replaces the closed-form means and percentiles of the first `count` plans of the search by simulated ones, and ranks
+/// them again among themselves. Percentile SLOs are then decided by the simulator.
+void decide_by_simulation(const PlanRequest& request, const SearchRequest& search, SearchResult& result, int count);
+
+}  // namespace shardwise
