@@ -249,6 +249,8 @@ CheckAnswer check(const CheckRequest& request) {
     answer.plan = evaluate_layout(s, layout_of(engine), &why);
     if (answer.plan) {
       answer.load = answer.plan->estimate.concurrency;
+      answer.decode_step = answer.plan->step->breakdown(decode_batch(*answer.plan, request.workload));
+      std::stable_sort(answer.decode_step.begin(), answer.decode_step.end(), [](const auto& a, const auto& b) { return a.time > b.time; });
       if (answer.memory->probability_fits < 0.95)
         answer.warnings.push_back(fmt::format("starts with a probability of {:.0f} %", 100 * answer.memory->probability_fits));
     } else {

@@ -32,6 +32,7 @@ struct CheckAnswer {
   std::vector<ResolvedRow> rows;       ///< what was given, what vLLM makes of it, why they differ
   std::optional<MemoryPlan> memory;
   std::optional<Plan> plan;            ///< with its estimate, if it starts
+  std::vector<OperatorTime> decode_step;  ///< where a decode step's time goes at that load, largest first
   double load = 0;                     ///< requests in flight that the estimate is for
   std::vector<Change> changes;         ///< better commands, best first, each with its gain in `goal`
   std::vector<std::string> warnings;

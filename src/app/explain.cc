@@ -20,6 +20,13 @@ NodeFacts node_facts(const Gpu& gpu, int gpus) {
   return node;
 }
 
+StepBatch decode_batch(const Plan& plan, const Workload& workload) {
+  StepBatch batch;
+  batch.decode_seqs = std::max(1.0, plan.estimate.running_per_engine);
+  batch.decode_context = batch.decode_seqs * (workload.isl.mean() + workload.osl.mean() / 2);
+  return batch;
+}
+
 namespace {
 
 std::string percent(double ratio) { return fmt::format("{:+.0f} %", 100 * (ratio - 1)); }
@@ -54,10 +61,7 @@ double ratio(const Question& q, double score) { return q.w.score > 0 ? score / q
 
 /// Time shares of the winner's step at its load, for "what bounds it".
 std::string step_shares(const Plan& plan, const Workload& workload) {
-  StepBatch batch;
-  batch.decode_seqs = std::max(1.0, plan.estimate.running_per_engine);
-  batch.decode_context = batch.decode_seqs * (workload.isl.mean() + workload.osl.mean() / 2);
-  const auto rows = plan.step->breakdown(batch);
+  const auto rows = plan.step->breakdown(decode_batch(plan, workload));
   double total = 0, memory = 0, compute = 0, communication = 0, host = 0;
   for (const auto& row : rows) {
     total += row.time.value;

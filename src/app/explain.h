@@ -14,6 +14,9 @@ void explain_nothing(PlanAnswer& answer, const SearchRequest& request);
 /// What `other` loses (or gains) against `winner`, one sentence each, the deciding number first.
 std::vector<std::string> compare_plans(const PlanAnswer& answer, const Plan& winner, const Plan& other);
 
+/// The decode step of one engine rank at the plan's load, contexts at their mean.
+StepBatch decode_batch(const Plan& plan, const Workload& workload);
+
 /// What vLLM's checks see of a node of `gpus` GPUs.
 NodeFacts node_facts(const Gpu& gpu, int gpus);
 

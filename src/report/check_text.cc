@@ -60,6 +60,18 @@ std::string check_text(const CheckAnswer& a, const Style& style) {
     if (!e.band_reason.empty()) out += paragraph(style.dim("90 % intervals: " + e.band_reason));
     for (const auto& missed : a.plan->slos_missed) out += "  " + style.bad("misses ") + missed + "\n";
   }
+  if (!a.decode_step.empty()) {
+    out += heading("Where a decode step's time goes");
+    double total = 0;
+    for (const auto& op : a.decode_step) total += op.time.value;
+    Table t;
+    t.column("operator", Table::Align::left);
+    for (const char* name : {"ms", "share"}) t.column(name);
+    t.column("bound by", Table::Align::left);
+    for (const auto& op : a.decode_step)
+      if (op.time.value > 0.005 * total) t.row({op.name, fmt::format("{:.3f}", to_ms(op.time)), fmt::format("{:.0f} %", 100 * op.time.value / total), op.bound});
+    out += t.text(style);
+  }
   if (a.refusal && a.changes.empty()) return out;
   out += heading("What would be better");
   if (a.changes.empty()) return out + "  nothing found: no single change gains 0.5 % or more\n";

@@ -185,6 +185,8 @@ std::string check_json(const CheckAnswer& a) {
   if (a.plan) {
     j["plan"] = layout_json(a.plan->layout);
     j["prediction"] = estimate_json(a.plan->estimate);
+    j["decode_step"] = Json::array();
+    for (const auto& op : a.decode_step) j["decode_step"].push_back({{"operator", op.name}, {"ms", to_ms(op.time)}, {"bound", op.bound}});
   }
   j["changes"] = changes_json(a.changes);
   return j.dump(2) + "\n";
