@@ -105,6 +105,7 @@ class Changes {
   /// The best layout of all, everything else kept.
   void best_layout() {
     auto p = plan_request(answer_.request, true);
+    if (!p.pinned.max_model_len) p.pinned.max_model_len = answer_.resolved->max_model_len;
     p.workload.concurrency = answer_.request.workload.request_rate ? std::nullopt : std::optional<int>(static_cast<int>(load_));
     try {
       const auto s = search_request(p, nullptr);
@@ -126,8 +127,10 @@ class Changes {
     return std::nullopt;
   }
 
-  void keep(const std::string& what, const PlanRequest& p, const std::optional<Layout>& layout) {
+  /// The command's length stays what it is: a plan that only starts with a shorter one is no improvement of it.
+  void keep(const std::string& what, PlanRequest p, const std::optional<Layout>& layout) {
     if (!layout) return;
+    if (!p.pinned.max_model_len) p.pinned.max_model_len = answer_.resolved->max_model_len;
     try {
       const auto s = search_request(p, nullptr);
       if (layout->gpus() > budget_gpus(s)) return;
@@ -179,6 +182,10 @@ void find_changes(CheckAnswer& answer) {
   for (const auto tokens : {r.max_num_batched_tokens * 2, r.max_num_batched_tokens / 2})
     if (tokens >= r.max_num_seqs && tokens >= 512)
       changes.add(fmt::format("--max-num-batched-tokens {}", tokens), [&](EngineArgs& a) { a.max_num_batched_tokens = tokens; });
+  if (answer.memory && answer.memory->refusal && answer.memory->refusal->estimated_max_model_len.value_or(0) > 0) {
+    const auto longest = *answer.memory->refusal->estimated_max_model_len;
+    changes.add(fmt::format("--max-model-len {}", longest), [&](EngineArgs& a) { a.max_model_len = longest; });
+  }
   if (args.max_num_seqs) changes.add("default --max-num-seqs", [](EngineArgs& a) { a.max_num_seqs.reset(); });
   std::stable_sort(answer.changes.begin(), answer.changes.end(), [](const Change& a, const Change& b) {
     if (a.plan->slos_kept != b.plan->slos_kept) return a.plan->slos_kept;
