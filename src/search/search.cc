@@ -104,15 +104,15 @@ void compile(const SearchRequest& request, const Layout& layout, Evaluated& e) {
   e.step = std::make_shared<const CompiledStep>(compile_step(*request.model, e.engine, group.cluster, e.placement));
 }
 
-/// Loads tried for one deployment when none is given: 1, 2, 4, 8 ... sequences a data parallel rank, and the number that
-/// just fills the KV cache; choose() then looks between the best one and its neighbours.
-std::vector<double> sweep(const Evaluated& e, const Workload& workload) {
+/// Loads tried for one deployment when none is given: 1, 2, 4, 8 ... sequences a data parallel rank of every replica, and the
+/// number that just fills the KV cache; choose() then looks between the best one and its neighbours.
+std::vector<double> sweep(const Evaluated& e, int replicas, const Workload& workload) {
   const double longest = workload.isl.mean() + workload.osl.mean();
   const double per_rank_cap = std::min<double>(static_cast<double>(e.engine.max_num_seqs), e.memory.concurrency_at(longest));
   std::vector<double> loads;
   for (double b = 1; b < std::min(per_rank_cap, 4096.0); b *= 2) loads.push_back(b);
   loads.push_back(std::max(1.0, std::floor(per_rank_cap)));
-  const double ranks = e.engine.parallel.data_parallel_size;
+  const double ranks = e.engine.parallel.data_parallel_size * replicas;
   for (auto& load : loads) load *= ranks;
   return loads;
 }
@@ -148,7 +148,7 @@ Choice choose(const SearchRequest& request, const Layout& layout, const Evaluate
   if (request.goal == Goal::latency) return at(1);
   Choice best;
   double last_kept = 0, first_missed = 0;
-  const auto loads = sweep(e, workload);
+  const auto loads = sweep(e, layout.replicas, workload);
   std::size_t best_index = 0;
   for (std::size_t i = 0; i < loads.size(); ++i) {
     const Choice c = at(loads[i]);
@@ -156,7 +156,7 @@ Choice choose(const SearchRequest& request, const Layout& layout, const Evaluate
     else if (first_missed == 0 && last_kept > 0) first_missed = loads[i];
     if (best.score < 0 || prefer(c, best)) best = c, best_index = i;
   }
-  const double ranks = e.engine.parallel.data_parallel_size;
+  const double ranks = e.engine.parallel.data_parallel_size * layout.replicas;
   const double centre = loads[best_index];
   for (const std::size_t neighbour : {best_index - 1, best_index + 1})
     if (neighbour < loads.size()) {
@@ -165,8 +165,8 @@ Choice choose(const SearchRequest& request, const Layout& layout, const Evaluate
         if (const Choice c = at(between); prefer(c, best)) best = c;
     }
   // The SLO's border lies between two loads of the sweep: find it by halving.
-  for (int i = 0; i < 6 && first_missed > last_kept + 1.5; ++i) {
-    const double mid = std::floor((last_kept + first_missed) / 2);
+  for (int i = 0; i < 6 && first_missed > last_kept + 1.5 * ranks; ++i) {
+    const double mid = std::floor((last_kept + first_missed) / 2 / ranks) * ranks;
     const Choice c = at(mid);
     (c.excess == 0 ? last_kept : first_missed) = mid;
     if (prefer(c, best)) best = c;
