@@ -98,10 +98,8 @@ void EngineGroup::process(Nanoseconds now, EngineListener& listener) {
           return n;
         },
         outputs_);
-    for (const Scheduler::Output& out : outputs_) {
-      r.stats.output_tokens += out.new_tokens;
-      listener.on_output(index_, static_cast<int>(i), out, now);
-    }
+    for (const Scheduler::Output& out : outputs_) r.stats.output_tokens += out.new_tokens;
+    listener.on_outputs(index_, static_cast<int>(i), outputs_, now);
     if (r.scheduler.config().speculation != SchedulerConfig::Speculation::none && !r.scheduler.config().async_scheduling)
       r.scheduler.set_drafts(step);
     listener.on_step(index_, static_cast<int>(i), step, flight.start, flight.end);

@@ -1,6 +1,8 @@
 #pragma once
 // Engine cores on the clock. A group is what steps together: one engine core, or the ranks of a MoE server in lockstep.
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <vector>
 
 #include "base/rng.h"
@@ -14,7 +16,7 @@ class EngineListener {
  public:
   virtual ~EngineListener() = default;
   virtual void on_scheduled(int group, int rank, const ScheduledStep& step, Nanoseconds now) = 0;
-  virtual void on_output(int group, int rank, const Scheduler::Output& output, Nanoseconds now) = 0;
+  virtual void on_outputs(int group, int rank, std::span<const Scheduler::Output> outputs, Nanoseconds now) = 0;
   virtual void on_step(int group, int rank, const ScheduledStep& step, Nanoseconds start, Nanoseconds end) = 0;
 };
 

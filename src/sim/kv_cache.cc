@@ -11,6 +11,10 @@ namespace {
 
 constexpr int kNever = std::numeric_limits<int>::max();
 
+bool one_full_group(const SchedulerConfig& config) {
+  return config.kv_groups.size() == 1 && config.kv_groups[0].kind == SchedulerConfig::KvGroup::Kind::full;
+}
+
 }  // namespace
 
 KvCache::KvCache(const SchedulerConfig& config)
@@ -18,7 +22,10 @@ KvCache::KvCache(const SchedulerConfig& config)
       unit_(config.hash_block_size()),
       align_(config.scheduler_block_size()),
       tree_(config.hash_block_size(), static_cast<int>(config.kv_groups.size())),
-      pool_(config.num_blocks, config.enable_prefix_caching, tree_) {
+      runs_(one_full_group(config) ? std::optional<RunCache>(std::in_place, config.num_blocks, config.scheduler_block_size(),
+                                                             config.enable_prefix_caching, tree_)
+                                   : std::nullopt),
+      pool_(runs_ ? 2 : config.num_blocks, config.enable_prefix_caching, tree_) {
   using Speculation = SchedulerConfig::Speculation;
   eagle_ = config.speculation == Speculation::eagle;
   if (eagle_ || config.speculation == Speculation::draft_model) lookahead_ = config.num_speculative_tokens;
@@ -61,7 +68,7 @@ KvCache::KvCache(const SchedulerConfig& config)
 }
 
 void KvCache::open(SchedulerRequest& r, std::span<const TokenRun> prompt) {
-  r.groups.resize(groups_.size());
+  if (!runs_) r.groups.resize(groups_.size());
   if (!config_.enable_prefix_caching) return;
   r.path.clear();
   r.path_hint = 0;
@@ -254,7 +261,29 @@ void KvCache::extend_mamba_align(SchedulerRequest& r, int g, int main_tokens) {
   while (static_cast<int>(own.blocks.size()) < required) own.blocks.push_back(pool_.take());
 }
 
+bool KvCache::allocate_runs(SchedulerRequest& r, int num_new_tokens, const Admission& admission) {
+  const int computed = std::min(r.num_computed_tokens + admission.hit_tokens + admission.preloaded_tokens, config_.max_model_len);
+  const int main_tokens = computed + num_new_tokens;
+  const int hit = admission.use_hit ? run_hit_.blocks : 0;
+  const int taken = (admission.use_hit ? run_hit_.evictable : 0) + (admission.watermark ? watermark_blocks_ : 0);
+  const int held = r.num_blocks + hit;
+  const auto needed = [&](int tokens) { return std::max((tokens + align_ - 1) / align_ - held, 0) + taken; };
+  const int available = runs_->free_blocks();
+  if (admission.full_sequence_must_fit && needed(std::min(r.num_tokens, config_.max_model_len)) > available) return false;
+  const int slots = std::min(main_tokens + lookahead_, config_.max_model_len);
+  if (needed(slots) > available) return false;
+  if (admission.use_hit) runs_->adopt(r, hit);
+  runs_->extend(r, (slots + align_ - 1) / align_);
+  if (config_.enable_prefix_caching) {
+    const int full = std::min(main_tokens, r.num_tokens) / align_;
+    if (full > r.num_cached_blocks) runs_->cache(r, full);
+  }
+  set_quick_until(r);
+  return true;
+}
+
 bool KvCache::allocate(SchedulerRequest& r, int num_new_tokens, const Admission& admission) {
+  if (runs_) return allocate_runs(r, num_new_tokens, admission);
   const int local = r.num_computed_tokens + admission.hit_tokens;
   const int total = std::min(local + admission.preloaded_tokens, config_.max_model_len);
   const int watermark = admission.watermark ? watermark_blocks_ : 0;
@@ -282,13 +311,15 @@ bool KvCache::allocate(SchedulerRequest& r, int num_new_tokens, const Admission&
 
 // Full attention with one block size: a step needs KV work only when it needs another block or fills one.
 void KvCache::set_quick_until(SchedulerRequest& r) const {
-  const GroupBlocks& own = r.groups[0];
-  const int bs = groups_[0].block_size;
-  r.quick_until = static_cast<int>(own.blocks.size()) * bs - lookahead_ + 1;
-  if (config_.enable_prefix_caching) r.quick_until = std::min(r.quick_until, (own.num_cached + 1) * bs);
+  const int held = runs_ ? r.num_blocks : static_cast<int>(r.groups[0].blocks.size());
+  const int cached = runs_ ? r.num_cached_blocks : r.groups[0].num_cached;
+  r.quick_until = held * align_ - lookahead_ + 1;
+  if (config_.enable_prefix_caching) r.quick_until = std::min(r.quick_until, (cached + 1) * align_);
 }
 
 void KvCache::free(SchedulerRequest& r) {
+  r.quick_until = 0;
+  if (runs_) return runs_->free(r);
   for (GroupBlocks& own : r.groups) {
     pool_.give_back_reversed(own.blocks);
     own.blocks.clear();
@@ -297,7 +328,6 @@ void KvCache::free(SchedulerRequest& r) {
     own.last_state = own.partial_index = -1;
     own.num_retired = 0;
   }
-  r.quick_until = 0;
 }
 
 }  // namespace shardwise

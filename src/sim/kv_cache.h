@@ -2,11 +2,13 @@
 // vLLM's KV cache management: KVCacheManager, the coordinators and the per-type managers (v1/core/kv_cache_manager.py,
 // kv_cache_coordinator.py, single_type_kv_cache_manager.py), on plain numbers.
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "sim/block_pool.h"
+#include "sim/kv_runs.h"
 #include "sim/prefix_tree.h"
 #include "sim/scheduler_config.h"
 #include "sim/scheduler_request.h"
@@ -51,15 +53,21 @@ class KvCache {
   /// Offers the blocks of the first num_computed_tokens tokens to the prefix cache.
   void cache_blocks(SchedulerRequest& request, int num_computed_tokens) {
     if (!config_.enable_prefix_caching) return;
+    if (runs_) {
+      if (num_computed_tokens >= (request.num_cached_blocks + 1) * align_) {
+        runs_->cache(request, num_computed_tokens / align_);
+        set_quick_until(request);
+      }
+      return;
+    }
     if (simple_ && num_computed_tokens < (request.groups[0].num_cached + 1) * groups_[0].block_size) return;
     cache_all_groups(request, num_computed_tokens);
     if (simple_) set_quick_until(request);
   }
   void free(SchedulerRequest& request);
 
-  int free_blocks() const { return pool_.free_blocks(); }
-  int usable_blocks() const { return pool_.num_blocks() - 1; }
-  const BlockPool& pool() const { return pool_; }
+  int free_blocks() const { return runs_ ? runs_->free_blocks() : pool_.free_blocks(); }
+  int usable_blocks() const { return config_.num_blocks - 1; }
   const PrefixTree& tree() const { return tree_; }
 
  private:
@@ -98,6 +106,7 @@ class KvCache {
                     int main_tokens, bool admission_cap) const;
   int blocks_needed_mamba_align(const SchedulerRequest& request, int g, bool use_hit, int local_computed, int main_tokens) const;
   int evictable(std::span<const std::int32_t> blocks) const;
+  bool allocate_runs(SchedulerRequest& request, int num_new_tokens, const Admission& admission);
   void remove_skipped(SchedulerRequest& request, int processed);
   void give_back_range(GroupBlocks& blocks, int first, int last);
   void retire_mamba_states(GroupBlocks& blocks, int first, int last);
@@ -127,6 +136,8 @@ class KvCache {
   int watermark_blocks_ = 0;
   bool simple_ = false;      ///< full attention only, one block size
   PrefixTree tree_;
+  std::optional<RunCache> runs_;  ///< one full-attention group; then pool_ is not used
+  RunCache::Hit run_hit_;
   BlockPool pool_;
   std::vector<Group> groups_;
   std::vector<LookupGroup> lookups_;

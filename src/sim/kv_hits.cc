@@ -8,12 +8,7 @@ namespace shardwise {
 
 BlockPool::Key KvCache::key(SchedulerRequest& r, int unit_index) {
   const std::int64_t last = (static_cast<std::int64_t>(unit_index) + 1) * unit_ - 1;
-  if (last >= r.num_prompt_tokens && !r.output_on_path) {
-    r.output_on_path = true;
-    const PathStep& tail = r.path.back();
-    if (tail.first + (r.num_prompt_tokens - tail.start) != r.output_first)
-      r.path.push_back({tree_.acquire(tail.node, r.num_prompt_tokens, r.output_first), r.num_prompt_tokens, r.output_first});
-  }
+  if (last >= r.num_prompt_tokens && !r.output_on_path) tree_.open_output(r);
   std::size_t at = static_cast<std::size_t>(r.path_hint);
   while (r.path[at].start > last) --at;
   while (at + 1 < r.path.size() && r.path[at + 1].start <= last) ++at;
@@ -147,6 +142,16 @@ KvCache::Hit KvCache::find_hit(SchedulerRequest& r) {
   for (auto& blocks : hit_) blocks.clear();
   if (!config_.enable_prefix_caching) return hit;
   const int max_length = r.num_tokens - 1;  // the last token is computed again, for its logits
+  if (runs_) {
+    run_hit_ = runs_->find_hit(r, max_length / align_);
+    if (eagle_ && run_hit_.blocks > 0) {
+      --run_hit_.blocks;
+      run_hit_.evictable -= run_hit_.last_evictable;
+    }
+    hit.tokens = run_hit_.blocks * align_;
+    hit.any_block = run_hit_.blocks > 0;
+    return hit;
+  }
   if (groups_.size() == 1) {
     hit.tokens = lookup(r, lookups_[0], max_length, eagle_, groups_[0].block_size);
   } else {

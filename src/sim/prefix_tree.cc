@@ -4,6 +4,8 @@
 #include <bit>
 #include <cassert>
 
+#include "sim/scheduler_request.h"
+
 namespace shardwise {
 
 PrefixTree::PrefixTree(int unit, int groups) : unit_(unit), groups_(groups), nodes_(1), free_slots_(40), map_(1024, -1) {
@@ -42,8 +44,9 @@ std::int32_t PrefixTree::acquire(std::int32_t parent, std::int64_t start, std::i
   return id;
 }
 
-void PrefixTree::release(std::int32_t id) {
-  while (id != kRoot && --nodes_[id].references == 0) {
+void PrefixTree::release(std::int32_t id, std::int32_t times) {
+  while (id != kRoot && (nodes_[id].references -= times) == 0) {
+    times = 1;
     erase_from_map(id);
     Node& node = nodes_[id];
     if (node.size_class >= 0) free_slots_[node.size_class].push_back(node.slots);
@@ -53,6 +56,13 @@ void PrefixTree::release(std::int32_t id) {
     --live_;
     id = node.parent;
   }
+}
+
+void PrefixTree::open_output(SchedulerRequest& r) {
+  r.output_on_path = true;
+  const PathStep& tail = r.path.back();
+  if (tail.first + (r.num_prompt_tokens - tail.start) == r.output_first) return;  // the prompt's last run goes on
+  r.path.push_back({acquire(tail.node, r.num_prompt_tokens, r.output_first), r.num_prompt_tokens, r.output_first});
 }
 
 void PrefixTree::erase_from_map(std::int32_t id) {

@@ -20,6 +20,8 @@ struct PathStep {
   std::int64_t first = 0;  ///< token id at `start`
 };
 
+struct SchedulerRequest;
+
 class PrefixTree {
  public:
   static constexpr std::int32_t kRoot = 0;
@@ -29,8 +31,8 @@ class PrefixTree {
   /// The node of the run that starts with token `first` at position `start` behind `parent`, made if need be. The caller
   /// gets one reference.
   std::int32_t acquire(std::int32_t parent, std::int64_t start, std::int64_t first);
-  void retain(std::int32_t node) { ++nodes_[node].references; }
-  void release(std::int32_t node);
+  void retain(std::int32_t node, std::int32_t times = 1) { nodes_[node].references += times; }
+  void release(std::int32_t node, std::int32_t times = 1);
 
   /// Place of unit `index` of a text (tokens [index * unit, (index + 1) * unit)) in the node that holds its last token.
   std::int32_t place(const PathStep& step, std::int64_t index) const {
@@ -46,6 +48,13 @@ class PrefixTree {
     if (place >= nodes_[node].capacity) grow(nodes_[node], place + 1);
     return slots_[nodes_[node].slots + static_cast<std::size_t>(place) * groups_ + group];
   }
+  /// The entries of the places from `place` on (one group only), `count` of them, all there. Invalidated as entry_ref's.
+  std::int32_t* entries(std::int32_t node, std::int32_t place, std::int32_t count) {
+    if (place + count > nodes_[node].capacity) grow(nodes_[node], place + count);
+    return slots_.data() + nodes_[node].slots + place;
+  }
+  /// How many places a node has room for; those beyond are empty.
+  std::int32_t capacity(std::int32_t node) const { return nodes_[node].capacity; }
   /// Makes room for `places` places at once.
   void reserve(std::int32_t node, std::int32_t places) {
     if (places > nodes_[node].capacity) grow(nodes_[node], places);
@@ -54,6 +63,10 @@ class PrefixTree {
   std::int64_t tokens(std::int32_t node, std::int32_t place) const {
     return (nodes_[node].start / unit_ + place + 1) * unit_;
   }
+  /// Puts the node of a request's outputs on its path.
+  void open_output(SchedulerRequest& request);
+  /// A list that the cache's owner keeps per node; -1 = empty.
+  std::int32_t& list(std::int32_t node) { return nodes_[node].list; }
   std::size_t live_nodes() const { return live_; }
 
  private:
@@ -63,6 +76,7 @@ class PrefixTree {
     std::int32_t parent = -1;
     std::int32_t references = 0;   ///< texts, cached blocks and children
     std::int32_t capacity = 0;     ///< places
+    std::int32_t list = -1;
     std::int8_t size_class = -1;   ///< of the slots
   };
   void grow(Node& node, std::int32_t places);

@@ -1,7 +1,7 @@
 #pragma once
 // One request inside the scheduler: vLLM's Request (v1/request.py) and what the KV managers keep per request.
 #include <cstdint>
-#include <optional>
+#include <utility>
 #include <vector>
 
 #include "sim/prefix_tree.h"
@@ -21,11 +21,11 @@ struct GroupBlocks {
   std::int32_t partial_block = -1;
 };
 
-struct SchedulerRequest {
+/// What every step touches comes first, on one cache line.
+struct alignas(64) SchedulerRequest {
   enum class Status : std::uint8_t { unused, waiting, running, preempted, finished };
   enum class Finish : std::uint8_t { none, stop, length, abort };
 
-  // Read and written in every step.
   std::int32_t num_tokens = 0;             ///< known tokens: prompt and delivered outputs
   std::int32_t num_computed_tokens = 0;    ///< counts tokens in flight
   std::int32_t num_output_placeholders = 0;
@@ -51,6 +51,9 @@ struct SchedulerRequest {
   double arrival_time = 0;
 
   std::vector<GroupBlocks> groups;
+  // Instead of groups, with one full-attention group (RunCache):
+  std::int32_t num_blocks = 0, num_cached_blocks = 0;
+  std::vector<std::pair<std::int32_t, std::int32_t>> copies;  ///< blocks that have equals: index, tag
   // Texts, kept only with prefix caching.
   std::vector<PathStep> path;
   std::int64_t output_first = 0;           ///< token id of output position 0; the following ones count up

@@ -16,12 +16,14 @@ namespace {
 
 /// A request from its start at the client to its last token there.
 struct Live {
+  Nanoseconds first = -1, last = 0;
+  int produced = 0;
+  bool measured = true, prefilling = false;
   OfferedRequest offered;
-  Nanoseconds start = 0, door = 0, scheduled = -1, first = -1, last = 0;
-  int produced = 0, turn = 0;
+  Nanoseconds start = 0, door = 0, scheduled = -1;
+  int turn = 0;
   int replica = 0, engine = 0;
   DpBalancer::Choice choice;
-  bool measured = true, prefilling = false;
 };
 
 class Simulation final : public EngineListener {
@@ -83,23 +85,26 @@ class Simulation final : public EngineListener {
     }
   }
 
-  void on_output(int group, int rank, const Scheduler::Output& out, Nanoseconds now) override {
-    const int id = slots_[static_cast<std::size_t>(engine_index(group, rank))][static_cast<std::size_t>(out.request)];
-    Live& live = live_[static_cast<std::size_t>(id)];
-    if (live.prefilling) {
-      if (out.finished) send_kv(id, group, now);
-      return;
-    }
+  void on_outputs(int group, int rank, std::span<const Scheduler::Output> outputs, Nanoseconds now) override {
+    const std::vector<int>& slots = slots_[static_cast<std::size_t>(engine_index(group, rank))];
     const Nanoseconds at = now + output_time_;
-    live.produced += out.new_tokens;
-    step_tokens_ += out.new_tokens;
-    if (live.first < 0) {
-      live.first = at;
-    } else if (live.measured) {
-      measurements_.add_gap(at - live.last);
+    for (const Scheduler::Output& out : outputs) {
+      const int id = slots[static_cast<std::size_t>(out.request)];
+      Live& live = live_[static_cast<std::size_t>(id)];
+      if (live.prefilling) {
+        if (out.finished) send_kv(id, group, now);
+        continue;
+      }
+      live.produced += out.new_tokens;
+      step_tokens_ += out.new_tokens;
+      if (live.first < 0) {
+        live.first = at;
+      } else if (live.measured) {
+        measurements_.add_gap(at - live.last);
+      }
+      live.last = at;
+      if (out.finished) finish(id, at);
     }
-    live.last = at;
-    if (out.finished) finish(id, at);
   }
 
   void on_step(int group, int rank, const ScheduledStep& step, Nanoseconds start, Nanoseconds end) override {
@@ -412,7 +417,7 @@ class Simulation final : public EngineListener {
   std::vector<Event> events_;
   std::uint64_t order_ = 0;
   Nanoseconds now_ = 0;
-  std::deque<Live> live_;
+  std::vector<Live> live_;
   std::vector<int> free_live_;
   std::int64_t outstanding_ = 0, held_back_ = 0;
   const Nanoseconds output_time_ = to_nanoseconds(c_.api_output_time.value);
