@@ -13,20 +13,20 @@ namespace shardwise {
 namespace {
 
 template <class E>
-struct Name { E value; const char* text; };
+struct Name {
+  E value;
+  const char* text;
+};
 
-constexpr Name<KvSpecType> kTypes[] = {{KvSpecType::full_attention, "FullAttentionSpec"},
-                                       {KvSpecType::mla, "MLAAttentionSpec"},
-                                       {KvSpecType::sliding_window, "SlidingWindowSpec"},
-                                       {KvSpecType::sliding_window_mla, "SlidingWindowMLASpec"},
-                                       {KvSpecType::chunked_local, "ChunkedLocalAttentionSpec"},
-                                       {KvSpecType::mamba, "MambaSpec"},
-                                       {KvSpecType::circular_buffer, "CircularBufferSpec"},
-                                       {KvSpecType::cross, "CrossAttentionSpec"}};
-constexpr Name<KvDType> kDTypes[] = {{KvDType::bfloat16, "bfloat16"}, {KvDType::float16, "float16"},
-                                     {KvDType::float32, "float32"},   {KvDType::uint8, "uint8"},
-                                     {KvDType::fp8_e4m3, "float8_e4m3fn"}, {KvDType::fp8_e5m2, "float8_e5m2"},
-                                     {KvDType::int8, "int8"}};
+constexpr Name<KvSpecType> kTypes[] = {
+    {KvSpecType::full_attention, "FullAttentionSpec"},        {KvSpecType::mla, "MLAAttentionSpec"},
+    {KvSpecType::sliding_window, "SlidingWindowSpec"},        {KvSpecType::sliding_window_mla, "SlidingWindowMLASpec"},
+    {KvSpecType::chunked_local, "ChunkedLocalAttentionSpec"}, {KvSpecType::mamba, "MambaSpec"},
+    {KvSpecType::circular_buffer, "CircularBufferSpec"},      {KvSpecType::cross, "CrossAttentionSpec"}};
+constexpr Name<KvDType> kDTypes[] = {
+    {KvDType::bfloat16, "bfloat16"}, {KvDType::float16, "float16"},        {KvDType::float32, "float32"},
+    {KvDType::uint8, "uint8"},       {KvDType::fp8_e4m3, "float8_e4m3fn"}, {KvDType::fp8_e5m2, "float8_e5m2"},
+    {KvDType::int8, "int8"}};
 constexpr Name<KvQuantMode> kModes[] = {{KvQuantMode::none, "NONE"},
                                         {KvQuantMode::fp8_per_tensor, "FP8_PER_TENSOR"},
                                         {KvQuantMode::int8_per_token_head, "INT8_PER_TOKEN_HEAD"},
@@ -34,10 +34,11 @@ constexpr Name<KvQuantMode> kModes[] = {{KvQuantMode::none, "NONE"},
                                         {KvQuantMode::int4_per_token_head, "INT4_PER_TOKEN_HEAD"},
                                         {KvQuantMode::nvfp4, "NVFP4"},
                                         {KvQuantMode::nvfp4_ds_mla, "NVFP4_DS_MLA"}};
-constexpr Name<KvLayout> kLayouts[] = {{KvLayout::LBHNC, "LBHNC"}, {KvLayout::LBNHC, "LBNHC"}, {KvLayout::LHBNC, "LHBNC"},
-                                       {KvLayout::BLHNC, "BLHNC"}, {KvLayout::BLNHC, "BLNHC"}, {KvLayout::BHLNC, "BHLNC"}};
-constexpr Name<MambaType> kMamba[] = {{MambaType::mamba1, "MAMBA1"},       {MambaType::mamba2, "MAMBA2"},
-                                      {MambaType::gdn_attn, "GDN_ATTN"},   {MambaType::linear, "LINEAR"},
+constexpr Name<KvLayout> kLayouts[] = {{KvLayout::LBHNC, "LBHNC"}, {KvLayout::LBNHC, "LBNHC"},
+                                       {KvLayout::LHBNC, "LHBNC"}, {KvLayout::BLHNC, "BLHNC"},
+                                       {KvLayout::BLNHC, "BLNHC"}, {KvLayout::BHLNC, "BHLNC"}};
+constexpr Name<MambaType> kMamba[] = {{MambaType::mamba1, "MAMBA1"},         {MambaType::mamba2, "MAMBA2"},
+                                      {MambaType::gdn_attn, "GDN_ATTN"},     {MambaType::linear, "LINEAR"},
                                       {MambaType::short_conv, "SHORT_CONV"}, {MambaType::kda_attn, "KDA_ATTN"}};
 
 template <class E, std::size_t N>
@@ -93,7 +94,9 @@ KvSpec spec_from_json(const Json& json, const std::string& file) {
   };
   if (s.type == KvSpecType::mamba) {
     s.dcp_sharded = false;
-    s.mamba_type = value_of(kMamba, json.at("mamba_type").get<std::string>().substr(std::string("MambaAttentionBackendEnum.").size()), file, "mamba_type");
+    s.mamba_type = value_of(
+        kMamba, json.at("mamba_type").get<std::string>().substr(std::string("MambaAttentionBackendEnum.").size()), file,
+        "mamba_type");
     s.mamba_align = json.value("mamba_cache_mode", "none") == "align";
     const auto& shapes = json.at("shapes");
     const auto& dtypes = json.at("dtypes");
@@ -125,8 +128,10 @@ KvSpec spec_from_json(const Json& json, const std::string& file) {
   maybe("state_content_bytes", s.state_content_bytes);
   if (const auto it = json.find("page_size_padded"); it != json.end()) s.page_size_padded = it->get<std::int64_t>();
   if (const auto it = json.find("block_stride_alignment"); it != json.end()) {
-    if (it->is_number()) s.stride_alignment = it->get<int>();
-    else s.stride_multiple_of = std::stoi(it->get<std::string>().substr(std::string("MultipleOf(").size()));
+    if (it->is_number())
+      s.stride_alignment = it->get<int>();
+    else
+      s.stride_multiple_of = std::stoi(it->get<std::string>().substr(std::string("MultipleOf(").size()));
   }
   s.cache_dtype_str = json.value("cache_dtype_str", "");
   s.deepseek_v4 = json.value("model_version", "") == "deepseek_v4";
@@ -202,7 +207,8 @@ KvLayers kv_layers_from_json(const Json& stages, const std::string& file) {
     }
     // Registration order: by layer, drafters last; within a layer in the order in which the specs are listed.
     std::stable_sort(layers.begin(), layers.end(), [&](const auto& a, const auto& b) {
-      const bool mtp_a = out.names[static_cast<std::size_t>(a.name)].starts_with("mtp."), mtp_b = out.names[static_cast<std::size_t>(b.name)].starts_with("mtp.");
+      const bool mtp_a = out.names[static_cast<std::size_t>(a.name)].starts_with("mtp."),
+                 mtp_b = out.names[static_cast<std::size_t>(b.name)].starts_with("mtp.");
       return mtp_a != mtp_b ? mtp_b : a.index < b.index;
     });
   }

@@ -7,10 +7,10 @@
 
 namespace shardwise {
 
-std::string to_string(KvSpecType type);  ///< vLLM's class name, "FullAttentionSpec"
-std::string to_string(KvDType dtype);    ///< "bfloat16"
-std::string to_string(KvQuantMode mode); ///< "FP8_PER_TENSOR"
-std::string to_string(KvLayout layout);  ///< "LBNHC"
+std::string to_string(KvSpecType type);   ///< vLLM's class name, "FullAttentionSpec"
+std::string to_string(KvDType dtype);     ///< "bfloat16"
+std::string to_string(KvQuantMode mode);  ///< "FP8_PER_TENSOR"
+std::string to_string(KvLayout layout);   ///< "LBNHC"
 KvLayout parse_kv_layout(const std::string& text);
 
 /// `stages`: per pipeline stage a list of specs, each with `layers` = {name pattern: "0-2,5"}.

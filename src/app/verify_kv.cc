@@ -31,7 +31,9 @@ Json plan_to_json(const KvPlan& plan) {
                              {"num_layers", group.num_layers}});
   out["stages"] = Json::array();
   for (const auto& stage : plan.stages)
-    out["stages"].push_back({{"allocated_bytes", stage.allocated_bytes}, {"tensors", stage.tensors}, {"kv_tp_replicas", stage.kv_tp_replicas}});
+    out["stages"].push_back({{"allocated_bytes", stage.allocated_bytes},
+                             {"tensors", stage.tensors},
+                             {"kv_tp_replicas", stage.kv_tp_replicas}});
   return out;
 }
 
@@ -56,8 +58,11 @@ Json predict_given_specs(const Json& input) {
   const auto result = plan_kv_cache(layers, options, {input.at("available_memory").get<std::int64_t>()});
   if (const auto* refusal = std::get_if<KvRefusal>(&result)) return refusal_to_json(*refusal);
   const auto& plan = std::get<KvPlan>(result);
-  Json out{{"num_blocks", plan.num_blocks}, {"groups", Json::array()}, {"max_concurrency", plan.max_concurrency},
-           {"log", kv_log_lines(plan, options.version)}, {"max_model_len", plan.max_model_len}};
+  Json out{{"num_blocks", plan.num_blocks},
+           {"groups", Json::array()},
+           {"max_concurrency", plan.max_concurrency},
+           {"log", kv_log_lines(plan, options.version)},
+           {"max_model_len", plan.max_model_len}};
   for (const auto& group : plan.groups)
     out["groups"].push_back({{"type", group.uniform_type ? "UniformTypeKVCacheSpecs" : to_string(group.spec.type)},
                              {"block_size", group.spec.block_size},
@@ -93,7 +98,8 @@ Engine resolve_case(const Json& input, const Model& model, const ModelFacts& fac
   if (override_blocks != args.end()) e.plan.num_gpu_blocks_override = override_blocks->get<std::int64_t>();
   args.erase("num_gpu_blocks_override");
   constexpr int kEnough = 1024;  // GPU counts are not what is asked here
-  const auto result = resolve(read_engine_args(args, "input.args"), facts, node_of(input.at("compute_capability").get<std::string>(), kEnough));
+  const auto result = resolve(read_engine_args(args, "input.args"), facts,
+                              node_of(input.at("compute_capability").get<std::string>(), kEnough));
   if (const auto* refusal = std::get_if<Refusal>(&result))
     throw InputError("verify kv", 0, "input.args", "vLLM refuses these arguments: " + refusal->message);
   const auto& r = std::get<Resolved>(result);
@@ -131,7 +137,9 @@ Engine resolve_case(const Json& input, const Model& model, const ModelFacts& fac
 }
 
 template <class T>
-Json maybe(const std::optional<T>& value) { return value ? Json(*value) : Json(); }
+Json maybe(const std::optional<T>& value) {
+  return value ? Json(*value) : Json();
+}
 
 Json predict_model(const Json& input, const Model& model, const ModelFacts& facts) {
   Engine e = resolve_case(input, model, facts);
@@ -144,12 +152,15 @@ Json predict_model(const Json& input, const Model& model, const ModelFacts& fact
     resolved["mamba_page_size_padded"] = maybe(specs.mamba_page_size_padded);
     resolved["mamba_cache_mode"] = specs.mamba_align ? "align" : "none";
     resolved["mamba_ssm_cache_dtype"] = specs.mamba_ssm_cache_dtype;
-    return {{"resolved", resolved}, {"attention_backends", specs.backends}, {"kv_cache_layout", to_string(specs.layout)},
+    return {{"resolved", resolved},
+            {"attention_backends", specs.backends},
+            {"kv_cache_layout", to_string(specs.layout)},
             {"stages", kv_stages_to_json(specs.layers)}};
   }
   e.plan.layout = specs.layout;
   e.plan.block_size = specs.block_size;
-  const auto result = plan_kv_cache(specs.layers, e.plan, input.at("available_memory").get<std::vector<std::int64_t>>());
+  const auto result =
+      plan_kv_cache(specs.layers, e.plan, input.at("available_memory").get<std::vector<std::int64_t>>());
   if (const auto* refusal = std::get_if<KvRefusal>(&result)) return refusal_to_json(*refusal);
   return plan_to_json(std::get<KvPlan>(result));
 }
@@ -160,7 +171,8 @@ Json predict(const std::string&, const Json& input, VerifyModels& models) {
   auto model = models.get(name);
   if (const auto& args = input.at("args"); args.contains("hf_overrides")) {
     auto shorter = std::make_shared<Model>(*model);
-    shorter->layers.resize(std::min(shorter->layers.size(), args["hf_overrides"].at("num_hidden_layers").get<std::size_t>()));
+    shorter->layers.resize(
+        std::min(shorter->layers.size(), args["hf_overrides"].at("num_hidden_layers").get<std::size_t>()));
     model = shorter;
   }
   return predict_model(input, *model, *verify_model_facts(models, name, kDefaultVllmVersion));

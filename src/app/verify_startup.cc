@@ -26,12 +26,13 @@ namespace {
 
 /// The launch columns. Whatever a log measured is left out here, so that no prediction can read it.
 struct Start {
-  std::string id, system, gpu, gpu_mem_gib, vllm_version, engine, model, tp, pp, dp, ep, dtype, quantization, kv_cache_dtype,
-      utilization, max_model_len, max_num_seqs, max_num_batched_tokens, enforce_eager, other_flags;
+  std::string id, system, gpu, gpu_mem_gib, vllm_version, engine, model, tp, pp, dp, ep, dtype, quantization,
+      kv_cache_dtype, utilization, max_model_len, max_num_seqs, max_num_batched_tokens, enforce_eager, other_flags;
 };
 
 std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return text;
 }
 
@@ -64,7 +65,8 @@ std::vector<std::string> spellings(const std::string& model) {
   const std::string bare = out.back();
   if (const auto slash = bare.rfind('/'); slash != std::string::npos) out.push_back(bare.substr(slash + 1));
   const std::string last = out.back();
-  for (const char* owner : {"Qwen/", "meta-llama/", "openai/", "deepseek-ai/", "nvidia/", "google/", "mistralai/"}) out.push_back(owner + last);
+  for (const char* owner : {"Qwen/", "meta-llama/", "openai/", "deepseek-ai/", "nvidia/", "google/", "mistralai/"})
+    out.push_back(owner + last);
   out.push_back(lower(last));
   return out;
 }
@@ -73,13 +75,15 @@ std::optional<Gpu> gpu_of(const Start& s) {
   std::optional<Gpu> gpu;
   std::string system = s.system;
   std::vector<std::string> names = {s.system, s.gpu.substr(0, s.gpu.find(" ("))};
-  if (const auto at = system.find('_'); at != std::string::npos) names.push_back(system.substr(0, at) == "rtx" ? "RTX-" + system.substr(at + 1) : system.substr(0, at));
+  if (const auto at = system.find('_'); at != std::string::npos)
+    names.push_back(system.substr(0, at) == "rtx" ? "RTX-" + system.substr(at + 1) : system.substr(0, at));
   for (auto& name : names) {
     for (const auto& row : gpu_catalogue()) {
       const auto squeeze = [](const std::string& t) {
         std::string out;
         for (const char c : t)
-          if (std::isalnum(static_cast<unsigned char>(c))) out += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+          if (std::isalnum(static_cast<unsigned char>(c)))
+            out += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
         return out;
       };
       if (!name.empty() && squeeze(row.name) == squeeze(name)) gpu = row;
@@ -128,12 +132,14 @@ bool mentions(const Start& s, std::string_view what) { return s.other_flags.find
 /// The model as the launch makes it: another dtype, or linear layers quantised to fp8 while they are loaded.
 Model as_launched(const Model& model, const Start& s) {
   const bool online_fp8 = s.quantization == "fp8" && model.quantisation.quant_method.empty();
-  const bool other_dtype = (s.dtype == "float32" || s.dtype == "float16" || s.dtype == "bfloat16") && s.dtype != to_string(model.dtype) &&
+  const bool other_dtype = (s.dtype == "float32" || s.dtype == "float16" || s.dtype == "bfloat16") &&
+                           s.dtype != to_string(model.dtype) &&
                            (model.quantisation.quant_method.empty() || s.dtype == "float32");
   if (!model.config || (!online_fp8 && !other_dtype)) return model;
   Json config = *model.config;
   if (other_dtype)
-    for (Json* part : {&config, config.contains("text_config") ? &config["text_config"] : &config}) (*part)["torch_dtype"] = s.dtype, part->erase("dtype");
+    for (Json* part : {&config, config.contains("text_config") ? &config["text_config"] : &config})
+      (*part)["torch_dtype"] = s.dtype, part->erase("dtype");
   if (online_fp8) config["quantization_config"] = {{"quant_method", "fp8"}, {"activation_scheme", "dynamic"}};
   Model out = read_hf_config(config.dump(), "", s.model);
   if (s.dtype == "float32") out.dtype = DType::float32;  // asked for; a float32 checkpoint alone is loaded as bfloat16
@@ -167,8 +173,10 @@ Answer answer(const Start& s, const std::shared_ptr<const Model>& found) {
     return out;
   }
   Gpu card = gpu.value_or(Gpu{});
-  if (gpu) batch_defaults(e, card);
-  else e.max_num_seqs = 256, e.max_num_batched_tokens = 2048, card.memory_total = gib(1e6), card.compute_capability = 80;
+  if (gpu)
+    batch_defaults(e, card);
+  else
+    e.max_num_seqs = 256, e.max_num_batched_tokens = 2048, card.memory_total = gib(1e6), card.compute_capability = 80;
   e.gpu_memory_utilization = number(s.utilization).value_or(default_gpu_memory_utilization(e.vllm_version));
   if (asked) e.max_model_len = static_cast<std::int64_t>(*asked);
   if (const auto n = number(s.max_num_seqs)) e.max_num_seqs = static_cast<std::int64_t>(*n);
@@ -176,15 +184,21 @@ Answer answer(const Start& s, const std::shared_ptr<const Model>& found) {
   if (!s.kv_cache_dtype.empty()) e.kv_cache_dtype = s.kv_cache_dtype == "bf16" ? "bfloat16" : s.kv_cache_dtype;
   e.enforce_eager = s.enforce_eager == "True";
   if (const auto at = s.other_flags.find("max_cudagraph_capture_size="); at != std::string::npos) {
-    const auto largest = number(s.other_flags.substr(at + std::string("max_cudagraph_capture_size=").size())).value_or(0);
-    for (int size = 1; size <= std::min(largest, 512.0); size += size < 4 ? size : size < 256 ? 8 - size % 8 : 16) e.cudagraph_capture_sizes.push_back(size);
+    const auto largest =
+        number(s.other_flags.substr(at + std::string("max_cudagraph_capture_size=").size())).value_or(0);
+    for (int size = 1; size <= std::min(largest, 512.0); size += size < 4 ? size : size < 256 ? 8 - size % 8 : 16)
+      e.cudagraph_capture_sizes.push_back(size);
   }
   e.language_model_only = mentions(s, "language_model_only");
-  if (e.vllm_version < VllmVersion{0, 26, 0} && mentions(s, "enable_prefix_caching=False")) e.enable_prefix_caching = false;
+  if (e.vllm_version < VllmVersion{0, 26, 0} && mentions(s, "enable_prefix_caching=False"))
+    e.enable_prefix_caching = false;
   const auto plan = plan_memory(model, e, card);
   const auto& binding = plan.stages[static_cast<std::size_t>(plan.binding_stage)];
-  out.features = startup_features(model, e, binding.first_layer, binding.last_layer, binding.last_layer == model.num_hidden_layers());
-  out.graphs = out.features.graphs >= 0 ? out.features.graphs : default_graph_count(e.max_num_seqs, 0, e.vllm_version, card.compute_capability);
+  out.features = startup_features(model, e, binding.first_layer, binding.last_layer,
+                                  binding.last_layer == model.num_hidden_layers());
+  out.graphs = out.features.graphs >= 0
+                   ? out.features.graphs
+                   : default_graph_count(e.max_num_seqs, 0, e.vllm_version, card.compute_capability);
   out.graph_gib = to_gib(startup_terms(out.features, e, card).cuda_graph);
   out.utilization = e.gpu_memory_utilization;
   out.outside = non_torch_term(e, card);
@@ -196,7 +210,9 @@ Answer answer(const Start& s, const std::shared_ptr<const Model>& found) {
     return out;
   }
   out.total_gib = to_gib(card.memory_total);
-  out.outcome = !plan.refusal ? "ok" : plan.refusal->kind == MemoryRefusal::Kind::weights_do_not_fit ? "oom_load" : "kv_too_small";
+  out.outcome = !plan.refusal                                                   ? "ok"
+                : plan.refusal->kind == MemoryRefusal::Kind::weights_do_not_fit ? "oom_load"
+                                                                                : "kv_too_small";
   return out;
 }
 
@@ -207,21 +223,39 @@ std::string quoted(std::string text) {
 
 }  // namespace
 
-StartupVerification run_verify_startup(const std::string& file, const std::string& models_dir, const std::string& predictions) {
+StartupVerification run_verify_startup(const std::string& file, const std::string& models_dir,
+                                       const std::string& predictions) {
   const CsvTable csv = parse_csv(read_file(file), file);
   const auto cell = [&](const CsvRow& row, std::string_view name) { return row.cells[csv.column(name, file)]; };
   VerifyModels models(models_dir);
   std::string out =
-      "id,outcome,weights_gib_per_gpu,available_kv_gib_per_gpu,kv_cache_tokens,max_concurrency,activation_peak_gib,non_torch_gib,"
-      "cuda_graph_gib,kv_gib_lo,kv_gib_hi,probability_fits,total_gib,utilization,f_logits,f_hidden,f_mlp,f_moe,f_vision,f_layers,f_graphs,f_outside,f_logits_term,f_version,note\n";
+      "id,outcome,weights_gib_per_gpu,available_kv_gib_per_gpu,kv_cache_tokens,max_concurrency,activation_peak_gib,non_"
+      "torch_gib,"
+      "cuda_graph_gib,kv_gib_lo,kv_gib_hi,probability_fits,total_gib,utilization,f_logits,f_hidden,f_mlp,f_moe,f_"
+      "vision,f_layers,f_graphs,f_outside,f_logits_term,f_version,note\n";
   std::map<std::string, std::string> unknown_models;
   std::set<std::string> unnamed_gpus;
   int answered = 0;
   for (const auto& row : csv.rows) {
-    const Start s{cell(row, "id"), cell(row, "system"), cell(row, "gpu"), cell(row, "gpu_mem_gib"), cell(row, "vllm_version"),
-                  cell(row, "engine"), cell(row, "model"), cell(row, "tp"), cell(row, "pp"), cell(row, "dp"), cell(row, "ep"),
-                  cell(row, "dtype"), cell(row, "quantization"), cell(row, "kv_cache_dtype"), cell(row, "gpu_memory_utilization"),
-                  cell(row, "max_model_len"), cell(row, "max_num_seqs"), cell(row, "max_num_batched_tokens"), cell(row, "enforce_eager"),
+    const Start s{cell(row, "id"),
+                  cell(row, "system"),
+                  cell(row, "gpu"),
+                  cell(row, "gpu_mem_gib"),
+                  cell(row, "vllm_version"),
+                  cell(row, "engine"),
+                  cell(row, "model"),
+                  cell(row, "tp"),
+                  cell(row, "pp"),
+                  cell(row, "dp"),
+                  cell(row, "ep"),
+                  cell(row, "dtype"),
+                  cell(row, "quantization"),
+                  cell(row, "kv_cache_dtype"),
+                  cell(row, "gpu_memory_utilization"),
+                  cell(row, "max_model_len"),
+                  cell(row, "max_num_seqs"),
+                  cell(row, "max_num_batched_tokens"),
+                  cell(row, "enforce_eager"),
                   cell(row, "other_flags")};
     std::shared_ptr<const Model> model;
     std::string problem;
@@ -247,18 +281,19 @@ StartupVerification run_verify_startup(const std::string& file, const std::strin
     const auto& plan = *a.plan;
     const auto& stage = plan.stages[static_cast<std::size_t>(plan.binding_stage)];
     const auto& f = a.features;
-    const std::string features = fmt::format("{:.6f},{:.6f},{:.6f},{:.6f},{},{},{},{},{},{}", f.logits, f.hidden, f.mlp, f.moe, f.vision, f.layers, a.graphs, a.outside,
-                                             a.logits, a.version);
+    const std::string features = fmt::format("{:.6f},{:.6f},{:.6f},{:.6f},{},{},{},{},{},{}", f.logits, f.hidden, f.mlp,
+                                             f.moe, f.vision, f.layers, a.graphs, a.outside, a.logits, a.version);
     if (a.total_gib == 0) {
       unnamed_gpus.insert(s.id);
-      out += fmt::format("{},{},{:.4f},,,,{:.3f},,{:.3f},,,,,,{},{}\n", s.id, a.outcome, to_gib(stage.weights.total()), to_gib(stage.activation),
-                         a.graph_gib, features, quoted(a.why));
+      out += fmt::format("{},{},{:.4f},,,,{:.3f},,{:.3f},,,,,,{},{}\n", s.id, a.outcome, to_gib(stage.weights.total()),
+                         to_gib(stage.activation), a.graph_gib, features, quoted(a.why));
       continue;
     }
-    out += fmt::format("{},{},{:.4f},{:.4f},{},{:.4f},{:.3f},{:.3f},{:.3f},{:.4f},{:.4f},{:.4f},{:.3f},{},{},{}\n", s.id, a.outcome,
-                       to_gib(stage.weights.total()), to_gib(stage.kv_cache), plan.kv_tokens, plan.max_concurrency, to_gib(stage.activation),
-                       to_gib(stage.non_torch), a.graph_gib, plan.kv_gib.lo, plan.kv_gib.hi, plan.probability_fits, a.total_gib,
-                       a.utilization, features, quoted(plan.refusal ? plan.refusal->message : ""));
+    out += fmt::format("{},{},{:.4f},{:.4f},{},{:.4f},{:.3f},{:.3f},{:.3f},{:.4f},{:.4f},{:.4f},{:.3f},{},{},{}\n",
+                       s.id, a.outcome, to_gib(stage.weights.total()), to_gib(stage.kv_cache), plan.kv_tokens,
+                       plan.max_concurrency, to_gib(stage.activation), to_gib(stage.non_torch), a.graph_gib,
+                       plan.kv_gib.lo, plan.kv_gib.hi, plan.probability_fits, a.total_gib, a.utilization, features,
+                       quoted(plan.refusal ? plan.refusal->message : ""));
   }
   if (!predictions.empty()) {
     std::ofstream to(predictions);
@@ -268,7 +303,8 @@ StartupVerification run_verify_startup(const std::string& file, const std::strin
   StartupVerification result;
   result.text = fmt::format("{} rows, {} answered\n", csv.rows.size(), answered);
   for (const auto& [name, why] : unknown_models) result.text += fmt::format("  unknown model: {} ({})\n", name, why);
-  if (!unnamed_gpus.empty()) result.text += fmt::format("  weights only, the GPU is not named: {}\n", fmt::join(unnamed_gpus, " "));
+  if (!unnamed_gpus.empty())
+    result.text += fmt::format("  weights only, the GPU is not named: {}\n", fmt::join(unnamed_gpus, " "));
   result.exit_code = unknown_models.empty() ? 0 : 3;
   return result;
 }

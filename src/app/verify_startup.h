@@ -10,8 +10,10 @@ struct StartupVerification {
 };
 
 /// Reads the columns of a start-up table (docs/memory.md; measured columns are never read) and writes, unless
-/// `predictions` is empty, one CSV row each: id, outcome, weights, KV memory with its 90 % interval, KV tokens, concurrency,
-/// activation, non-torch and graph memory, then the features the fit reads. Throws InputError on a file that is no such table.
-StartupVerification run_verify_startup(const std::string& file, const std::string& models_dir, const std::string& predictions);
+/// `predictions` is empty, one CSV row each: id, outcome, weights, KV memory with its 90 % interval, KV tokens,
+/// concurrency, activation, non-torch and graph memory, then the features the fit reads. Throws InputError on a file
+/// that is no such table.
+StartupVerification run_verify_startup(const std::string& file, const std::string& models_dir,
+                                       const std::string& predictions);
 
 }  // namespace shardwise

@@ -7,7 +7,9 @@ namespace shardwise {
 
 namespace {
 
-bool quantised(const std::string& cache_dtype) { return cache_dtype.starts_with("fp8") || cache_dtype.starts_with("nvfp4"); }
+bool quantised(const std::string& cache_dtype) {
+  return cache_dtype.starts_with("fp8") || cache_dtype.starts_with("nvfp4");
+}
 
 AttentionBackend plain(const char* name, KernelBlockSizes sizes, std::vector<KvLayout> layouts = {}) {
   AttentionBackend out;
@@ -20,10 +22,12 @@ AttentionBackend plain(const char* name, KernelBlockSizes sizes, std::vector<KvL
 AttentionBackend flashinfer(const AttentionQuery& q) {
   // Pages of 128 and more only run on trtllm-gen's kernel for grouped heads on 10.x.
   const bool family100 = q.compute_capability / 10 == 10;
-  const bool large = family100 && q.num_kv_heads > 0 && q.num_heads / q.num_kv_heads > 1 && q.num_heads % q.num_kv_heads == 0;
+  const bool large =
+      family100 && q.num_kv_heads > 0 && q.num_heads / q.num_kv_heads > 1 && q.num_heads % q.num_kv_heads == 0;
   std::vector<int> sizes = {16, 32, 64};
   if (large) sizes.insert(sizes.end(), {128, 256, 512, 1024});
-  return plain("FLASHINFER", {sizes, 0}, family100 ? std::vector{KvLayout::LBHNC, KvLayout::BLHNC} : std::vector<KvLayout>{});
+  return plain("FLASHINFER", {sizes, 0},
+               family100 ? std::vector{KvLayout::LBHNC, KvLayout::BLHNC} : std::vector<KvLayout>{});
 }
 
 AttentionBackend choose_mla(const AttentionQuery& q) {
@@ -36,7 +40,8 @@ AttentionBackend choose_mla(const AttentionQuery& q) {
       return out;
     }
     if (major == 10) {
-      const bool flashinfer_fits = (q.qk_nope_head_dim == 128 || q.qk_nope_head_dim == 192) && q.cache_dtype != "fp8_ds_mla";
+      const bool flashinfer_fits =
+          (q.qk_nope_head_dim == 128 || q.qk_nope_head_dim == 192) && q.cache_dtype != "fp8_ds_mla";
       if (flashinfer_fits && (fp8 || q.num_heads <= 16)) {
         auto out = plain("FLASHINFER_MLA_SPARSE", {{}, 32});
         out.align_rows = true, out.rows = 32;
@@ -88,10 +93,11 @@ AttentionBackend choose_backend(const AttentionQuery& q) {
   }
   const auto sizes = std::array{64, 128, 256, 512};
   const bool flashinfer_fits = q.compute_capability >= 80 && q.compute_capability <= 121 && !q.float32 &&
-                               std::find(sizes.begin(), sizes.end(), q.head_size) != sizes.end() && (!q.has_sinks || major != 8);
+                               std::find(sizes.begin(), sizes.end(), q.head_size) != sizes.end() &&
+                               (!q.has_sinks || major != 8);
   const bool flash_fits = q.compute_capability >= 80 && !q.float32 && q.head_size % 8 == 0 &&
-                          (q.head_size <= 256 || (q.head_size <= 512 && major >= 9)) && (!fp8 || (major == 9 && q.cache_dtype != "fp8_e5m2")) &&
-                          (!q.has_sinks || major >= 9);
+                          (q.head_size <= 256 || (q.head_size <= 512 && major >= 9)) &&
+                          (!fp8 || (major == 9 && q.cache_dtype != "fp8_e5m2")) && (!q.has_sinks || major >= 9);
   if (major == 10 && flashinfer_fits) return flashinfer(q);
   if (flash_fits) return plain("FLASH_ATTN", {{}, 16});
   if (flashinfer_fits) return flashinfer(q);
@@ -106,7 +112,9 @@ int preferred_block_size(const std::vector<AttentionBackend>& backends) {
     if (b.preferred) return *b.preferred;
     return b.block_sizes.supports(kDefault) ? kDefault : b.block_sizes.smallest();
   }
-  const auto all = [&](int size) { return std::all_of(backends.begin(), backends.end(), [&](const auto& b) { return b.block_sizes.supports(size); }); };
+  const auto all = [&](int size) {
+    return std::all_of(backends.begin(), backends.end(), [&](const auto& b) { return b.block_sizes.supports(size); });
+  };
   if (all(kDefault)) return kDefault;
   std::vector<int> candidates = {1};
   for (const auto& b : backends) {
@@ -124,9 +132,12 @@ int preferred_block_size(const std::vector<AttentionBackend>& backends) {
   return candidates.front();
 }
 
-std::optional<KvLayout> resolve_layout(const std::vector<AttentionBackend>& backends, const std::vector<KvSpec>& specs) {
-  constexpr std::array kDefault = {KvLayout::LBNHC, KvLayout::LBHNC, KvLayout::BLNHC, KvLayout::BLHNC, KvLayout::BHLNC, KvLayout::LHBNC};
-  constexpr std::array kEnum = {KvLayout::LBHNC, KvLayout::LBNHC, KvLayout::LHBNC, KvLayout::BLHNC, KvLayout::BLNHC, KvLayout::BHLNC};
+std::optional<KvLayout> resolve_layout(const std::vector<AttentionBackend>& backends,
+                                       const std::vector<KvSpec>& specs) {
+  constexpr std::array kDefault = {KvLayout::LBNHC, KvLayout::LBHNC, KvLayout::BLNHC,
+                                   KvLayout::BLHNC, KvLayout::BHLNC, KvLayout::LHBNC};
+  constexpr std::array kEnum = {KvLayout::LBHNC, KvLayout::LBNHC, KvLayout::LHBNC,
+                                KvLayout::BLHNC, KvLayout::BLNHC, KvLayout::BHLNC};
   std::vector<std::vector<KvLayout>> declared;
   for (const auto& b : backends)
     if (!b.layouts.empty()) declared.push_back(b.layouts);
@@ -137,17 +148,21 @@ std::optional<KvLayout> resolve_layout(const std::vector<AttentionBackend>& back
     candidates = declared.front();
   } else {
     for (const auto l : kEnum)
-      if (std::all_of(declared.begin(), declared.end(), [&](const auto& d) { return std::find(d.begin(), d.end(), l) != d.end(); }))
+      if (std::all_of(declared.begin(), declared.end(),
+                      [&](const auto& d) { return std::find(d.begin(), d.end(), l) != d.end(); }))
         candidates.push_back(l);
-    const auto votes = [&](KvLayout l) { return std::count_if(declared.begin(), declared.end(), [&](const auto& d) { return d.front() == l; }); };
+    const auto votes = [&](KvLayout l) {
+      return std::count_if(declared.begin(), declared.end(), [&](const auto& d) { return d.front() == l; });
+    };
     std::stable_sort(candidates.begin(), candidates.end(), [&](KvLayout a, KvLayout b) { return votes(a) > votes(b); });
   }
   const auto shape = [](const KvSpec& s) {
     const bool state = s.type == KvSpecType::mamba;
-    return std::array<std::int64_t, 3>{state ? 1 : s.num_head_slots.value_or(s.num_kv_heads), state ? 1 : s.block_size / s.tokens_per_state,
-                                       s.page_size()};
+    return std::array<std::int64_t, 3>{state ? 1 : s.num_head_slots.value_or(s.num_kv_heads),
+                                       state ? 1 : s.block_size / s.tokens_per_state, s.page_size()};
   };
-  const bool mixed = std::any_of(specs.begin(), specs.end(), [&](const KvSpec& s) { return shape(s) != shape(specs.front()); });
+  const bool mixed =
+      std::any_of(specs.begin(), specs.end(), [&](const KvSpec& s) { return shape(s) != shape(specs.front()); });
   for (const auto l : candidates)
     if (!mixed || is_block_compact(l)) return l;
   return std::nullopt;
@@ -155,7 +170,9 @@ std::optional<KvLayout> resolve_layout(const std::vector<AttentionBackend>& back
 
 void customize_spec(const AttentionBackend& backend, KvSpec& spec) {
   if (backend.align_rows) {
-    spec.stride_alignment = backend.rows * static_cast<int>(spec.state_content_bytes.value_or((spec.head_size + spec.head_size_v) * bytes_of(spec.dtype)));
+    spec.stride_alignment =
+        backend.rows *
+        static_cast<int>(spec.state_content_bytes.value_or((spec.head_size + spec.head_size_v) * bytes_of(spec.dtype)));
   } else if (backend.block_sizes.multiple_of == 0 && !backend.block_sizes.fixed.empty()) {
     spec.stride_multiple_of = *std::max_element(backend.block_sizes.fixed.begin(), backend.block_sizes.fixed.end());
   }
@@ -164,7 +181,8 @@ void customize_spec(const AttentionBackend& backend, KvSpec& spec) {
 int sliding_window_block_size(const AttentionBackend& backend, int block_size) {
   const auto& sizes = backend.block_sizes;
   std::vector<int> candidates = sizes.fixed;
-  if (sizes.multiple_of > 0) candidates.push_back(std::max(sizes.multiple_of, block_size / sizes.multiple_of * sizes.multiple_of));
+  if (sizes.multiple_of > 0)
+    candidates.push_back(std::max(sizes.multiple_of, block_size / sizes.multiple_of * sizes.multiple_of));
   if (candidates.empty()) return block_size;
   int best = 0;
   for (const int c : candidates)

@@ -1,6 +1,6 @@
 #pragma once
-// Which attention backend vLLM picks on an NVIDIA GPU, as far as the KV cache depends on it: block sizes, alignment, layout
-// (platforms/cuda.py:_get_backend_priorities and the backends' own declarations).
+// Which attention backend vLLM picks on an NVIDIA GPU, as far as the KV cache depends on it: block sizes, alignment,
+// layout (platforms/cuda.py:_get_backend_priorities and the backends' own declarations).
 #include <vector>
 
 #include "memory/kv_spec.h"
@@ -8,20 +8,20 @@
 namespace shardwise {
 
 struct KernelBlockSizes {
-  std::vector<int> fixed;   ///< sizes a kernel takes exactly
-  int multiple_of = 0;      ///< or any multiple of this; 0 = fixed sizes only
+  std::vector<int> fixed;  ///< sizes a kernel takes exactly
+  int multiple_of = 0;     ///< or any multiple of this; 0 = fixed sizes only
   bool operator==(const KernelBlockSizes&) const = default;
   int smallest() const;
   bool supports(int block_size) const;  ///< whole blocks can be split into kernel blocks
 };
 
 struct AttentionBackend {
-  const char* name = "";            ///< "FLASH_ATTN"; a literal
+  const char* name = "";  ///< "FLASH_ATTN"; a literal
   KernelBlockSizes block_sizes;
-  std::vector<KvLayout> layouts;    ///< most preferred first; empty = any
-  std::optional<int> preferred;     ///< block size it asks for whatever the default
-  bool align_rows = false;          ///< blocks must lie whole rows apart ...
-  int rows = 1;                     ///< ... in pages of this many
+  std::vector<KvLayout> layouts;  ///< most preferred first; empty = any
+  std::optional<int> preferred;   ///< block size it asks for whatever the default
+  bool align_rows = false;        ///< blocks must lie whole rows apart ...
+  int rows = 1;                   ///< ... in pages of this many
 };
 
 /// What the choice depends on.
@@ -40,13 +40,15 @@ AttentionBackend choose_backend(const AttentionQuery& query);
 /// Smallest block size that all backends accept, from the default of 16 (Platform._preferred_block_size_for_backends).
 int preferred_block_size(const std::vector<AttentionBackend>& backends);
 
-/// The layout that all backends of a worker support (get_supported_kv_cache_layouts + resolve_kv_cache_layout), or nullopt.
+/// The layout that all backends of a worker support (get_supported_kv_cache_layouts + resolve_kv_cache_layout), or
+/// nullopt.
 std::optional<KvLayout> resolve_layout(const std::vector<AttentionBackend>& backends, const std::vector<KvSpec>& specs);
 
 /// Adds what the backend demands of the distance between blocks (worker/utils.py:customize_attention_spec).
 void customize_spec(const AttentionBackend& backend, KvSpec& spec);
 
-/// Block size of a sliding-window layer beside primary blocks of `block_size` (attention.py:_largest_kernel_block_within).
+/// Block size of a sliding-window layer beside primary blocks of `block_size`
+/// (attention.py:_largest_kernel_block_within).
 int sliding_window_block_size(const AttentionBackend& backend, int block_size);
 
 }  // namespace shardwise

@@ -27,7 +27,8 @@ bool merge_into(KvSpec& merged, const KvSpec& next) {
     case KvSpecType::full_attention: {
       if (!same_attention(merged, next)) return false;
       if (merged.sliding_window && next.sliding_window && merged.sliding_window != next.sliding_window) return false;
-      if (merged.attention_chunk_size && next.attention_chunk_size && merged.attention_chunk_size != next.attention_chunk_size)
+      if (merged.attention_chunk_size && next.attention_chunk_size &&
+          merged.attention_chunk_size != next.attention_chunk_size)
         return false;
       if (next.sliding_window) merged.sliding_window = next.sliding_window;
       if (next.attention_chunk_size) merged.attention_chunk_size = next.attention_chunk_size;
@@ -115,7 +116,9 @@ std::vector<int> KvGrouping::all_layers() const {
 bool KvGrouping::uniform(const std::vector<int>& layers) const {
   if (layers.empty()) return true;
   const int first = layer_spec_[static_cast<std::size_t>(layers.front())];
-  if (std::all_of(layers.begin(), layers.end(), [&](int l) { return layer_spec_[static_cast<std::size_t>(l)] == first; })) return true;
+  if (std::all_of(layers.begin(), layers.end(),
+                  [&](int l) { return layer_spec_[static_cast<std::size_t>(l)] == first; }))
+    return true;
   KvSpec merged = spec(first);
   int last = first;
   for (const int l : layers) {
@@ -187,12 +190,14 @@ void KvGrouping::group() {
   } else if (uniform_type(all)) {
     groups_.push_back({true, all, {}, layer_spec(0)});
   } else if (!group_packed()) {
-    if (unify_page_sizes()) group_uniform_pages();
+    if (unify_page_sizes())
+      group_uniform_pages();
     else if (!group_full_allocation())
-      failure_ = KvRefusal{"NotImplementedError",
-                           "page size is not divisible by the maximum page size and cannot be padded. Padding is only supported "
-                           "for non-MLA attention layers.",
-                           std::nullopt};
+      failure_ = KvRefusal{
+          "NotImplementedError",
+          "page size is not divisible by the maximum page size and cannot be padded. Padding is only supported "
+          "for non-MLA attention layers.",
+          std::nullopt};
   }
 }
 
@@ -201,7 +206,8 @@ bool KvGrouping::group_packed() {
   if (!is_block_outermost(options_.layout)) return false;
   const auto first_page = spec(layer_spec(0)).page_size();
   const auto all = all_layers();
-  if (std::all_of(all.begin(), all.end(), [&](int l) { return spec(layer_spec(l)).page_size() == first_page; })) return false;
+  if (std::all_of(all.begin(), all.end(), [&](int l) { return spec(layer_spec(l)).page_size() == first_page; }))
+    return false;
 
   struct Bucket {
     std::vector<int> layers;
@@ -214,7 +220,8 @@ bool KvGrouping::group_packed() {
     const auto at = std::find_if(buckets.begin(), buckets.end(), [&](Bucket& bucket) {
       const auto& first = spec(layer_spec(bucket.layers.front()));
       const auto& other = spec(layer_spec(l));
-      if (other.block_size != first.block_size || other.dcp_sharded != first.dcp_sharded || !same_type(first, other)) return false;
+      if (other.block_size != first.block_size || other.dcp_sharded != first.dcp_sharded || !same_type(first, other))
+        return false;
       bucket.layers.push_back(l);
       return true;
     });
@@ -224,7 +231,8 @@ bool KvGrouping::group_packed() {
   for (auto& bucket : buckets) {
     for (const int l : bucket.layers) {
       const auto page = spec(layer_spec(l)).page_size();
-      auto it = std::find_if(bucket.by_page.begin(), bucket.by_page.end(), [&](const auto& e) { return e.first == page; });
+      auto it =
+          std::find_if(bucket.by_page.begin(), bucket.by_page.end(), [&](const auto& e) { return e.first == page; });
       if (it == bucket.by_page.end()) it = bucket.by_page.insert(bucket.by_page.end(), {page, {}});
       it->second.push_back(l);
     }
@@ -241,7 +249,9 @@ bool KvGrouping::group_packed() {
       if (bucket.balanced) counts.push_back(bucket.most);
     repeats = approximate_gcd(counts, floor_repeats);
   }
-  const auto split = [&](const Bucket& b) { return b.balanced && repeats ? ceil_div(b.most, *repeats) : std::int64_t{1}; };
+  const auto split = [&](const Bucket& b) {
+    return b.balanced && repeats ? ceil_div(b.most, *repeats) : std::int64_t{1};
+  };
   const auto is_state = [&](const Bucket& b) {
     const auto& s = spec(layer_spec(b.layers.front()));
     if (s.type == KvSpecType::mamba || s.type == KvSpecType::circular_buffer) return true;
@@ -251,7 +261,8 @@ bool KvGrouping::group_packed() {
   for (const auto& bucket : buckets) {
     const auto n = is_state(bucket) ? static_cast<std::int64_t>(bucket.layers.size()) : split(bucket);
     std::int64_t bytes = 0;
-    for (const auto& [page, of_page] : bucket.by_page) bytes += ceil_div(static_cast<std::int64_t>(of_page.size()), n) * page;
+    for (const auto& [page, of_page] : bucket.by_page)
+      bytes += ceil_div(static_cast<std::int64_t>(of_page.size()), n) * page;
     anchor = std::max(anchor, bytes);
   }
   for (const auto& bucket : buckets) {
@@ -309,7 +320,10 @@ bool KvGrouping::unify_page_sizes() {
 
 /// Groups of equal layer count, one block table each (_get_kv_cache_groups_uniform_page_size).
 void KvGrouping::group_uniform_pages() {
-  struct Bucket { KvSpec merged; std::vector<int> specs, layers; };
+  struct Bucket {
+    KvSpec merged;
+    std::vector<int> specs, layers;
+  };
   std::vector<std::pair<int, std::vector<int>>> same;  // spec -> layers, in order of first appearance
   for (const int l : all_layers()) {
     auto it = std::find_if(same.begin(), same.end(), [&](const auto& e) { return e.first == layer_spec(l); });
@@ -332,7 +346,8 @@ void KvGrouping::group_uniform_pages() {
   // 1.25 in releases that know no speculative drafters beside hybrid models; 1.5 since.
   const std::size_t size = static_cast<double>(most) < static_cast<double>(fewest) * 1.5 ? most : fewest;
   for (const auto& b : buckets) {
-    const auto count = static_cast<std::size_t>(ceil_div(static_cast<std::int64_t>(b.layers.size()), static_cast<std::int64_t>(size)));
+    const auto count =
+        static_cast<std::size_t>(ceil_div(static_cast<std::int64_t>(b.layers.size()), static_cast<std::int64_t>(size)));
     const int merged = add_spec(b.merged);
     for (std::size_t i = 0; i < count; ++i) {
       Group g{false, {}, {}, merged};
@@ -365,7 +380,8 @@ void KvGrouping::project() {
   bytes_per_block_.assign(static_cast<std::size_t>(stages_), 0);
   for (auto& g : groups_) {
     g.per_stage.resize(static_cast<std::size_t>(stages_));
-    for (const int l : g.layers) g.per_stage[static_cast<std::size_t>(layer_stage_[static_cast<std::size_t>(l)])].push_back(l);
+    for (const int l : g.layers)
+      g.per_stage[static_cast<std::size_t>(layer_stage_[static_cast<std::size_t>(l)])].push_back(l);
   }
   const bool outer = is_block_outermost(options_.layout);
   for (int s = 0; s < stages_; ++s) {

@@ -48,7 +48,8 @@ constexpr std::array kRows = {
 
 LayerNames layer_names(const Model& model) {
   LayerNames out;
-  const std::string_view architecture = model.architectures.empty() ? std::string_view() : std::string_view(model.architectures.front());
+  const std::string_view architecture =
+      model.architectures.empty() ? std::string_view() : std::string_view(model.architectures.front());
   const Row* row = nullptr;
   for (const auto& r : kRows)
     if (architecture.find(r.architecture) != std::string_view::npos) {
@@ -62,7 +63,8 @@ LayerNames layer_names(const Model& model) {
   out.attention = out.prefix + std::string(row && !row->attention.empty() ? row->attention : "self_attn.attn");
   out.state = out.prefix + std::string(row && !row->state.empty() ? row->state : "linear_attn");
   out.indexer = out.prefix + "self_attn.indexer.k_cache";
-  const bool own_numbers = architecture.find("Qwen3_5") != std::string_view::npos || architecture.find("Qwen3Next") != std::string_view::npos;
+  const bool own_numbers = architecture.find("Qwen3_5") != std::string_view::npos ||
+                           architecture.find("Qwen3Next") != std::string_view::npos;
   out.draft_from_zero = own_numbers;
   out.draft = own_numbers ? "mtp.layers.{}.self_attn.attn" : out.attention;
   return out;

@@ -8,7 +8,7 @@ namespace shardwise {
 
 /// Patterns with {} for the layer number.
 struct LayerNames {
-  std::string prefix;     ///< "model.layers.{}."
+  std::string prefix;  ///< "model.layers.{}."
   std::string attention, state, indexer, draft;
   bool draft_from_zero = false;  ///< draft layers count from 0, not on from the target's
 };

@@ -29,8 +29,8 @@ int tp_replicas(const KvSpec& spec, int tp, int dcp) {
   return std::max(1, tp / *spec.max_tp_shards);
 }
 
-constexpr VllmVersion kNullBlockReserved{0, 30, 0};    // admission keeps one block back
-constexpr VllmVersion kBlocksPerGroup{0, 27, 1};       // concurrency counts whole blocks of every group
+constexpr VllmVersion kNullBlockReserved{0, 30, 0};  // admission keeps one block back
+constexpr VllmVersion kBlocksPerGroup{0, 27, 1};     // concurrency counts whole blocks of every group
 constexpr VllmVersion kTokensFromConcurrency{0, 20, 1};
 constexpr VllmVersion kOneLogLine{0, 28, 0};
 
@@ -47,14 +47,16 @@ std::int64_t KvGrouping::max_bytes(const KvSpec& spec, std::int64_t length) cons
     }
     case KvSpecType::sliding_window:
     case KvSpecType::sliding_window_mla: {
-      const auto kept = std::min(*spec.sliding_window - 1 + spec.extra_retained_tokens + options_.max_in_flight_tokens, length);
+      const auto kept =
+          std::min(*spec.sliding_window - 1 + spec.extra_retained_tokens + options_.max_in_flight_tokens, length);
       return (ceil_div(kept, spec.block_size) + 1) * spec.page_size();
     }
     case KvSpecType::chunked_local:
-      return ceil_div(std::min(*spec.attention_chunk_size + options_.max_in_flight_tokens, length), spec.block_size) * spec.page_size();
+      return ceil_div(std::min(*spec.attention_chunk_size + options_.max_in_flight_tokens, length), spec.block_size) *
+             spec.page_size();
     case KvSpecType::mamba:
       return spec.page_size() * (spec.mamba_align ? 2 + spec.num_speculative_blocks + spec.num_prefill_checkpoint_blocks
-                                                 : 1 + spec.num_speculative_blocks);
+                                                  : 1 + spec.num_speculative_blocks);
     case KvSpecType::circular_buffer:
       return spec.page_size();
     case KvSpecType::cross:
@@ -84,13 +86,17 @@ std::int64_t KvGrouping::blocks_per_request(std::int64_t length, int stage) cons
 }
 
 std::int64_t KvGrouping::longest_request(std::int64_t memory, std::int64_t limit, int stage) const {
-  const auto fits = [&](std::int64_t length) { return bytes_per_block(stage) * blocks_per_request(length, stage) <= memory; };
+  const auto fits = [&](std::int64_t length) {
+    return bytes_per_block(stage) * blocks_per_request(length, stage) <= memory;
+  };
   if (limit < 1 || !fits(1)) return 0;
   std::int64_t lo = 1, hi = limit;
   while (lo < hi) {
     const auto mid = lo + (hi - lo + 1) / 2;
-    if (fits(mid)) lo = mid;
-    else hi = mid - 1;
+    if (fits(mid))
+      lo = mid;
+    else
+      hi = mid - 1;
   }
   return lo;
 }
@@ -111,7 +117,8 @@ KvPlanResult KvGrouping::plan(const std::vector<std::int64_t>& available_memory)
   for (int s = 0; s < stages; ++s) {
     auto& bytes = memory[static_cast<std::size_t>(s)];
     if (override_blocks) {
-      if (bytes_per_block(s) == 0) return KvRefusal{"ZeroDivisionError", "integer division or modulo by zero", std::nullopt, 0, s};
+      if (bytes_per_block(s) == 0)
+        return KvRefusal{"ZeroDivisionError", "integer division or modulo by zero", std::nullopt, 0, s};
       bytes = *override_blocks * bytes_per_block(s);
     }
   }
@@ -129,7 +136,8 @@ KvPlanResult KvGrouping::plan(const std::vector<std::int64_t>& available_memory)
     for (int s = 0; s < stages; ++s)
       plan.max_model_len = std::min(plan.max_model_len, longest_request(checked(s), options_.max_model_len, s));
     if (plan.max_model_len <= 0)
-      return KvRefusal{"ValueError", "Cannot auto-fit max_model_len: not enough GPU memory available to serve even a single token.",
+      return KvRefusal{"ValueError",
+                       "Cannot auto-fit max_model_len: not enough GPU memory available to serve even a single token.",
                        std::nullopt};
   }
   for (int s = 0; s < stages; ++s) {
@@ -140,10 +148,13 @@ KvPlanResult KvGrouping::plan(const std::vector<std::int64_t>& available_memory)
     if (needed <= available) continue;
     const auto longest = longest_request(available, plan.max_model_len, s);
     std::string message = fmt::format(
-        "To serve at least one request with the {} max seq len ({}), ({} GiB KV cache is needed, which is larger than the "
+        "To serve at least one request with the {} max seq len ({}), ({} GiB KV cache is needed, which is larger than "
+        "the "
         "available KV cache memory ({} GiB).",
-        options_.version < VllmVersion{0, 24, 0} ? "models's" : "model's", plan.max_model_len, format_gib(needed), format_gib(available));
-    if (longest > 0) message += fmt::format(" Based on the available memory, the estimated maximum model length is {}.", longest);
+        options_.version < VllmVersion{0, 24, 0} ? "models's" : "model's", plan.max_model_len, format_gib(needed),
+        format_gib(available));
+    if (longest > 0)
+      message += fmt::format(" Based on the available memory, the estimated maximum model length is {}.", longest);
     return KvRefusal{"ValueError", message, longest > 0 ? std::optional(longest) : std::nullopt, needed, s};
   }
 
@@ -186,7 +197,8 @@ KvPlanResult KvGrouping::plan(const std::vector<std::int64_t>& available_memory)
     out.uniform_type = g.uniform_type;
     const auto& first = g.per_stage.front().empty() ? g.layers : g.per_stage.front();
     out.spec = spec(g.uniform_type ? layer_spec(first.front()) : g.spec);
-    for (int s = 0; s < stages; ++s) out.num_layers.push_back(static_cast<int>(g.per_stage[static_cast<std::size_t>(s)].size()));
+    for (int s = 0; s < stages; ++s)
+      out.num_layers.push_back(static_cast<int>(g.per_stage[static_cast<std::size_t>(s)].size()));
     if (g.uniform_type)
       for (const int l : first) out.page_size += spec(layer_spec(l)).page_size();
     else
@@ -216,15 +228,18 @@ KvPlanResult KvGrouping::plan(const std::vector<std::int64_t>& available_memory)
   }
   plan.block_size = static_cast<int>(smallest_cacheable > 0 ? smallest_cacheable : smallest);
   if (plan.groups.size() == 1) {
-    plan.scheduler_block_size = plan.hash_block_size = plan.block_size * (plan.groups.front().spec.dcp_sharded ? dcp : 1);
+    plan.scheduler_block_size = plan.hash_block_size =
+        plan.block_size * (plan.groups.front().spec.dcp_sharded ? dcp : 1);
   } else {
     plan.scheduler_block_size = static_cast<int>(scheduler);
-    plan.hash_block_size = static_cast<int>(options_.enable_prefix_caching && !unaligned_state && hash > 0 ? hash : scheduler);
+    plan.hash_block_size =
+        static_cast<int>(options_.enable_prefix_caching && !unaligned_state && hash > 0 ? hash : scheduler);
   }
   return plan;
 }
 
-KvPlanResult plan_kv_cache(const KvLayers& layers, const KvPlanOptions& options, const std::vector<std::int64_t>& available_memory) {
+KvPlanResult plan_kv_cache(const KvLayers& layers, const KvPlanOptions& options,
+                           const std::vector<std::int64_t>& available_memory) {
   return KvGrouping(layers, options).plan(available_memory);
 }
 

@@ -17,33 +17,36 @@ struct KvPlanOptions {
   VllmVersion version = kDefaultVllmVersion;
   KvLayout layout = KvLayout::LBNHC;
   std::int64_t max_model_len = 0;
-  bool auto_fit_max_model_len = false;      ///< max_model_len = -1 was asked for; max_model_len holds the model's own limit
-  std::int64_t max_in_flight_tokens = 8192; ///< batches in flight x max_num_batched_tokens
+  bool auto_fit_max_model_len = false;  ///< max_model_len = -1 was asked for; max_model_len holds the model's own limit
+  std::int64_t max_in_flight_tokens = 8192;  ///< batches in flight x max_num_batched_tokens
   int tensor_parallel_size = 1, decode_context_parallel_size = 1, prefill_context_parallel_size = 1;
   bool disable_hybrid_kv_cache_manager = false;
   bool enable_prefix_caching = true;
   std::optional<std::int64_t> num_gpu_blocks_override;
-  int extra_retained_tokens = 0;            ///< num_prefill_lookahead_tokens - 1 with several MTP modules
-  int block_size = 16;                      ///< cache_config.block_size before planning
-  std::int64_t max_encoder_tokens = 0;      ///< cross attention keeps this many
+  int extra_retained_tokens = 0;        ///< num_prefill_lookahead_tokens - 1 with several MTP modules
+  int block_size = 16;                  ///< cache_config.block_size before planning
+  std::int64_t max_encoder_tokens = 0;  ///< cross attention keeps this many
 };
 
 struct KvGroup {
-  bool uniform_type = false;        ///< UniformTypeKVCacheSpecs: layers of one kind with different page sizes
-  KvSpec spec;                      ///< of the group; of its first layer where uniform_type
-  std::vector<int> num_layers;      ///< per stage
-  std::int64_t page_size = 0;       ///< of stage 0: one layer's page, or the sum over its layers where uniform_type
+  bool uniform_type = false;            ///< UniformTypeKVCacheSpecs: layers of one kind with different page sizes
+  KvSpec spec;                          ///< of the group; of its first layer where uniform_type
+  std::vector<int> num_layers;          ///< per stage
+  std::int64_t page_size = 0;           ///< of stage 0: one layer's page, or the sum over its layers where uniform_type
   std::int64_t blocks_per_request = 0;  ///< at max_model_len
 };
 
 struct KvPlan {
   std::int64_t num_blocks = 0;
   std::vector<KvGroup> groups;
-  std::int64_t max_model_len = 0;   ///< after auto-fit
-  std::int64_t kv_tokens = 0;       ///< "GPU KV cache size", in the meaning of the version
+  std::int64_t max_model_len = 0;  ///< after auto-fit
+  std::int64_t kv_tokens = 0;      ///< "GPU KV cache size", in the meaning of the version
   double max_concurrency = 0;
   int block_size = 16, scheduler_block_size = 16, hash_block_size = 16;
-  struct Stage { std::int64_t bytes_per_block = 0, allocated_bytes = 0; int tensors = 0, kv_tp_replicas = 1; };
+  struct Stage {
+    std::int64_t bytes_per_block = 0, allocated_bytes = 0;
+    int tensors = 0, kv_tp_replicas = 1;
+  };
   std::vector<Stage> stages;
 };
 
@@ -51,14 +54,16 @@ struct KvPlan {
 struct KvRefusal {
   std::string error, message;
   std::optional<std::int64_t> estimated_max_model_len;
-  std::int64_t needed_bytes = 0;    ///< for one request, null block aside; 0 where that is not the reason
+  std::int64_t needed_bytes = 0;  ///< for one request, null block aside; 0 where that is not the reason
   int stage = 0;
 };
 
 using KvPlanResult = std::variant<KvPlan, KvRefusal>;
 
-/// Plans `available_memory[stage]` bytes (every rank of a stage has that much). Stages beyond the figures given are left out.
-KvPlanResult plan_kv_cache(const KvLayers& layers, const KvPlanOptions& options, const std::vector<std::int64_t>& available_memory);
+/// Plans `available_memory[stage]` bytes (every rank of a stage has that much). Stages beyond the figures given are
+/// left out.
+KvPlanResult plan_kv_cache(const KvLayers& layers, const KvPlanOptions& options,
+                           const std::vector<std::int64_t>& available_memory);
 
 /// The grouping alone, kept to be asked again with other memory or lengths (the same layers, another layout).
 class KvGrouping {

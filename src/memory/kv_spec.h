@@ -1,5 +1,6 @@
 #pragma once
-// What one attention layer asks of the KV cache: vLLM's KVCacheSpec classes (v1/kv_cache_interface.py) as one value type.
+// What one attention layer asks of the KV cache: vLLM's KVCacheSpec classes (v1/kv_cache_interface.py) as one value
+// type.
 #include <array>
 #include <cstdint>
 #include <numeric>
@@ -11,9 +12,26 @@
 
 namespace shardwise {
 
-enum class KvSpecType { full_attention, mla, sliding_window, sliding_window_mla, chunked_local, mamba, circular_buffer, cross };
+enum class KvSpecType {
+  full_attention,
+  mla,
+  sliding_window,
+  sliding_window_mla,
+  chunked_local,
+  mamba,
+  circular_buffer,
+  cross
+};
 enum class KvDType { bfloat16, float16, float32, uint8, fp8_e4m3, fp8_e5m2, int8 };
-enum class KvQuantMode { none, fp8_per_tensor, int8_per_token_head, fp8_per_token_head, int4_per_token_head, nvfp4, nvfp4_ds_mla };
+enum class KvQuantMode {
+  none,
+  fp8_per_tensor,
+  int8_per_token_head,
+  fp8_per_token_head,
+  int4_per_token_head,
+  nvfp4,
+  nvfp4_ds_mla
+};
 enum class MambaType { mamba1, mamba2, gdn_attn, linear, short_conv, kda_attn };
 
 constexpr int bytes_of(KvDType dtype) {
@@ -36,36 +54,36 @@ struct StateTensor {
 /// KV cache of one layer on one rank. Fields that a type does not use keep their default.
 struct KvSpec {
   KvSpecType type = KvSpecType::full_attention;
-  int block_size = 16;                           ///< tokens
-  bool dcp_sharded = true;                       ///< decode context parallelism spreads its tokens over ranks
-  std::optional<int> stride_alignment;           ///< bytes that the stride between blocks must be a multiple of
-  std::optional<int> stride_multiple_of;         ///< the same, given as whole kernel blocks of up to n tokens (MultipleOf)
+  int block_size = 16;                    ///< tokens
+  bool dcp_sharded = true;                ///< decode context parallelism spreads its tokens over ranks
+  std::optional<int> stride_alignment;    ///< bytes that the stride between blocks must be a multiple of
+  std::optional<int> stride_multiple_of;  ///< the same, given as whole kernel blocks of up to n tokens (MultipleOf)
   // attention
   int num_kv_heads = 1;
   int head_size = 0, head_size_v = 0;
   KvDType dtype = KvDType::bfloat16;
   KvQuantMode quant_mode = KvQuantMode::none;
   std::optional<std::int64_t> page_size_padded;
-  std::optional<int> num_head_slots;             ///< heads of the stored page where a backend packs differently
-  std::optional<int> state_content_bytes;        ///< bytes of one stored state of one head; nullopt = dense K and V
-  int tokens_per_state = 1;                      ///< tokens folded into one stored state (DeepSeek-V4 compression)
-  std::optional<int> max_tp_shards;              ///< TP ranks beyond this hold copies; nullopt = not known
-  std::optional<int> sliding_window;             ///< tokens
-  std::optional<int> attention_chunk_size;       ///< tokens
+  std::optional<int> num_head_slots;        ///< heads of the stored page where a backend packs differently
+  std::optional<int> state_content_bytes;   ///< bytes of one stored state of one head; nullopt = dense K and V
+  int tokens_per_state = 1;                 ///< tokens folded into one stored state (DeepSeek-V4 compression)
+  std::optional<int> max_tp_shards;         ///< TP ranks beyond this hold copies; nullopt = not known
+  std::optional<int> sliding_window;        ///< tokens
+  std::optional<int> attention_chunk_size;  ///< tokens
   int extra_retained_tokens = 0;
   bool non_causal = false, prefix_cacheable = true;
   // MLA
-  std::string cache_dtype_str;                   ///< "" = none
-  std::optional<int> alignment;                  ///< bytes that the page is rounded up to
-  bool deepseek_v4 = false;                      ///< model_version == "deepseek_v4"
+  std::string cache_dtype_str;   ///< "" = none
+  std::optional<int> alignment;  ///< bytes that the page is rounded up to
+  bool deepseek_v4 = false;      ///< model_version == "deepseek_v4"
   bool index_group_leader = false;
   // recurrent state
   std::array<StateTensor, 4> states{};
   int num_states_tensors = 0;
   MambaType mamba_type = MambaType::mamba2;
-  bool mamba_align = false;                      ///< mamba_cache_mode "align", else "none"
+  bool mamba_align = false;  ///< mamba_cache_mode "align", else "none"
   int num_speculative_blocks = 0;
-  int num_prefill_checkpoint_blocks = 0;         ///< state exported inside one prefill (mamba2, FlashKDA); with align only
+  int num_prefill_checkpoint_blocks = 0;  ///< state exported inside one prefill (mamba2, FlashKDA); with align only
 
   bool is_attention() const { return type != KvSpecType::mamba; }
   bool is_full() const { return type == KvSpecType::full_attention || type == KvSpecType::mla; }
@@ -105,9 +123,13 @@ struct KvSpec {
 
 /// Memory order of the cache: layer, block, head, token, content (v1/kv_cache_layout.py).
 enum class KvLayout { LBHNC, LBNHC, LHBNC, BLHNC, BLNHC, BHLNC };
-constexpr bool is_block_outermost(KvLayout l) { return l == KvLayout::BLHNC || l == KvLayout::BLNHC || l == KvLayout::BHLNC; }
+constexpr bool is_block_outermost(KvLayout l) {
+  return l == KvLayout::BLHNC || l == KvLayout::BLNHC || l == KvLayout::BHLNC;
+}
 constexpr bool is_block_compact(KvLayout l) { return l != KvLayout::LHBNC && l != KvLayout::BHLNC; }
-constexpr bool is_layer_compact(KvLayout l) { return l == KvLayout::LBHNC || l == KvLayout::LBNHC || l == KvLayout::LHBNC; }
+constexpr bool is_layer_compact(KvLayout l) {
+  return l == KvLayout::LBHNC || l == KvLayout::LBNHC || l == KvLayout::LHBNC;
+}
 
 /// The attention layers of one engine in registration order. All TP ranks of a stage report the same.
 struct KvLayers {

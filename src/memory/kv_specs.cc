@@ -58,9 +58,11 @@ bool mm_prefix(const Model& model, const KvSpecOptions& options) {
 bool modelopt_checkpoint(const Model& model) {
   if (!model.quant_config) return false;
   const auto& q = *model.quant_config;
-  if (const auto it = q.find("quant_method"); it != q.end() && it->is_string()) return it->get_ref<const std::string&>().starts_with("modelopt");
+  if (const auto it = q.find("quant_method"); it != q.end() && it->is_string())
+    return it->get_ref<const std::string&>().starts_with("modelopt");
   const auto producer = q.find("producer");
-  return q.contains("quantization") && producer != q.end() && producer->is_object() && producer->value("name", "") == "modelopt";
+  return q.contains("quantization") && producer != q.end() && producer->is_object() &&
+         producer->value("name", "") == "modelopt";
 }
 
 StateTensor tensor(std::initializer_list<std::int64_t> shape, KvDType dtype) {
@@ -83,7 +85,8 @@ void fill_state(KvSpec& spec, const LinearAttention& a, int tp, int num_spec, Kv
       break;
     case Kind::mamba2: {
       spec.mamba_type = MambaType::mamba2;
-      const std::int64_t groups = a.num_key_heads % tp == 0 ? a.num_key_heads : tp;  // replicated beside the heads' shards
+      const std::int64_t groups =
+          a.num_key_heads % tp == 0 ? a.num_key_heads : tp;  // replicated beside the heads' shards
       const std::int64_t inner = a.intermediate_size > 0 ? a.intermediate_size : std::int64_t{a.num_heads} * a.head_dim;
       spec.states[0] = tensor({width, (inner + 2 * groups * a.state_size) / tp}, conv);
       spec.states[1] = tensor({a.num_heads / tp, a.head_dim, a.state_size}, ssm);
@@ -92,7 +95,8 @@ void fill_state(KvSpec& spec, const LinearAttention& a, int tp, int num_spec, Kv
     }
     case Kind::gated_delta_net: {
       spec.mamba_type = MambaType::gdn_attn;
-      const std::int64_t dim = 2 * std::int64_t{a.num_key_heads} * a.key_head_dim + std::int64_t{a.num_heads} * a.head_dim;
+      const std::int64_t dim =
+          2 * std::int64_t{a.num_key_heads} * a.key_head_dim + std::int64_t{a.num_heads} * a.head_dim;
       spec.states[0] = tensor({width, dim / tp}, conv);
       spec.states[1] = tensor({a.num_heads / tp, a.head_dim, a.key_head_dim}, ssm);
       break;
@@ -123,12 +127,18 @@ void fill_state(KvSpec& spec, const LinearAttention& a, int tp, int num_spec, Kv
 const char* state_backend(const LinearAttention& a) {
   using Kind = LinearAttention::Kind;
   switch (a.kind) {
-    case Kind::mamba1: return "MAMBA1_ATTN";
-    case Kind::mamba2: return "MAMBA2_ATTN";
-    case Kind::gated_delta_net: return "GDN_ATTN";
-    case Kind::kimi_delta: return "KIMI_K3_KDA";
-    case Kind::lightning: return "LINEAR_ATTN";
-    case Kind::short_conv: return "SHORT_CONV_ATTN";
+    case Kind::mamba1:
+      return "MAMBA1_ATTN";
+    case Kind::mamba2:
+      return "MAMBA2_ATTN";
+    case Kind::gated_delta_net:
+      return "GDN_ATTN";
+    case Kind::kimi_delta:
+      return "KIMI_K3_KDA";
+    case Kind::lightning:
+      return "LINEAR_ATTN";
+    case Kind::short_conv:
+      return "SHORT_CONV_ATTN";
   }
   return "";
 }
@@ -141,7 +151,8 @@ class Builder {
     out_.cache_dtype = o_.cache_dtype;
     names_ = layer_names(model);
     with_names_ = with_names;
-    attention_dtype_ = has_architecture(model, "FalconForCausalLM") ? "auto" : o_.cache_dtype;  // passes no cache config on
+    attention_dtype_ =
+        has_architecture(model, "FalconForCausalLM") ? "auto" : o_.cache_dtype;  // passes no cache config on
     dtype_ = cache_torch_dtype(model, attention_dtype_);
     mode_ = quant_mode(attention_dtype_);
     mm_prefix_ = mm_prefix(model, options);
@@ -153,7 +164,8 @@ class Builder {
   KvSpecs build() {
     // DeepSeek-V4's own page arithmetic wants blocks of 256 tokens; its backends are the model's own.
     for (const auto& layer : model_.layers)
-      if (const auto* mla = std::get_if<MlaAttention>(&layer.attention); mla && mla->compress_ratio) deepseek_v4_ = true;
+      if (const auto* mla = std::get_if<MlaAttention>(&layer.attention); mla && mla->compress_ratio)
+        deepseek_v4_ = true;
     settle_block_size();
     const auto ranges = pp_layers(model_.num_hidden_layers(), o_.parallel);
     std::vector<std::string> backends;
@@ -169,7 +181,8 @@ class Builder {
         for (const auto& b : stage_backends) backends.emplace_back(b.name);
     }
     if (with_names_) {
-      if (stage_.empty() && stage_backends.empty()) {  // a stage without attention layers answers with the default backend
+      if (stage_.empty() &&
+          stage_backends.empty()) {  // a stage without attention layers answers with the default backend
         auto q = query(model_.layers.empty() ? Attention{} : model_.layers.front().attention);
         q.sparse = false;
         backends.emplace_back(choose_backend(q).name);
@@ -206,7 +219,8 @@ class Builder {
     return q;
   }
 
-  static AttentionBackend own(const char* name, int multiple, std::vector<int> fixed = {}, std::vector<KvLayout> layouts = {}) {
+  static AttentionBackend own(const char* name, int multiple, std::vector<int> fixed = {},
+                              std::vector<KvLayout> layouts = {}) {
     AttentionBackend b;
     b.name = name;
     b.block_sizes = {std::move(fixed), multiple};
@@ -220,8 +234,8 @@ class Builder {
       if (mla->compress_ratio) {
         auto swa = own("DEEPSEEK_SPARSE_SWA", 32);
         swa.preferred = 256;
-        return {swa, own("DEEPSEEK_V4_INDEXER", 0, {256}, {KvLayout::BLHNC, KvLayout::BLNHC}), own("FLASHMLA_SPARSE_DSV4", 0, {256}),
-                own("CompressorBackend", 1)};
+        return {swa, own("DEEPSEEK_V4_INDEXER", 0, {256}, {KvLayout::BLHNC, KvLayout::BLNHC}),
+                own("FLASHMLA_SPARSE_DSV4", 0, {256}), own("CompressorBackend", 1)};
       }
       const auto main = choose_backend(query(attention));
       if (mla->indexer && !mla->indexer->shared) return {own("DEEPSEEK_V32_INDEXER", 0, {64}), main};
@@ -251,12 +265,15 @@ class Builder {
     for (int l = 0; l < model_.num_hidden_layers(); ++l) {
       const auto& layer = model_.layers[static_cast<std::size_t>(l)];
       if (!state) state = state_of(layer);
-      const bool attends = !std::holds_alternative<NoAttention>(layer.attention) && !std::holds_alternative<LinearAttention>(layer.attention);
+      const bool attends = !std::holds_alternative<NoAttention>(layer.attention) &&
+                           !std::holds_alternative<LinearAttention>(layer.attention);
       if (!attends) continue;
       if (!attention) attention = &layer.attention;
-      if (l >= first_stage || (l > 0 && layer.attention == model_.layers[static_cast<std::size_t>(l) - 1].attention)) continue;
+      if (l >= first_stage || (l > 0 && layer.attention == model_.layers[static_cast<std::size_t>(l) - 1].attention))
+        continue;
       for (auto& b : backends_of(layer.attention))
-        if (std::none_of(backends.begin(), backends.end(), [&](const auto& k) { return std::string_view(k.name) == b.name; }))
+        if (std::none_of(backends.begin(), backends.end(),
+                         [&](const auto& k) { return std::string_view(k.name) == b.name; }))
           backends.push_back(std::move(b));
     }
     constexpr int kDefault = 16;
@@ -269,7 +286,8 @@ class Builder {
       if (nemotron) {
         const auto named = text_field(model_, "mamba_ssm_cache_dtype");
         out_.mamba_ssm_cache_dtype = named.empty() ? "float32" : named;
-      } else if (const auto named = text_field(model_, "mamba_ssm_dtype"); !named.empty() && has_architecture(model_, "Qwen3_5")) {
+      } else if (const auto named = text_field(model_, "mamba_ssm_dtype");
+                 !named.empty() && has_architecture(model_, "Qwen3_5")) {
         out_.mamba_ssm_cache_dtype = named;
       }
       conv_ = model_dtype(model_);
@@ -286,8 +304,10 @@ class Builder {
     if (has_state && attention) align_with_state(*state, *attention, backends);
   }
 
-  /// Raises attention's block until its page covers a state, and pads the state's page to it (_align_hybrid_block_size).
-  void align_with_state(const LinearAttention& state, const Attention& attention, const std::vector<AttentionBackend>& backends) {
+  /// Raises attention's block until its page covers a state, and pads the state's page to it
+  /// (_align_hybrid_block_size).
+  void align_with_state(const LinearAttention& state, const Attention& attention,
+                        const std::vector<AttentionBackend>& backends) {
     KvSpec one = state_spec(state);
     one.page_size_padded.reset();
     const auto state_page = one.page_size();
@@ -296,7 +316,8 @@ class Builder {
     if (const auto* full = std::get_if<FullAttention>(&attention))
       per_token = std::int64_t{kv_heads_} * 2 * full->head_dim * bytes_of(cache_torch_dtype(model_, o_.cache_dtype));
     else if (const auto* mla = std::get_if<MlaAttention>(&attention))
-      per_token = std::int64_t{mla->kv_lora_rank + mla->qk_rope_head_dim} * bytes_of(cache_torch_dtype(model_, o_.cache_dtype));
+      per_token =
+          std::int64_t{mla->kv_lora_rank + mla->qk_rope_head_dim} * bytes_of(cache_torch_dtype(model_, o_.cache_dtype));
     if (per_token == 0) return;
     std::int64_t kernel = std::max(backends.front().block_sizes.smallest(), out_.block_size);
     std::int64_t common = 1;
@@ -355,7 +376,10 @@ class Builder {
     const auto backends = std::move(*current_);
     current_->clear();
     build_layer(layer, l);
-    Known known{&layer, {stage_.begin() + static_cast<std::ptrdiff_t>(before), stage_.end()}, *current_, out_.layers.stages.size()};
+    Known known{&layer,
+                {stage_.begin() + static_cast<std::ptrdiff_t>(before), stage_.end()},
+                *current_,
+                out_.layers.stages.size()};
     auto fresh = std::move(*current_);
     *current_ = backends;
     for (const auto& b : fresh) use(b);
@@ -371,10 +395,13 @@ class Builder {
   }
 
   void add_attention(const Attention& attention, const std::string& name, int l) {
-    if (const auto* full = std::get_if<FullAttention>(&attention)) add_full(*full, attention, name, l);
+    if (const auto* full = std::get_if<FullAttention>(&attention))
+      add_full(*full, attention, name, l);
     else if (const auto* mla = std::get_if<MlaAttention>(&attention)) {
-      if (mla->compress_ratio) add_deepseek_v4(*mla, l);
-      else add_mla(*mla, attention, name, l);
+      if (mla->compress_ratio)
+        add_deepseek_v4(*mla, l);
+      else
+        add_mla(*mla, attention, name, l);
     } else if (const auto* cross = std::get_if<CrossAttention>(&attention)) {
       KvSpec spec = attention_spec(cross->shape);
       spec.type = KvSpecType::cross;
@@ -443,7 +470,8 @@ class Builder {
     spec.head_size_v = 0;
     spec.max_tp_shards = 1;
     spec.cache_dtype_str = attention_dtype_;
-    if (std::string_view(backend.name) == "FLASHMLA_SPARSE" && mode_ == KvQuantMode::fp8_per_tensor) spec.cache_dtype_str = "fp8_ds_mla";
+    if (std::string_view(backend.name) == "FLASHMLA_SPARSE" && mode_ == KvQuantMode::fp8_per_tensor)
+      spec.cache_dtype_str = "fp8_ds_mla";
     spec.dtype = dtype_;
     spec.quant_mode = mode_;
     if (spec.cache_dtype_str == "fp8_ds_mla") spec.state_content_bytes = 656;
@@ -495,13 +523,15 @@ class Builder {
     const int coefficient = ratio == 4 ? 2 : 1;  // overlapping windows keep two
     const int rows = ratio == 4 ? 4 : 8;
     if (ratio == 4 && a.indexer) {
-      KvSpec index = make(KvSpecType::mla, out_.block_size, a.indexer->head_dim + a.indexer->head_dim / 128 * 4, KvDType::uint8);
+      KvSpec index =
+          make(KvSpecType::mla, out_.block_size, a.indexer->head_dim + a.indexer->head_dim / 128 * 4, KvDType::uint8);
       index.tokens_per_state = ratio;
       index.apply_alignment();
       customize_spec(backends[1], index);
       use(backends[1]);
       push(index, names_.prefix + "attn.indexer.k_cache", l);
-      push(state(rows, 2 * coefficient * a.indexer->head_dim, coefficient * ratio), names_.prefix + "attn.indexer.compressor.state_cache", l);
+      push(state(rows, 2 * coefficient * a.indexer->head_dim, coefficient * ratio),
+           names_.prefix + "attn.indexer.compressor.state_cache", l);
     }
     KvSpec compressed = cache(KvSpecType::mla, out_.block_size);
     compressed.tokens_per_state = ratio;
@@ -517,7 +547,8 @@ class Builder {
   void add_draft() {
     if (o_.num_speculative_tokens <= 0 || model_.num_mtp_layers <= 0) return;
     for (auto it = model_.layers.rbegin(); it != model_.layers.rend(); ++it) {
-      if (std::holds_alternative<NoAttention>(it->attention) || std::holds_alternative<LinearAttention>(it->attention)) continue;
+      if (std::holds_alternative<NoAttention>(it->attention) || std::holds_alternative<LinearAttention>(it->attention))
+        continue;
       for (int i = 0; i < model_.num_mtp_layers; ++i) {
         Attention attention = it->attention;
         if (auto* mla = std::get_if<MlaAttention>(&attention); mla && mla->indexer) mla->indexer->shared = false;
@@ -571,6 +602,8 @@ bool mamba_align_mode(const Model& model, bool enable_prefix_caching) {
   return enable_prefix_caching && !model.is_attention_free();
 }
 
-KvSpecs kv_specs(const Model& model, const KvSpecOptions& options, bool with_names) { return Builder(model, options, with_names).build(); }
+KvSpecs kv_specs(const Model& model, const KvSpecOptions& options, bool with_names) {
+  return Builder(model, options, with_names).build();
+}
 
 }  // namespace shardwise

@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
+#include "hardware/hardware.h"
 #include "memory/kv_plan.h"
 #include "memory/kv_spec.h"
-#include "hardware/hardware.h"
 #include "model/model.h"
 #include "parallel/engine_config.h"
 
@@ -17,20 +17,20 @@ struct KvSpecOptions {
   VllmVersion version = kDefaultVllmVersion;
   int compute_capability = 90;
   ParallelConfig parallel;
-  std::string cache_dtype = "auto";      ///< after vLLM's own choice, see resolved_cache_dtype()
-  std::optional<int> block_size;         ///< as the user gave it
-  bool enable_prefix_caching = true;     ///< recurrent layers: "align" mode, blocks of attention's size
+  std::string cache_dtype = "auto";   ///< after vLLM's own choice, see resolved_cache_dtype()
+  std::optional<int> block_size;      ///< as the user gave it
+  bool enable_prefix_caching = true;  ///< recurrent layers: "align" mode, blocks of attention's size
   std::int64_t max_model_len = 0;
-  int num_speculative_tokens = 0;        ///< of an MTP draft
+  int num_speculative_tokens = 0;  ///< of an MTP draft
   bool language_model_only = false;
 };
 
 struct KvSpecs {
   KvLayers layers;
   KvLayout layout = KvLayout::LBNHC;
-  std::vector<std::string> backends;     ///< names of all stages, sorted
+  std::vector<std::string> backends;  ///< names of all stages, sorted
   std::string cache_dtype = "auto";
-  int block_size = 16;                   ///< after backend choice and alignment with recurrent states
+  int block_size = 16;  ///< after backend choice and alignment with recurrent states
   std::optional<std::int64_t> mamba_block_size, mamba_page_size_padded;
   bool mamba_align = false;
   std::string mamba_ssm_cache_dtype = "auto";

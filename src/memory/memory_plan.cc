@@ -16,19 +16,24 @@ namespace {
 
 /// What loading adds on one rank of a stage, where weights.cc does not say so itself (process_weights_after_loading):
 /// copies of the absorbed MLA matrices where kv_b_proj is quantised, and the wider layout of MXFP4 experts on Hopper.
-Bytes added_by_loading(const Model& model, const EngineConfig& engine, const StageMemory& stage, int rank, int compute_capability) {
+Bytes added_by_loading(const Model& model, const EngineConfig& engine, const StageMemory& stage, int rank,
+                       int compute_capability) {
   std::int64_t bytes = 0;
   using Method = QuantScheme::Method;
-  if (const auto method = model.quantisation.attention.method; method != Method::none && method != Method::nvfp4 && method != Method::mxfp4)
+  if (const auto method = model.quantisation.attention.method;
+      method != Method::none && method != Method::nvfp4 && method != Method::mxfp4)
     for (int l = stage.first_layer; l < stage.last_layer; ++l)
-      if (const auto* mla = std::get_if<MlaAttention>(&model.layers[static_cast<std::size_t>(l)].attention); mla && !mla->compress_ratio)
-        bytes += std::int64_t{mla->num_heads} / engine.parallel.tensor_parallel_size * (mla->qk_nope_head_dim + mla->v_head_dim) * mla->kv_lora_rank * 2;
+      if (const auto* mla = std::get_if<MlaAttention>(&model.layers[static_cast<std::size_t>(l)].attention);
+          mla && !mla->compress_ratio)
+        bytes += std::int64_t{mla->num_heads} / engine.parallel.tensor_parallel_size *
+                 (mla->qk_nope_head_dim + mla->v_head_dim) * mla->kv_lora_rank * 2;
   if (compute_capability == 90 && model.quantisation.routed_experts.method == Method::mxfp4) {
-    // Padded to 256 x 128 in start-up logs up to 0.22 (gpt-oss-120b: 66.14 GiB at TP1, 17.22 at TP4); the later Triton layout
-    // swizzles into a Hopper order that is wider by one part in fifteen.
+    // Padded to 256 x 128 in start-up logs up to 0.22 (gpt-oss-120b: 66.14 GiB at TP1, 17.22 at TP4); the later Triton
+    // layout swizzles into a Hopper order that is wider by one part in fifteen.
     constexpr int kPaddedCapability = 80;
     bytes += engine.vllm_version < VllmVersion{0, 26, 0}
-                 ? rank_weights(model, engine, rank, kPaddedCapability).routed_experts.value - stage.weights.routed_experts.value
+                 ? rank_weights(model, engine, rank, kPaddedCapability).routed_experts.value -
+                       stage.weights.routed_experts.value
                  : stage.weights.routed_experts.value / 15;
   }
   return Bytes(bytes);
@@ -39,13 +44,16 @@ double probability_at_least(double mean, double needed, double sigma) {
   return 0.5 * std::erfc((needed - mean) / (sigma * std::sqrt(2.0)));
 }
 
-/// A group as the number of blocks that a running request holds: what it has in its window, not the reserve for admission.
+/// A group as the number of blocks that a running request holds: what it has in its window, not the reserve for
+/// admission.
 MemoryPlan::Group linear_form(const KvGroup& group, int dcp) {
   MemoryPlan::Group out;
   const auto& spec = group.spec;
   out.tokens_per_block = static_cast<double>(spec.block_size) * (spec.dcp_sharded ? dcp : 1);
-  if (spec.sliding_window) out.max_tokens = static_cast<double>(*spec.sliding_window - 1 + spec.extra_retained_tokens), out.fixed_blocks = 1;
-  if (spec.attention_chunk_size && spec.type == KvSpecType::chunked_local) out.max_tokens = static_cast<double>(*spec.attention_chunk_size);
+  if (spec.sliding_window)
+    out.max_tokens = static_cast<double>(*spec.sliding_window - 1 + spec.extra_retained_tokens), out.fixed_blocks = 1;
+  if (spec.attention_chunk_size && spec.type == KvSpecType::chunked_local)
+    out.max_tokens = static_cast<double>(*spec.attention_chunk_size);
   if (spec.is_full()) out.max_tokens.reset(), out.fixed_blocks = 0;
   if (!spec.is_attention() || spec.type == KvSpecType::circular_buffer) {
     out.tokens_per_block = 0;
@@ -79,7 +87,8 @@ KvPlanOptions kv_plan_options(const Model& model, const EngineConfig& engine, co
   o.max_model_len = engine.max_model_len > 0 ? engine.max_model_len : model.default_max_model_len;
   // VllmConfig.max_concurrent_batches: one more than the stages with asynchronous scheduling; one batch before 0.26.
   const auto& p = engine.parallel;
-  const int batches = engine.vllm_version < VllmVersion{0, 26, 0} ? 1 : p.pipeline_parallel_size + (engine.async_scheduling ? 1 : 0);
+  const int batches =
+      engine.vllm_version < VllmVersion{0, 26, 0} ? 1 : p.pipeline_parallel_size + (engine.async_scheduling ? 1 : 0);
   o.max_in_flight_tokens = batches * engine.max_num_batched_tokens;
   o.tensor_parallel_size = p.tensor_parallel_size;
   o.decode_context_parallel_size = p.decode_context_parallel_size;
@@ -102,9 +111,11 @@ MemoryPlan plan_memory(const Model& model, const EngineConfig& engine, const Gpu
   MemoryPlan plan;
   const auto& parallel = engine.parallel;
   plan.gpu_total = gpu.memory_total;
-  plan.requested = Bytes(static_cast<std::int64_t>(std::ceil(static_cast<double>(gpu.memory_total.value) * engine.gpu_memory_utilization)));
+  plan.requested = Bytes(static_cast<std::int64_t>(
+      std::ceil(static_cast<double>(gpu.memory_total.value) * engine.gpu_memory_utilization)));
   const int kv_heads = std::max(1, model.num_key_value_heads()), tp = parallel.tensor_parallel_size;
-  plan.kv_replication = std::max(1.0, static_cast<double>(tp) / kv_heads / std::max(1, parallel.decode_context_parallel_size));
+  plan.kv_replication =
+      std::max(1.0, static_cast<double>(tp) / kv_heads / std::max(1, parallel.decode_context_parallel_size));
 
   const auto specs = kv_specs(model, kv_spec_options(model, engine, gpu));
   const KvGrouping grouping(specs.layers, kv_plan_options(model, engine, specs));
@@ -118,18 +129,22 @@ MemoryPlan plan_memory(const Model& model, const EngineConfig& engine, const Gpu
     // The stage's first rank: with uneven experts the one that holds the most.
     const int rank = static_cast<int>(s) * tp * parallel.prefill_context_parallel_size;
     stage.weights = rank_weights(model, engine, rank, gpu.compute_capability);
-    if (stage.weights.after_loading.value == 0) stage.weights.after_loading = added_by_loading(model, engine, stage, rank, gpu.compute_capability);
-    const auto terms = startup_terms(startup_features(model, engine, ranges[s].first, ranges[s].second, s + 1 == ranges.size()), engine, gpu);
+    if (stage.weights.after_loading.value == 0)
+      stage.weights.after_loading = added_by_loading(model, engine, stage, rank, gpu.compute_capability);
+    const auto terms = startup_terms(
+        startup_features(model, engine, ranges[s].first, ranges[s].second, s + 1 == ranges.size()), engine, gpu);
     stage.activation = terms.activation;
     stage.non_torch = terms.non_torch;
     stage.cuda_graph = terms.cuda_graph_reserved;
-    stage.kv_cache = engine.kv_cache_memory_bytes ? Bytes(*engine.kv_cache_memory_bytes) : plan.requested - stage.used();
+    stage.kv_cache =
+        engine.kv_cache_memory_bytes ? Bytes(*engine.kv_cache_memory_bytes) : plan.requested - stage.used();
     available.push_back(stage.kv_cache.value);
     plan.stages.push_back(stage);
     const auto& binding = plan.stages[static_cast<std::size_t>(plan.binding_stage)];
     if (grouping.failure() || grouping.empty()) {
       if (stage.kv_cache < binding.kv_cache) plan.binding_stage = stage.pp_rank;
-    } else if (const auto here = grouping.bytes_per_block(stage.pp_rank), there = grouping.bytes_per_block(plan.binding_stage);
+    } else if (const auto here = grouping.bytes_per_block(stage.pp_rank),
+               there = grouping.bytes_per_block(plan.binding_stage);
                here > 0 && (there == 0 || stage.kv_cache.value / here < binding.kv_cache.value / there)) {
       plan.binding_stage = stage.pp_rank;
     }
@@ -144,34 +159,39 @@ MemoryPlan plan_memory(const Model& model, const EngineConfig& engine, const Gpu
   const auto result = grouping.plan(available);
   const std::int64_t length = engine.max_model_len > 0 ? engine.max_model_len : model.default_max_model_len;
   const bool sized = !grouping.failure() && !grouping.empty();
-  const double needed = sized ? static_cast<double>(grouping.bytes_per_block(plan.binding_stage) *
-                                                    (grouping.blocks_per_request(std::max<std::int64_t>(length, 1), plan.binding_stage) + 1)) /
-                                    1073741824.0
-                              : 0.0;
+  const double needed =
+      sized ? static_cast<double>(
+                  grouping.bytes_per_block(plan.binding_stage) *
+                  (grouping.blocks_per_request(std::max<std::int64_t>(length, 1), plan.binding_stage) + 1)) /
+                  1073741824.0
+            : 0.0;
   plan.probability_fits = probability_at_least(kv, needed, sigma);
   if (const auto* planned = std::get_if<KvPlan>(&result)) {
     plan.num_blocks = planned->num_blocks;
     plan.block_size = planned->block_size;
     plan.kv_tokens = planned->kv_tokens;
     plan.max_concurrency = planned->max_concurrency;
-    for (const auto& group : planned->groups) plan.groups.push_back(linear_form(group, parallel.decode_context_parallel_size));
+    for (const auto& group : planned->groups)
+      plan.groups.push_back(linear_form(group, parallel.decode_context_parallel_size));
   }
   for (const auto& stage : plan.stages)
     if (stage.weights.total() > plan.gpu_total) {
       plan.probability_fits = 0;
       plan.refusal = MemoryRefusal{MemoryRefusal::Kind::weights_do_not_fit,
-                                   fmt::format("weights of stage {} are {:.2f} GiB per GPU, the GPU has {:.2f} GiB", stage.pp_rank,
-                                               to_gib(stage.weights.total()), to_gib(plan.gpu_total)),
+                                   fmt::format("weights of stage {} are {:.2f} GiB per GPU, the GPU has {:.2f} GiB",
+                                               stage.pp_rank, to_gib(stage.weights.total()), to_gib(plan.gpu_total)),
                                    stage.weights.total() - plan.gpu_total, std::nullopt};
       return plan;
     }
   if (const auto* refused = std::get_if<KvRefusal>(&result)) {
     const bool none = binding.kv_cache.value <= 0;
-    plan.refusal = MemoryRefusal{none ? MemoryRefusal::Kind::no_memory_for_kv : MemoryRefusal::Kind::max_model_len_does_not_fit,
-                                 refused->message, gib(std::max(0.0, needed - kv)), refused->estimated_max_model_len};
+    plan.refusal =
+        MemoryRefusal{none ? MemoryRefusal::Kind::no_memory_for_kv : MemoryRefusal::Kind::max_model_len_does_not_fit,
+                      refused->message, gib(std::max(0.0, needed - kv)), refused->estimated_max_model_len};
     if (none)
-      plan.refusal->message = fmt::format("no memory is left for KV blocks on stage {}: {:.2f} GiB may be used, {:.2f} GiB are taken before them",
-                                          plan.binding_stage, to_gib(plan.requested), to_gib(binding.used()));
+      plan.refusal->message = fmt::format(
+          "no memory is left for KV blocks on stage {}: {:.2f} GiB may be used, {:.2f} GiB are taken before them",
+          plan.binding_stage, to_gib(plan.requested), to_gib(binding.used()));
   }
   return plan;
 }

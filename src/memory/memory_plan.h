@@ -18,8 +18,8 @@ struct WeightBytes {
   Bytes buffers;        ///< rope tables and other registered buffers
   Bytes after_loading;  ///< what process_weights_after_loading adds (absorbed MLA matrices, padding)
   Bytes total() const {
-    return embedding + lm_head + attention + dense_mlp + routed_experts + shared_experts + router + norm_other + vision +
-           mtp + buffers + after_loading;
+    return embedding + lm_head + attention + dense_mlp + routed_experts + shared_experts + router + norm_other +
+           vision + mtp + buffers + after_loading;
   }
 };
 
@@ -28,39 +28,45 @@ struct StageMemory {
   int pp_rank = 0;
   int first_layer = 0, last_layer = 0;  ///< [first, last)
   WeightBytes weights;
-  Bytes activation;   ///< peak of the profile run
+  Bytes activation;  ///< peak of the profile run
   Bytes cuda_graph;
-  Bytes non_torch;    ///< CUDA context, NCCL and other communicators
-  Bytes kv_cache;     ///< what is left: available for KV on this rank
+  Bytes non_torch;  ///< CUDA context, NCCL and other communicators
+  Bytes kv_cache;   ///< what is left: available for KV on this rank
   Bytes used() const { return weights.total() + activation + cuda_graph + non_torch; }
 };
 
 /// vLLM refuses to start: why, and by how much.
 struct MemoryRefusal {
   enum class Kind { weights_do_not_fit, no_memory_for_kv, max_model_len_does_not_fit } kind;
-  std::string message;                           ///< in words, with the numbers
-  Bytes missing;                                 ///< on the binding rank
+  std::string message;                                  ///< in words, with the numbers
+  Bytes missing;                                        ///< on the binding rank
   std::optional<std::int64_t> estimated_max_model_len;  ///< the longest that would fit, where vLLM names one
 };
 
 struct MemoryPlan {
   std::vector<StageMemory> stages;
-  int binding_stage = 0;              ///< the stage whose memory decides
-  Bytes gpu_total;                    ///< as vLLM sees it
-  Bytes requested;                    ///< gpu_memory_utilization x total
+  int binding_stage = 0;  ///< the stage whose memory decides
+  Bytes gpu_total;        ///< as vLLM sees it
+  Bytes requested;        ///< gpu_memory_utilization x total
   std::optional<MemoryRefusal> refusal;
-  std::int64_t num_blocks = 0;        ///< KV blocks per engine (replica), null block included
-  int block_size = 16;                ///< tokens
-  std::int64_t kv_tokens = 0;         ///< "GPU KV cache size" of one engine, tokens, as the version logs it
-  double max_concurrency = 0;         ///< requests of max_model_len
-  double kv_replication = 1;          ///< copies of the same KV inside one TP group
-  Interval kv_gib;                    ///< KV memory of the binding rank with its 90 % interval
-  double probability_fits = 1;        ///< that the engine starts, by that interval
+  std::int64_t num_blocks = 0;  ///< KV blocks per engine (replica), null block included
+  int block_size = 16;          ///< tokens
+  std::int64_t kv_tokens = 0;   ///< "GPU KV cache size" of one engine, tokens, as the version logs it
+  double max_concurrency = 0;   ///< requests of max_model_len
+  double kv_replication = 1;    ///< copies of the same KV inside one TP group
+  Interval kv_gib;              ///< KV memory of the binding rank with its 90 % interval
+  double probability_fits = 1;  ///< that the engine starts, by that interval
   /// Requests that hold their whole sequence of `tokens` at once, per engine (sliding windows and states counted).
-  double concurrency_at(double tokens) const { return tokens_per_request(tokens) > 0 ? usable_blocks() / blocks_per_request(tokens) : 0; }
+  double concurrency_at(double tokens) const {
+    return tokens_per_request(tokens) > 0 ? usable_blocks() / blocks_per_request(tokens) : 0;
+  }
 
   // Linear form of blocks needed by one request of t tokens: fixed + per_token x t (per group, summed; windows capped).
-  struct Group { double tokens_per_block = 16; std::optional<double> max_tokens; double fixed_blocks = 0; };
+  struct Group {
+    double tokens_per_block = 16;
+    std::optional<double> max_tokens;
+    double fixed_blocks = 0;
+  };
   std::vector<Group> groups;
   double usable_blocks() const { return static_cast<double>(num_blocks > 0 ? num_blocks - 1 : 0); }
   double blocks_per_request(double tokens) const;

@@ -15,16 +15,21 @@ namespace shardwise {
 
 namespace {
 
-struct Coefficient { VllmVersion from; double value; };
+struct Coefficient {
+  VllmVersion from;
+  double value;
+};
 using Table = std::map<std::string, std::vector<Coefficient>, std::less<>>;
 
 const Table& table() {
   static const Table built = [] {
     constexpr const char* kFile = "calibration/startup.csv";
     const CsvTable csv = parse_csv(embedded_file(kFile).value(), kFile);
-    const auto name = csv.column("name", kFile), from = csv.column("from_version", kFile), value = csv.column("value", kFile);
+    const auto name = csv.column("name", kFile), from = csv.column("from_version", kFile),
+               value = csv.column("value", kFile);
     Table out;
-    for (const auto& row : csv.rows) out[row.cells[name]].push_back({parse_vllm_version(row.cells[from]), std::stod(row.cells[value])});
+    for (const auto& row : csv.rows)
+      out[row.cells[name]].push_back({parse_vllm_version(row.cells[from]), std::stod(row.cells[value])});
     return out;
   }();
   return built;
@@ -33,7 +38,8 @@ const Table& table() {
 /// The coefficients of one version, found once.
 struct Coefficients {
   VllmVersion version{-1, 0, 0};
-  double logits, logits_small, logits_late, hidden, mlp, moe, fixed, vision, single, pipeline, switched, pcie, graph_fixed, graph_layer, sigma_relative, sigma_fixed;
+  double logits, logits_small, logits_late, hidden, mlp, moe, fixed, vision, single, pipeline, switched, pcie,
+      graph_fixed, graph_layer, sigma_relative, sigma_fixed;
 };
 
 const Coefficients& coefficients(VllmVersion version) {
@@ -75,7 +81,8 @@ double startup_coefficient(std::string_view name, VllmVersion version) {
 
 double default_gpu_memory_utilization(VllmVersion version) { return version < VllmVersion{0, 20, 0} ? 0.90 : 0.92; }
 
-int default_graph_count(std::int64_t max_num_seqs, int num_speculative_tokens, VllmVersion version, int compute_capability) {
+int default_graph_count(std::int64_t max_num_seqs, int num_speculative_tokens, VllmVersion version,
+                        int compute_capability) {
   const std::int64_t ceiling = version >= VllmVersion{0, 28, 0} && compute_capability / 10 == 10 ? 1024 : 512;
   const std::int64_t largest = std::min(ceiling, 2 * max_num_seqs * (1 + num_speculative_tokens));
   int count = 0;
@@ -85,7 +92,8 @@ int default_graph_count(std::int64_t max_num_seqs, int num_speculative_tokens, V
   return count;
 }
 
-StartupFeatures startup_features(const Model& model, const EngineConfig& engine, int first_layer, int last_layer, bool computes_logits) {
+StartupFeatures startup_features(const Model& model, const EngineConfig& engine, int first_layer, int last_layer,
+                                 bool computes_logits) {
   StartupFeatures f;
   const double element = model.dtype == DType::float32 ? 4 : 2;
   const auto tokens = static_cast<double>(engine.max_num_batched_tokens);
@@ -100,14 +108,16 @@ StartupFeatures startup_features(const Model& model, const EngineConfig& engine,
     if (const auto* dense = std::get_if<DenseFfn>(&ffn)) {
       f.mlp = std::max(f.mlp, tokens * (dense->gated ? 3.0 : 2.0) * dense->intermediate_size / tp * element / kGiB);
     } else if (const auto* moe = std::get_if<MoeFfn>(&ffn)) {
-      const double width = moe->moe_intermediate_size / (ep ? 1.0 : tp), hidden = moe->latent_size.value_or(model.hidden_size);
+      const double width = moe->moe_intermediate_size / (ep ? 1.0 : tp),
+                   hidden = moe->latent_size.value_or(model.hidden_size);
       const double rows = std::max((moe->gated ? 2.0 : 1.0) * width, hidden) + std::max(width, hidden);
       f.moe = std::max(f.moe, tokens * moe->num_experts_per_tok * rows * 2 / kGiB);
       f.mlp = std::max(f.mlp, tokens * 3.0 * moe->shared_intermediate_size / tp * element / kGiB);
     }
   }
   if (computes_logits)
-    f.logits = static_cast<double>(std::min(engine.max_num_seqs, engine.max_num_batched_tokens)) * model.vocab_size * 1e-9;
+    f.logits =
+        static_cast<double>(std::min(engine.max_num_seqs, engine.max_num_batched_tokens)) * model.vocab_size * 1e-9;
   f.vision = model.vision && !engine.language_model_only ? 1 : 0;
   f.layers = last_layer - first_layer;
   if (!engine.enforce_eager && engine.cudagraph_mode != CudagraphMode::none)
@@ -116,13 +126,15 @@ StartupFeatures startup_features(const Model& model, const EngineConfig& engine,
 }
 
 std::string_view logits_term(const EngineConfig& engine, const Gpu& gpu) {
-  if (engine.vllm_version >= VllmVersion{0, 17, 0} || (gpu.compute_capability >= 90 && gpu.compute_capability < 110)) return "logits_bytes";
+  if (engine.vllm_version >= VllmVersion{0, 17, 0} || (gpu.compute_capability >= 90 && gpu.compute_capability < 110))
+    return "logits_bytes";
   return gpu.compute_capability >= 110 ? "logits_bytes_late" : "logits_bytes_small_gpu";
 }
 
 std::string_view non_torch_term(const EngineConfig& engine, const Gpu& gpu) {
   const auto& p = engine.parallel;
-  if (p.tensor_parallel_size * p.prefill_context_parallel_size > 1 || (p.data_parallel_size > 1 && p.enable_expert_parallel))
+  if (p.tensor_parallel_size * p.prefill_context_parallel_size > 1 ||
+      (p.data_parallel_size > 1 && p.enable_expert_parallel))
     return gpu.scale_up_domain >= 8 ? "non_torch_switch" : "non_torch_pcie";
   return p.pipeline_parallel_size > 1 ? "non_torch_pipeline" : "non_torch_single";
 }
@@ -130,15 +142,21 @@ std::string_view non_torch_term(const EngineConfig& engine, const Gpu& gpu) {
 StartupTerms startup_terms(const StartupFeatures& f, const EngineConfig& engine, const Gpu& gpu) {
   const auto& c = coefficients(engine.vllm_version);
   const auto term = logits_term(engine, gpu);
-  const double per_logit = term == "logits_bytes" ? c.logits : term == "logits_bytes_late" ? c.logits_late : c.logits_small;
+  const double per_logit = term == "logits_bytes"        ? c.logits
+                           : term == "logits_bytes_late" ? c.logits_late
+                                                         : c.logits_small;
   const double sampling = f.logits * 1e9 * per_logit / kGiB + c.vision * f.vision;
   const double body = c.mlp * f.mlp;
   StartupTerms out;
   out.activation = gib(c.fixed + c.hidden * f.hidden + c.moe * f.moe + std::max(sampling, body));
   const auto outside = non_torch_term(engine, gpu);
-  out.non_torch = gib(outside == "non_torch_switch" ? c.switched : outside == "non_torch_pcie" ? c.pcie : outside == "non_torch_pipeline" ? c.pipeline : c.single);
+  out.non_torch = gib(outside == "non_torch_switch"     ? c.switched
+                      : outside == "non_torch_pcie"     ? c.pcie
+                      : outside == "non_torch_pipeline" ? c.pipeline
+                                                        : c.single);
   const int graphs = f.graphs >= 0 ? f.graphs
-                                   : default_graph_count(engine.max_num_seqs, engine.num_speculative_tokens, engine.vllm_version, gpu.compute_capability);
+                                   : default_graph_count(engine.max_num_seqs, engine.num_speculative_tokens,
+                                                         engine.vllm_version, gpu.compute_capability);
   out.cuda_graph = graphs > 0 ? gib(c.graph_fixed + c.graph_layer * f.layers * graphs) : Bytes(0);
   out.cuda_graph_reserved = engine.vllm_version >= VllmVersion{0, 20, 0} ? out.cuda_graph : Bytes(0);
   return out;

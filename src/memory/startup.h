@@ -13,15 +13,16 @@ namespace shardwise {
 
 /// What the terms are linear in, for one pipeline stage on one rank. GiB where not said otherwise.
 struct StartupFeatures {
-  double logits = 0;          ///< logits of one sampling step, 10^9 elements; 0 on stages that compute none
-  double hidden = 0;          ///< max_num_batched_tokens x hidden, model dtype
-  double mlp = 0;             ///< the same tokens x (gate, up and product of the widest MLP on one rank)
-  double moe = 0;             ///< tokens x top-k rows in the two workspaces of the fused experts
-  double vision = 0;          ///< 1 where a vision tower is profiled
-  int layers = 0, graphs = 0; ///< of this stage; captured batch sizes
+  double logits = 0;           ///< logits of one sampling step, 10^9 elements; 0 on stages that compute none
+  double hidden = 0;           ///< max_num_batched_tokens x hidden, model dtype
+  double mlp = 0;              ///< the same tokens x (gate, up and product of the widest MLP on one rank)
+  double moe = 0;              ///< tokens x top-k rows in the two workspaces of the fused experts
+  double vision = 0;           ///< 1 where a vision tower is profiled
+  int layers = 0, graphs = 0;  ///< of this stage; captured batch sizes
 };
 
-StartupFeatures startup_features(const Model& model, const EngineConfig& engine, int first_layer, int last_layer, bool computes_logits);
+StartupFeatures startup_features(const Model& model, const EngineConfig& engine, int first_layer, int last_layer,
+                                 bool computes_logits);
 
 struct StartupTerms {
   Bytes activation, non_torch;
@@ -31,7 +32,8 @@ struct StartupTerms {
 
 StartupTerms startup_terms(const StartupFeatures& features, const EngineConfig& engine, const Gpu& gpu);
 
-/// The row of the coefficient table that gives the memory outside PyTorch: non_torch_single, _pipeline, _switch or _pcie.
+/// The row of the coefficient table that gives the memory outside PyTorch: non_torch_single, _pipeline, _switch or
+/// _pcie.
 std::string_view non_torch_term(const EngineConfig& engine, const Gpu& gpu);
 
 /// The row that gives the bytes per logit of the sampler's peak: logits_bytes, _small_gpu or _late.
@@ -41,7 +43,8 @@ std::string_view logits_term(const EngineConfig& engine, const Gpu& gpu);
 double kv_sigma_gib(double kv_gib, const EngineConfig& engine);
 
 /// Captured sizes that vLLM chooses by itself: 1, 2, 4, then steps of 8 and from 256 of 16 (config/vllm.py).
-int default_graph_count(std::int64_t max_num_seqs, int num_speculative_tokens, VllmVersion version, int compute_capability);
+int default_graph_count(std::int64_t max_num_seqs, int num_speculative_tokens, VllmVersion version,
+                        int compute_capability);
 
 /// gpu_memory_utilization that the version uses when none is given.
 double default_gpu_memory_utilization(VllmVersion version);

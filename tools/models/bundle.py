@@ -24,9 +24,13 @@ boi_token_id eoi_token_id image_token_id video_token_id vision_start_token_id vi
 summary_first_dropout summary_proj_to_labels summary_use_proj""".split())
 
 
+# An explicit null overrides the default of the model's config class.
+NULL_COUNTS = {"sliding_window", "q_lora_rank"}
+
+
 def trim(value):
     if isinstance(value, dict):
-        return {k: trim(v) for k, v in value.items() if k not in DROP and v is not None}
+        return {k: trim(v) for k, v in value.items() if k not in DROP and (v is not None or k in NULL_COUNTS)}
     if isinstance(value, list):
         return [trim(v) for v in value]
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
