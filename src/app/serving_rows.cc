@@ -13,20 +13,20 @@
 
 namespace shardwise {
 
-int CsvTable::column(std::string_view name) const {
+int ServingTable::column(std::string_view name) const {
   const auto it = std::find(header.begin(), header.end(), name);
   return it == header.end() ? -1 : static_cast<int>(it - header.begin());
 }
 
-std::string_view CsvTable::cell(std::size_t row, std::string_view name) const {
+std::string_view ServingTable::cell(std::size_t row, std::string_view name) const {
   const int c = column(name);
   return c < 0 || static_cast<std::size_t>(c) >= rows[row].size()
              ? std::string_view{}
              : std::string_view(rows[row][static_cast<std::size_t>(c)]);
 }
 
-CsvTable read_csv(std::string_view text, const std::string& file) {
-  CsvTable out;
+ServingTable read_serving_csv(std::string_view text, const std::string& file) {
+  ServingTable out;
   std::vector<std::string> row;
   std::string cell;
   bool quoted = false;
@@ -215,7 +215,7 @@ int flag_value(std::string_view flags, std::string_view name) {
   return at == std::string_view::npos ? 0 : std::atoi(std::string(flags.substr(at + name.size())).c_str());
 }
 
-void read_row(const CsvTable& t, std::size_t i, Models& models, ServingCase& c) {
+void read_row(const ServingTable& t, std::size_t i, Models& models, ServingCase& c) {
   const auto text = [&](const char* name) { return std::string(t.cell(i, name)); };
   const auto value = [&](const char* name) { return number(t.cell(i, name)); };
   c.id = text("id"), c.load_class = text("class"), c.model_name = text("model"), c.system = text("system");
@@ -319,7 +319,7 @@ void read_row(const CsvTable& t, std::size_t i, Models& models, ServingCase& c) 
 }  // namespace
 
 std::vector<ServingCase> read_serving_rows(std::string_view csv, const std::string& file, unsigned threads) {
-  const auto table = read_csv(csv, file);
+  const auto table = read_serving_csv(csv, file);
   std::vector<ServingCase> out(table.rows.size());
   Models models;
   parallel_for(out.size(), threads, [&](std::size_t i) { read_row(table, i, models, out[i]); });

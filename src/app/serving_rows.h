@@ -18,13 +18,13 @@
 namespace shardwise {
 
 /// CSV text with quoted cells; rows by column name.
-struct CsvTable {
+struct ServingTable {
   std::vector<std::string> header;
   std::vector<std::vector<std::string>> rows;
   int column(std::string_view name) const;                              ///< -1 if absent
   std::string_view cell(std::size_t row, std::string_view name) const;  ///< "" if absent
 };
-CsvTable read_csv(std::string_view text, const std::string& file);
+ServingTable read_serving_csv(std::string_view text, const std::string& file);
 
 /// One row, ready to price; or the reason why it cannot be.
 struct ServingCase {
