@@ -40,7 +40,7 @@ void set_parts(WeightModule& m, const std::vector<OutPart>& parts) {
 }  // namespace
 
 WeightBuilder::WeightBuilder(const Model& model, WeightProgram& program)
-    : model_(model), program_(program), family_(weight_family(model)), rules_(model.quant_config ? QuantRules(*model.quant_config) : QuantRules()) {
+    : model_(model), program_(program), family_(weight_family(model)), rules_(quant_rules(model)) {
   program.dtype = stored(model.dtype);
   program.tied = model.tie_word_embeddings;
 }
@@ -171,6 +171,24 @@ void WeightBuilder::norms(int count) {
   for (int i = 0; i < (family_.norm_bias ? 2 : 1); ++i) replicated(WeightClass::norm_other, hidden(), count);
 }
 
+void WeightBuilder::padded_heads(WeightClass cls, int heads) { add(Kind::padded_heads, cls).in = heads; }
+
+void WeightBuilder::kda_in(WeightClass cls, const LinearAttention& a, bool full_rank_gate) {
+  auto& m = add(Kind::kda_in, cls);
+  m.in = hidden();
+  m.bias = full_rank_gate;  // rows padded to 16
+  set_parts(m, {{a.num_heads * (full_rank_gate ? 4 : 3), a.head_dim}});
+  m.intermediate = a.head_dim;
+  m.num_experts = a.num_heads;
+}
+
+void WeightBuilder::kda_decode(const LinearAttention& a) {
+  auto& m = add(Kind::kda_decode, WeightClass::attention);
+  m.in = 3LL * a.num_heads * a.head_dim * a.conv_kernel;
+  m.intermediate = a.head_dim;
+  m.num_experts = a.num_heads;
+}
+
 void WeightBuilder::opaque_state(const LinearAttention& a) {
   // Kinds without a program of their own: the projections' size, split over TP.
   const std::int64_t value = static_cast<std::int64_t>(a.num_heads) * a.head_dim;
@@ -245,6 +263,16 @@ void WeightBuilder::surroundings() {
       break;
     }
   if (family_.normalizer_buffer) buffer(BufferKind::other, bytes_of(program_.dtype));
+  if (family_.kimi_k3 && number(*model_.text_config, "attn_res_block_size", 0) > 0) {
+    target_ = &program_.last;
+    replicated(WeightClass::norm_other, hidden(), 2);
+  }
+  if (const auto mult = static_cast<std::int64_t>(number(*model_.text_config, "hc_mult", 0)); family_.deepseek_v4 && mult > 0) {
+    target_ = &program_.every;
+    replicated(WeightClass::norm_other, mult * mult * hidden(), 1, StoredType::float32);
+    replicated(WeightClass::norm_other, mult, 1, StoredType::float32);
+    replicated(WeightClass::norm_other, 1, 1, StoredType::float32);
+  }
   target_ = &program_.vision;
   if (model_.vision) describe_vision(*this, *model_.vision);
   target_ = nullptr;
@@ -285,6 +313,10 @@ void WeightBuilder::rope(int head_dim, bool sliding, const std::string& variant)
   SharedBuffer made{type == "longrope" || type == "su" ? BufferKind::other : BufferKind::cos_sin_cache, static_cast<std::int64_t>(positions) * rotary * width,
                     std::to_string(rotary) + "/" + std::to_string(theta) + "/" + type + "/" + std::to_string(positions) + variant};
   share(std::move(made));
+}
+
+void WeightBuilder::rope_table(std::int64_t positions, int dims, int width, const std::string& key) {
+  share({BufferKind::cos_sin_cache, positions * dims * width, key});
 }
 
 void WeightBuilder::share(SharedBuffer made) {

@@ -29,6 +29,7 @@ struct WeightFamily {
   bool sequence_parallel_dense = false;   ///< dense layers too, without pipeline parallelism
   bool no_eplb = false;
   bool gemma4 = false;
+  bool deepseek_v4 = false, kimi_k3 = false;
   bool weightless_qk_norm = false;     ///< q/k norm without weights on rotary layers (Llama 4)
   bool separate_qkv = false;           ///< vLLM's Transformers backend: projections not fused
   bool head_norm_per_head = false;     ///< q/k norms hold one vector per head (Cohere)
@@ -74,9 +75,13 @@ class WeightBuilder {
   void sharded_or_kv(WeightClass cls, OutPart part);
   void experts(const MoeFfn& moe, std::int64_t hidden, const std::string& path);
   void rope(int head_dim, bool sliding = false, const std::string& variant = "");
+  void rope_table(std::int64_t positions, int dims, int width, const std::string& key);
   void share(SharedBuffer made);
   void attention_layer(bool mla = false);   ///< scale buffers of one attention layer
   void norms(int count);
+  void padded_heads(WeightClass cls, int heads);
+  void kda_in(WeightClass cls, const LinearAttention& a, bool full_rank_gate);
+  void kda_decode(const LinearAttention& a);
   void opaque_state(const LinearAttention& a);
   void check_mamba_groups(int groups, int heads);
   void buffer(BufferKind kind, std::int64_t bytes, int count = 1);

@@ -70,6 +70,7 @@ void mla_attention(WeightBuilder& b, const MlaAttention& a, const std::string& a
   b.column(cls, a.kv_lora_rank, {{a.num_heads, a.qk_nope_head_dim + a.v_head_dim}}, false, self + "kv_b_proj", {});
   b.row(cls, static_cast<std::int64_t>(a.num_heads) * a.v_head_dim, b.hidden(), a.qkv_bias, self + "o_proj");
   if (a.output_gate) b.column(cls, b.hidden(), {{a.num_heads, a.v_head_dim}}, false, self + "g_proj", {});
+  if (b.family().kimi_k3) b.buffer(BufferKind::kv_scales, 4);  // _one_scale
   if (a.indexer && !a.indexer->shared) {
     const auto& x = *a.indexer;
     b.full(cls, a.q_lora_rank.value_or(b.hidden()), {{x.num_heads, x.head_dim}}, false, self + "indexer.wq_b", {});
@@ -101,10 +102,63 @@ void gated_delta_net(WeightBuilder& b, const LinearAttention& a, const std::stri
   b.row(cls, value, b.hidden(), false, self + "out_proj");
 }
 
+// models/deepseek_v4/attention.py and compressor.py
+void compressor(WeightBuilder& b, int ratio, int head_dim) {
+  const auto cls = WeightClass::attention;
+  const int copies = ratio == 4 ? 2 : 1;
+  b.replicated(cls, static_cast<std::int64_t>(ratio) * copies * head_dim, 1, StoredType::float32);
+  b.full_plain(cls, b.hidden(), {{copies * head_dim}, {copies * head_dim}});
+  b.replicated(cls, head_dim);
+}
+
+void deepseek_v4_attention(WeightBuilder& b, const MlaAttention& a, const std::string& at) {
+  const auto cls = WeightClass::attention;
+  const std::string self = at + "attn.";
+  const int head_dim = a.kv_lora_rank + a.qk_rope_head_dim, q_rank = a.q_lora_rank.value_or(b.hidden()), ratio = std::max(1, *a.compress_ratio), groups = std::max(1, a.o_groups);
+  b.padded_heads(cls, a.num_heads);
+  b.full(cls, b.hidden(), {{q_rank}, {head_dim}}, false, self + "fused_wqa_wkv", {"wq_a", "wkv"});
+  b.replicated(cls, q_rank);
+  b.column(cls, q_rank, {{a.num_heads, head_dim}}, false, self + "wq_b", {});
+  b.replicated(cls, head_dim);
+  b.column(cls, static_cast<std::int64_t>(a.num_heads) * head_dim / groups, {{groups, a.o_lora_rank}}, false, self + "wo_a", {});
+  b.row(cls, static_cast<std::int64_t>(groups) * a.o_lora_rank, b.hidden(), false, self + "wo_b");
+  if (ratio > 1) compressor(b, ratio, head_dim);
+  if (a.indexer) {
+    b.full(cls, q_rank, {{a.indexer->num_heads, a.indexer->head_dim}}, false, self + "indexer.wq_b", {});
+    b.full_plain(cls, b.hidden(), {{a.indexer->num_heads}});
+    compressor(b, ratio, a.indexer->head_dim);
+  }
+  double positions = b.number(*b.model().text_config, "max_position_embeddings", 2048);
+  if (const auto it = b.model().text_config->find("rope_scaling"); it != b.model().text_config->end() && it->is_object())
+    positions = b.number(*it, "original_max_position_embeddings", positions) * b.number(*it, "factor", 1);
+  b.rope_table(static_cast<std::int64_t>(positions), a.qk_rope_head_dim, 4, ratio > 1 ? "compressed" : "window");
+}
+
+// layers/mamba/gdn/kimi_gdn_linear_attn.py and models/kimi_k3/nvidia/kda.py
+void kimi_delta(WeightBuilder& b, const LinearAttention& a, const std::string& at) {
+  const auto cls = WeightClass::attention;
+  const std::string self = at + "self_attn.";
+  const int wide = a.num_heads * a.head_dim;
+  bool full_rank = false;
+  if (const auto it = b.model().text_config->find("linear_attn_config"); it != b.model().text_config->end() && it->is_object()) full_rank = it->value("use_full_rank_gate", false);
+  b.kda_in(cls, a, full_rank);
+  b.column(cls, a.head_dim, {{a.num_heads, a.head_dim}}, false, self + "f_b_proj", {});
+  b.sharded(cls, wide, StoredType::float32);
+  b.sharded(cls, 3 * static_cast<std::int64_t>(wide) * a.conv_kernel, StoredType::float32);
+  b.sharded(cls, a.num_heads, StoredType::float32);
+  if (!full_rank) {
+    b.full(cls, b.hidden(), {{a.head_dim}}, false, self + "g_a_proj", {});
+    b.column(cls, a.head_dim, {{a.num_heads, a.head_dim}}, false, self + "g_b_proj", {});
+  }
+  b.replicated(cls, a.head_dim);
+  b.row(cls, wide, b.hidden(), false, self + "o_proj");
+  if (full_rank) b.kda_decode(a);
+}
+
 void mamba2(WeightBuilder& b, const LinearAttention& a, const std::string& at) {
   const auto cls = WeightClass::attention;
   const std::string self = at + b.family().mixer;
-  const int inner = a.intermediate_size, groups = a.num_key_heads, states = groups * a.state_size;
+  const int inner = a.intermediate_size, groups = a.num_key_heads;
   const OutPart heads{a.num_heads, a.head_dim}, group{groups, a.state_size, groups == 1};
   const bool conv_bias = b.flag({"use_conv_bias", "mamba_conv_bias"}, true), bias = b.flag({"use_bias", "mamba_proj_bias"}, false);
   b.check_mamba_groups(groups, a.num_heads);
@@ -114,7 +168,6 @@ void mamba2(WeightBuilder& b, const LinearAttention& a, const std::string& at) {
   b.sharded(cls, a.num_heads, b.dtype(), 2);          // D, dt_bias
   b.row(cls, inner, b.hidden(), bias, self + "out_proj");
   if (b.flag({"mamba_rms_norm", "rms_norm"}, true)) b.sharded(cls, inner);
-  (void)states;
 }
 
 void mamba1(WeightBuilder& b, const LinearAttention& a) {
@@ -164,7 +217,12 @@ void moe(WeightBuilder& b, const MoeFfn& f, const std::string& at) {
     b.sequence_parallel(0);
     if (f.shared_expert_gate) b.replicated(WeightClass::shared_experts, b.hidden());
   }
-  if (f.latent_size) {
+  if (f.hash_routing) b.replicated(router, static_cast<std::int64_t>(b.model().vocab_size) * f.num_experts_per_tok, 1, StoredType::int32);
+  if (f.latent_size && family.kimi_k3) {
+    b.full_plain(WeightClass::dense_mlp, b.hidden(), {{*f.latent_size}});
+    b.full_plain(WeightClass::dense_mlp, *f.latent_size, {{b.hidden()}});
+    if (b.flag({"latent_moe_use_norm"}, false)) b.replicated(WeightClass::norm_other, *f.latent_size);
+  } else if (f.latent_size) {
     const auto cls = family.mlp == std::string("mixer.") ? WeightClass::attention : WeightClass::dense_mlp;  // by the module's name
     b.full(cls, b.hidden(), {{*f.latent_size}}, false, self + "fc1_latent_proj", {});
     b.full(cls, *f.latent_size, {{b.hidden()}}, false, self + "fc2_latent_proj", {});
@@ -186,12 +244,16 @@ void ffn(WeightBuilder& b, const Ffn& kind, const std::string& at) {
 void layer(WeightBuilder& b, const Layer& l, const std::string& at) {
   if (const auto* a = std::get_if<FullAttention>(&l.attention)) full_attention(b, *a, at);
   if (const auto* a = std::get_if<CrossAttention>(&l.attention)) full_attention(b, a->shape, at);
-  if (const auto* a = std::get_if<MlaAttention>(&l.attention)) mla_attention(b, *a, at);
+  if (const auto* a = std::get_if<MlaAttention>(&l.attention)) {
+    if (a->compress_ratio) deepseek_v4_attention(b, *a, at);
+    else mla_attention(b, *a, at);
+  }
   if (const auto* a = std::get_if<LinearAttention>(&l.attention)) {
     switch (a->kind) {
       case LinearAttention::Kind::gated_delta_net: gated_delta_net(b, *a, at); break;
       case LinearAttention::Kind::mamba1: mamba1(b, *a); break;
       case LinearAttention::Kind::mamba2: mamba2(b, *a, at); break;
+      case LinearAttention::Kind::kimi_delta: kimi_delta(b, *a, at); break;
       default: b.opaque_state(*a); break;
     }
   }
@@ -200,6 +262,15 @@ void layer(WeightBuilder& b, const Layer& l, const std::string& at) {
   const bool half = std::holds_alternative<NoAttention>(l.attention) || std::holds_alternative<NoFfn>(l.ffn);
   const auto* routed = std::get_if<MoeFfn>(&l.ffn);
   b.norms(half ? 1 : b.family().norms + (b.family().gemma4 && routed ? 3 : 0));
+  if (b.family().kimi_k3 && b.number(*b.model().text_config, "attn_res_block_size", 0) > 0) b.replicated(WeightClass::norm_other, b.hidden(), 4);
+  if (b.family().deepseek_v4) {  // hyper-connections
+    const auto mult = static_cast<std::int64_t>(b.number(*b.model().text_config, "hc_mult", 0)), mix = (2 + mult) * mult;
+    if (mult > 0) {
+      b.replicated(WeightClass::norm_other, mix * mult * b.hidden(), 2, StoredType::float32);
+      b.replicated(WeightClass::norm_other, mix, 2, StoredType::float32);
+      b.replicated(WeightClass::norm_other, 3, 2, StoredType::float32);
+    }
+  }
   if (b.family().gemma4) {
     const int width = bytes_of(b.dtype());
     b.buffer(BufferKind::other, width);  // layer_scalar

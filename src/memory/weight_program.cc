@@ -170,11 +170,11 @@ void linear(Sum& sum, const WeightModule& m) {
 }
 
 // Kernel-dependent rounding of MXFP4 experts: fused_moe/oracle/mxfp4.py mxfp4_round_up_hidden_size_and_intermediate_size.
-void round_mxfp4(const WeightLayout& layout, std::int64_t& hidden, std::int64_t& inter) {
+void round_mxfp4(const WeightLayout& layout, bool gpt_oss, std::int64_t& hidden, std::int64_t& inter) {
   if (layout.compute_capability >= 100) {
     hidden = round_up(hidden, 256);
     inter = round_up(inter, 128);
-  } else if (layout.compute_capability >= 90) {
+  } else if (layout.compute_capability >= 90 && gpt_oss) {  // Triton's kernel; Marlin elsewhere
     hidden = round_up(hidden, 64);
     inter = round_up(inter, 64);
   } else {
@@ -243,7 +243,7 @@ void experts(Sum& sum, const WeightModule& m) {
       break;
     }
     case Method::mxfp4:
-      round_mxfp4(layout, hidden, inter);
+      round_mxfp4(layout, m.bias, hidden, inter);
       put(StoredType::uint8, local * m.shards * inter * (hidden / 2));
       put(StoredType::uint8, local * hidden * (inter / 2));
       put(StoredType::uint8, local * m.shards * inter * (hidden / 32));
@@ -316,6 +316,20 @@ void run(Sum& sum, const WeightModule& m) {
         sum.buffer(BufferKind::expert_map, 4 * (static_cast<std::int64_t>(m.num_experts) + (m.no_eplb ? 0 : sum.layout.redundant_experts)));
       break;
     case Kind::bare: sum.out.bare_tensors += m.in * m.count * sum.times; break;
+    case Kind::padded_heads: {
+      const std::int64_t local = sum.divide(m.in, sum.layout.tp);
+      sum.tensor(m.cls, StoredType::float32, local <= 64 ? 64 : round_up(local, 128));
+      break;
+    }
+    case Kind::kda_in: {
+      const std::int64_t wide = sum.divide(m.parts[0].units, sum.layout.tp) * m.parts[0].unit + m.intermediate + sum.divide(m.num_experts, sum.layout.tp);
+      sum.tensor(m.cls, m.type, m.in * (m.bias ? round_up(wide, 16) : wide));
+      break;
+    }
+    case Kind::kda_decode:
+      // The fused decode kernel wants 12 heads or more on a rank.
+      if (m.num_experts / sum.layout.tp >= 12) sum.buffer(BufferKind::other, m.in / sum.layout.tp * 4), sum.buffer(BufferKind::other, static_cast<std::int64_t>(m.intermediate) * 4);
+      break;
     case Kind::topk_buffer:
       sum.out.bare_tensors += sum.layout.max_num_batched_tokens * m.in * 4 * (m.num_parts ? std::max(1, m.parts[0].units / sum.layout.tp) : 1);
       break;

@@ -76,6 +76,9 @@ struct WeightModule {
     buffer,       ///< in bytes of buffer kind `buffer`
     expert_map,   ///< int32 per global expert, under expert parallelism
     bare,         ///< in bytes outside parameters and buffers
+    padded_heads, ///< float32 per query head, heads of this rank rounded up to 64 or 128
+    kda_in,       ///< Kimi delta attention's fused input projection: parts[0] split, `intermediate` replicated, `num_experts` heads
+    kda_decode,   ///< float32 copy of its convolution for decoding, where the kernel takes the rank's heads
     topk_buffer,  ///< max_num_batched_tokens x in int32 outside parameters and buffers, once a stage
   };
   Kind kind = Kind::replicated;

@@ -168,13 +168,12 @@ Model read_hf_config(std::string_view config_text, std::string_view hf_quant_con
   derive_max_len(top, text, model);
   model.vision = read_vision(top);
   model.quant_config = quant_config(*config, *text_json, hf_quant_config_text, file);
-  if (model.quant_config) model.quantisation = summarise(QuantRules(*model.quant_config), model);
-
   const std::string prefix = text_path.empty() ? "" : text_path + ".";
   for (const auto& name : context.used) model.fields_used.push_back(name.starts_with(prefix) ? name.substr(prefix.size()) : name);
   model.fields_ignored = unused_fields(*text_json, text_path, context.used);
   model.text_config = std::shared_ptr<const Json>(config, text_json);
   model.config = std::move(config);
+  if (model.quant_config) model.quantisation = summarise(quant_rules(model), model);
   model.name = file;
   return model;
 }

@@ -128,7 +128,10 @@ QuantRules::QuantRules(const Json& config) {
   const Json& q = nested ? *nested : config;
   method_ = to_lower(text_at(config, "quant_method"));
   std::replace(method_.begin(), method_.end(), '_', '-');
+  // Each method reads its own key (vLLM: the from_config functions of layers/quantization).
+  const bool fp8 = method_ == "fp8" || method_ == "deepseek-v4-fp8";
   for (const char* key : {"ignore", "ignored_layers", "modules_to_not_convert", "exclude_modules", "exclude", "exclude_layers"}) {
+    if (fp8 && (std::string_view(key) == "ignore" || std::string_view(key).starts_with("exclude"))) continue;
     add_strings(config, key, ignore_);
     if (nested) add_strings(*nested, key, ignore_);
   }
@@ -205,6 +208,21 @@ bool QuantRules::ignored(std::string_view module) const {
   for (const auto& word : bare_)
     if (module == word || module.ends_with("." + word) || module.find("." + word + ".") != std::string_view::npos) return true;
   return false;
+}
+
+QuantRules quant_rules(const Model& model) {
+  if (!model.quant_config) return {};
+  QuantRules rules(*model.quant_config);
+  if (model.model_type == "deepseek_v4" && rules.method() == "fp8") rules.set_deepseek_v4(text_at(*model.text_config, "expert_dtype"));
+  return rules;
+}
+
+void QuantRules::set_deepseek_v4(const std::string& expert_dtype) {
+  if (!expert_dtype.empty() && expert_dtype != "fp4") return;
+  common_.e8m0_scales = true;
+  mixed_ = false;
+  by_module_.clear();
+  if (!expert_scheme_) expert_scheme_ = QuantScheme{.method = Method::mxfp4, .bits = 4, .group_size = 32};
 }
 
 QuantScheme QuantRules::scheme(std::string_view full_name, Module kind) const {

@@ -19,6 +19,8 @@ class QuantRules {
 
   /// Scheme of a module; `none` where the checkpoint leaves it in the model's own type.
   QuantScheme scheme(std::string_view module, Module kind = Module::linear) const;
+  /// DeepSeek-V4 (vLLM: models/deepseek_v4/quant_config.py): fp4 experts, and linear scales of one byte, unless expert_dtype says fp8.
+  void set_deepseek_v4(const std::string& expert_dtype);
   const std::string& method() const { return method_; }
   bool mixed() const { return mixed_; }  ///< ModelOpt's MIXED_PRECISION: quantised modules are listed one by one
   const std::vector<std::string>& ignore() const { return ignore_; }
@@ -39,6 +41,9 @@ class QuantRules {
   std::optional<QuantScheme> expert_scheme_;                         // where experts differ (moe_quant_algo)
   std::optional<DType> kv_cache_dtype_;
 };
+
+/// The rules of a model's checkpoint; none if it is not quantised.
+QuantRules quant_rules(const Model& model);
 
 /// Per-kind summary: what the last layer that has such a module stores.
 Quantisation summarise(const QuantRules& rules, const Model& model);
