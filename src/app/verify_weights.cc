@@ -6,6 +6,7 @@
 #include "config/json.h"
 #include "memory/weights.h"
 #include "model/load.h"
+#include "parallel/resolve.h"
 
 namespace shardwise {
 namespace {
@@ -71,6 +72,29 @@ Json entries(const Array& values, std::uint32_t present = 0) {
   return out;
 }
 
+// A layout without a rank: is it refused, and when?
+Json layout_verdict(const Model& model, const Json& args, int capability, const EngineConfig& engine) {
+  NodeFacts node;
+  node.gpus = 4096;
+  node.capability = capability;
+  if (capability >= 100) node.gpu_name = "NVIDIA B200", node.memory_bytes = std::int64_t{183359} << 20;
+  const ModelFacts facts = model_facts(model);
+  const auto said = [](const Refusal& r) {
+    return Json{{"refused_at", r.stage == "model" ? "construct" : "config"}, {"where", r.where}, {"message", r.message}};
+  };
+  const auto resolution = resolve(read_engine_args(args, "input.args"), facts, node, {}, kDefaultVllmVersion, EntryMode::offline);
+  if (const auto* refused = std::get_if<Refusal>(&resolution)) return said(*refused);
+  if (const auto refused = check_layout(facts, engine.parallel, node, kDefaultVllmVersion)) return said(*refused);
+  const auto program = weight_program(model);
+  const auto& p = engine.parallel;
+  for (int stage = 0; stage < p.pipeline_parallel_size; ++stage) {
+    std::optional<WeightRefusal> refusal;
+    run_weights(*program, weight_layout(model, engine, stage * p.tensor_parallel_size * p.prefill_context_parallel_size, capability), &refusal);
+    if (refusal) return Json{{"refused_at", "construct"}, {"where", refusal->where}, {"message", refusal->message}};
+  }
+  return Json{{"refused_at", nullptr}};
+}
+
 Json predict(PreparedModels& prepared, const Json& input, VerifyModels& models) {
   static const Json none = Json::object();
   const auto args_at = input.find("args");
@@ -80,8 +104,10 @@ Json predict(PreparedModels& prepared, const Json& input, VerifyModels& models) 
   const auto& entry = prepared.get(models, input.at("model").get<std::string>(), overrides == args.end() ? nullptr : &*overrides, draft);
   const int capability = capability_of(input);
   const EngineConfig engine = engine_of(args, capability);
+  if (!input.contains("rank")) return layout_verdict(*entry.model, args, capability, engine);
   std::optional<WeightRefusal> refusal;
-  const auto layout = weight_layout(*entry.model, engine, input.value("rank", 0), capability);
+  auto layout = weight_layout(*entry.model, engine, input.value("rank", 0), capability);
+  layout.after_loading = input.value("after_loading", false);
   const RankWeights w = run_weights(*entry.program, layout, &refusal);
   if (refusal) return Json{{"refused_at", "construct"}, {"where", refusal->where}, {"message", refusal->message}};
   Json out = Json::object();

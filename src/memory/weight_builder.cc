@@ -43,6 +43,8 @@ WeightBuilder::WeightBuilder(const Model& model, WeightProgram& program)
     : model_(model), program_(program), family_(weight_family(model)), rules_(quant_rules(model)) {
   program.dtype = stored(model.dtype);
   program.tied = model.tie_word_embeddings;
+  program.every_stage_needs_experts = family_.needs_experts_everywhere;
+  program.full_attention = model.has_full_attention();
 }
 
 bool WeightBuilder::flag(std::initializer_list<const char*> names, bool otherwise) const {
@@ -160,11 +162,13 @@ void WeightBuilder::attention_layer(bool mla) {
   // differs (fp8.py and compressed_tensors.py: Attention; modelopt.py: MLAAttention too).
   const auto& method = rules_.method();
   const bool mixed = rules_.mixed() && !mla && rules_.kv_cache_dtype();
+  const std::size_t before = target_->modules.size();
   if ((method.starts_with("modelopt") && !rules_.mixed()) || mixed || (!mla && method == "fp8")) replicated(WeightClass::attention, 1, 4);
   if (!mla && method == "compressed-tensors") {
     replicated(WeightClass::attention, 1, 3);
     replicated(WeightClass::attention, 1, 3, StoredType::float32);
   }
+  for (std::size_t i = before; i < target_->modules.size(); ++i) target_->modules[i].until_loaded = true;
 }
 
 void WeightBuilder::norms(int count) {
@@ -196,11 +200,10 @@ void WeightBuilder::opaque_state(const LinearAttention& a) {
   row_plain(WeightClass::attention, value, hidden(), false);
 }
 
-void WeightBuilder::check_mamba_groups(int groups, int) {
-  if (groups == 1) return;
-  auto& m = add(Kind::kv_sharded, WeightClass::attention);
-  (void)m;
-  target_->modules.pop_back();
+void WeightBuilder::must_divide(int units, bool kv_heads) {
+  auto& m = add(Kind::must_divide, WeightClass::attention);
+  m.in = units;
+  m.bias = kv_heads;
 }
 
 void WeightBuilder::buffer(BufferKind kind, std::int64_t bytes, int count) {
@@ -224,6 +227,33 @@ void WeightBuilder::vocabulary(WeightClass cls, std::int64_t rows, std::int64_t 
   m.bias = bias;
   m.scheme = quant;
   set_parts(m, {{static_cast<std::int32_t>(rows)}});
+}
+
+void WeightBuilder::absorbed(int qk_nope_head_dim, bool sparse) {
+  target_->modules.back().absorbed_from = qk_nope_head_dim;
+  target_->modules.back().sparse_mla = sparse;
+}
+
+void WeightBuilder::draft_frame(bool deepseek, const std::function<void()>& block) {
+  target_ = &program_.every;
+  vocabulary(WeightClass::embedding, model_.vocab_size, hidden(), false, {});
+  if (!deepseek) {
+    column_plain(WeightClass::norm_other, 2 * static_cast<std::int64_t>(hidden()), {{hidden()}});
+    replicated(WeightClass::norm_other, hidden(), 3);
+    vocabulary(WeightClass::lm_head, model_.vocab_size, hidden(), false, {});
+  }
+  for (int i = 0; i < std::max(1, model_.num_mtp_layers); ++i) {
+    const std::size_t before = target_->modules.size();
+    block();
+    if (!deepseek) continue;
+    for (std::size_t at = before; at < target_->modules.size(); ++at) target_->modules[at].cls = WeightClass::mtp;
+    replicated(WeightClass::norm_other, hidden(), 3);
+    full_plain(WeightClass::norm_other, 2 * static_cast<std::int64_t>(hidden()), {{hidden()}});
+    vocabulary(WeightClass::norm_other, model_.vocab_size, hidden(), false, {});
+    if (const double topk = number(*model_.text_config, "index_topk", 0); topk > 0) topk_buffer(static_cast<std::int64_t>(topk));
+  }
+  for (const int shared : target_->shared) buffer(program_.shared[static_cast<std::size_t>(shared)].kind, program_.shared[static_cast<std::size_t>(shared)].bytes);
+  target_ = nullptr;
 }
 
 LayerProgram WeightBuilder::layer_program(const std::function<void()>& write) {

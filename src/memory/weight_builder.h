@@ -29,9 +29,11 @@ struct WeightFamily {
   bool sequence_parallel_dense = false;   ///< dense layers too, without pipeline parallelism
   bool no_eplb = false;
   bool gemma4 = false;
+  bool needs_experts_everywhere = false;  ///< raises if a pipeline stage has no MoE layer
+  bool no_kv_replication = false;      ///< KV heads must divide by TP
+  bool deepseek_draft = false;         ///< its MTP layers have DeepSeek's form
   bool deepseek_v4 = false, kimi_k3 = false;
   bool weightless_qk_norm = false;     ///< q/k norm without weights on rotary layers (Llama 4)
-  bool separate_qkv = false;           ///< vLLM's Transformers backend: projections not fused
   bool head_norm_per_head = false;     ///< q/k norms hold one vector per head (Cohere)
   bool interleaved_gdn = false;
   bool float_gate = false;             ///< router weight in float32
@@ -83,13 +85,17 @@ class WeightBuilder {
   void kda_in(WeightClass cls, const LinearAttention& a, bool full_rank_gate);
   void kda_decode(const LinearAttention& a);
   void opaque_state(const LinearAttention& a);
-  void check_mamba_groups(int groups, int heads);
+  void must_divide(int units, bool kv_heads);  ///< refused otherwise
   void buffer(BufferKind kind, std::int64_t bytes, int count = 1);
   void bare(std::int64_t bytes);
   void topk_buffer(std::int64_t width, int heads = 0);  ///< indices of selected tokens, one row per batched token
   void vit_heads(int heads) { vit_heads_ = heads; }     ///< heads of the vision tower that the next modules belong to
   void sequence_parallel(int mode) { sequence_parallel_ = mode; }  ///< of the next modules, as in WeightModule
   void vocabulary(WeightClass cls, std::int64_t rows, std::int64_t width, bool bias, const QuantScheme& scheme);
+
+  void absorbed(int qk_nope_head_dim, bool sparse);  ///< the last module is MLA's kv_b_proj
+  /// What an MTP draft model has around its layers: DeepSeek's form (a norm, projection and head per layer), or Qwen's.
+  void draft_frame(bool deepseek, const std::function<void()>& block);
 
   std::string layer_prefix(int layer) const { return "layers." + std::to_string(layer) + "."; }
   LayerProgram layer_program(const std::function<void()>& write);

@@ -5,7 +5,6 @@
 
 #include "config/json.h"
 #include "memory/weight_builder.h"
-#include "model/architectures.h"
 
 namespace shardwise {
 namespace {
@@ -19,21 +18,15 @@ void full_attention(WeightBuilder& b, const FullAttention& a, const std::string&
   const std::string self = at + b.family().attention;
   const int q_heads = a.num_heads * (a.output_gate ? 2 : 1);
   const OutPart q{q_heads, a.head_dim}, k{a.num_kv_heads, a.head_dim, true}, v{a.num_kv_heads, a.v_head_dim, true};
-  if (b.family().separate_qkv) {
-    b.column(cls, b.hidden(), {q}, a.qkv_bias, self + "q_proj", {});
-    b.column(cls, b.hidden(), {k}, a.qkv_bias, self + "k_proj", {});
-    b.column(cls, b.hidden(), {v}, a.qkv_bias, self + "v_proj", {});
-  } else {
-    std::vector<OutPart> parts{q, k, v};
-    std::vector<std::string> names{"q_proj", "k_proj", "v_proj"};
-    if (a.indexer) {
-      // MiniMax-M3 fuses the indexer's projections into the same matrix; its queries and key are split like KV heads.
-      parts.push_back({a.indexer->num_heads, a.indexer->head_dim, true});
-      parts.push_back({1, a.indexer->head_dim, true});
-    }
-    b.column(cls, b.hidden(), parts, a.qkv_bias, self + "qkv_proj", names);
+  std::vector<OutPart> parts{q, k, v};
+  if (a.indexer) {
+    // MiniMax-M3 fuses the indexer's projections into the same matrix; its queries and key are split like KV heads.
+    parts.push_back({a.indexer->num_heads, a.indexer->head_dim, true});
+    parts.push_back({1, a.indexer->head_dim, true});
   }
+  b.column(cls, b.hidden(), parts, a.qkv_bias, self + "qkv_proj", {"q_proj", "k_proj", "v_proj"});
   b.row(cls, static_cast<std::int64_t>(a.num_heads) * a.v_head_dim, b.hidden(), a.o_bias, self + b.family().o_proj);
+  if (b.family().no_kv_replication) b.must_divide(a.num_kv_heads, true);
   if (a.qk_norm && !b.family().weightless_qk_norm) {
     if (a.qk_norm_full && b.family().replicated_qk_norm) {
       b.replicated(cls, static_cast<std::int64_t>(a.num_heads) * a.head_dim);
@@ -68,6 +61,7 @@ void mla_attention(WeightBuilder& b, const MlaAttention& a, const std::string& a
   }
   b.replicated(cls, a.kv_lora_rank);
   b.column(cls, a.kv_lora_rank, {{a.num_heads, a.qk_nope_head_dim + a.v_head_dim}}, false, self + "kv_b_proj", {});
+  b.absorbed(a.qk_nope_head_dim, b.number(*b.model().text_config, "index_topk", 0) > 0);
   b.row(cls, static_cast<std::int64_t>(a.num_heads) * a.v_head_dim, b.hidden(), a.qkv_bias, self + "o_proj");
   if (a.output_gate) b.column(cls, b.hidden(), {{a.num_heads, a.v_head_dim}}, false, self + "g_proj", {});
   if (b.family().kimi_k3) b.buffer(BufferKind::kv_scales, 4);  // _one_scale
@@ -161,7 +155,7 @@ void mamba2(WeightBuilder& b, const LinearAttention& a, const std::string& at) {
   const int inner = a.intermediate_size, groups = a.num_key_heads;
   const OutPart heads{a.num_heads, a.head_dim}, group{groups, a.state_size, groups == 1};
   const bool conv_bias = b.flag({"use_conv_bias", "mamba_conv_bias"}, true), bias = b.flag({"use_bias", "mamba_proj_bias"}, false);
-  b.check_mamba_groups(groups, a.num_heads);
+  if (groups > 1) b.must_divide(groups, false);
   b.column_plain(cls, a.conv_kernel, {heads, group, group}, conv_bias);
   b.column(cls, b.hidden(), {heads, heads, group, group, {a.num_heads}}, bias, self + "in_proj", {}, groups == 1 ? 1 : 5);
   b.sharded(cls, a.num_heads, StoredType::float32);  // A
@@ -191,10 +185,7 @@ void mamba1(WeightBuilder& b, const LinearAttention& a) {
 
 void dense(WeightBuilder& b, const DenseFfn& f, const std::string& self, WeightClass cls) {
   const OutPart wide{f.intermediate_size};
-  if (b.family().separate_qkv && f.gated) {
-    b.column(cls, b.hidden(), {wide}, f.bias, self + "gate_proj", {});
-    b.column(cls, b.hidden(), {wide}, f.bias, self + "up_proj", {});
-  } else if (f.gated) {
+  if (f.gated) {
     b.column(cls, b.hidden(), {wide, wide}, f.bias, self + "gate_up_proj", {"gate_proj", "up_proj"});
   } else {
     b.column(cls, b.hidden(), {wide}, f.bias, self + "up_proj", {});
@@ -291,7 +282,15 @@ void layer(WeightBuilder& b, const Layer& l, const std::string& at) {
 WeightProgram compile_weights(const Model& model, bool draft) {
   WeightProgram program;
   WeightBuilder b(model, program);
-  (void)draft;
+  if (draft) {
+    // Its layers are the last layer that has attention, numbered on from the target's; an indexer of its own.
+    Layer l = model.layers.back();
+    for (const auto& other : model.layers)
+      if (std::holds_alternative<FullAttention>(other.attention) || std::holds_alternative<MlaAttention>(other.attention)) l = other;
+    if (auto* a = std::get_if<MlaAttention>(&l.attention); a && a->indexer) a->indexer->shared = false;
+    b.draft_frame(model.is_mla() || b.family().deepseek_draft, [&] { layer(b, l, b.layer_prefix(model.num_hidden_layers())); });
+    return program;
+  }
   // Layers that are equal in kind and in every module's scheme share one program.
   std::vector<int> kind_of;
   for (int i = 0; i < model.num_hidden_layers(); ++i) {

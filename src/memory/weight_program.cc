@@ -96,7 +96,8 @@ void linear_storage(Sum& sum, const WeightModule& m, const Local& l, std::int64_
       break;
     case Method::nvfp4:
       put(StoredType::uint8, l.out * (l.in / 2));
-      put(StoredType::float8_e4m3fn, l.out * (l.in / s.group_size));
+      // The kernels' swizzled layout pads scales to 128 rows and 4 columns when loading ends.
+      put(StoredType::float8_e4m3fn, sum.layout.after_loading ? round_up(l.out, 128) * round_up(l.in / s.group_size, 4) : l.out * (l.in / s.group_size));
       put(StoredType::float32, l.num_parts);
       // W4A16 drops the input scale, but older checkpoints have one: it is registered in the model's type.
       put(s.activations ? StoredType::float32 : m.type, l.num_parts);
@@ -186,6 +187,8 @@ void round_mxfp4(const WeightLayout& layout, bool gpt_oss, std::int64_t& hidden,
 void experts(Sum& sum, const WeightModule& m) {
   const WeightLayout& layout = sum.layout;
   const QuantScheme& s = m.scheme;
+  if (layout.enable_eplb && s.method == Method::mxfp4 && m.bias)
+    sum.refuse("vllm/model_executor/layers/fused_moe/routed_experts.py", "EPLB is not supported GptOssMxfp4MoEMethod.");
   const std::int64_t total = m.num_experts + (m.no_eplb ? 0 : layout.redundant_experts);
   const std::int64_t local = total / layout.ep_size + (layout.ep_rank < total % layout.ep_size ? 1 : 0);
   if (layout.redundant_experts && total % layout.ep_size != 0)
@@ -233,8 +236,9 @@ void experts(Sum& sum, const WeightModule& m) {
     case Method::nvfp4: {
       put(StoredType::uint8, local * up * (hidden / 2));
       put(StoredType::uint8, local * hidden * (inter / 2));
-      put(StoredType::float8_e4m3fn, local * up * (hidden / s.group_size));
-      put(StoredType::float8_e4m3fn, local * hidden * (inter / s.group_size));
+      const auto scale = [&](std::int64_t rows, std::int64_t columns) { return layout.after_loading ? round_up(rows, 128) * round_up(columns, 4) : rows * columns; };
+      put(StoredType::float8_e4m3fn, local * scale(up, hidden / s.group_size));
+      put(StoredType::float8_e4m3fn, local * scale(hidden, inter / s.group_size));
       put(StoredType::float32, local * m.shards);
       put(StoredType::float32, local);
       const std::int64_t scales = s.activations && layout.compute_capability >= 100 ? total : local;  // one scale for all experts of the model where the kernel takes it
@@ -244,6 +248,8 @@ void experts(Sum& sum, const WeightModule& m) {
     }
     case Method::mxfp4:
       round_mxfp4(layout, m.bias, hidden, inter);
+      // Hopper's swizzled layout of Triton's kernel pads both widths to 256 when loading ends (start-up logs: 2880 -> 3072).
+      if (layout.after_loading && m.bias && layout.compute_capability >= 90 && layout.compute_capability < 100) hidden = round_up(hidden, 256);
       put(StoredType::uint8, local * m.shards * inter * (hidden / 2));
       put(StoredType::uint8, local * hidden * (inter / 2));
       put(StoredType::uint8, local * m.shards * inter * (hidden / 32));
@@ -284,7 +290,19 @@ void experts(Sum& sum, const WeightModule& m) {
   }
 }
 
+// v1/attention/backends/mla: W_UK_T and W_UV in the model's type. Copies if kv_b_proj is quantised, else views; a sparse model
+// keeps the storage but only the W_UV part of the parameter.
+void absorb(Sum& sum, const WeightModule& m) {
+  const std::int64_t heads = m.parts[0].units / sum.layout.tp;
+  if (m.scheme.method != Method::none) {
+    sum.out.bare_tensors += heads * m.parts[0].unit * m.in * bytes_of(m.type) * sum.times;
+  } else if (m.sparse_mla) {
+    sum.out.elements[static_cast<std::size_t>(m.cls)] -= heads * m.absorbed_from * m.in * sum.times;
+  }
+}
+
 void run(Sum& sum, const WeightModule& m) {
+  if (sum.layout.after_loading && m.until_loaded) return;
   switch (m.kind) {
     case Kind::replicated: sum.tensor(m.cls, m.type, m.in, m.count); break;
     case Kind::sharded: sum.tensor(m.cls, m.type, sum.divide(m.in, sum.layout.tp), m.count); break;
@@ -296,7 +314,10 @@ void run(Sum& sum, const WeightModule& m) {
     }
     case Kind::column:
     case Kind::row:
-    case Kind::full: linear(sum, m); break;
+    case Kind::full:
+      linear(sum, m);
+      if (m.absorbed_from && sum.layout.after_loading) absorb(sum, m);
+      break;
     case Kind::vocabulary: {
       const std::int64_t padded = round_up(m.parts[0].units, 64);
       Local l;
@@ -329,6 +350,13 @@ void run(Sum& sum, const WeightModule& m) {
     case Kind::kda_decode:
       // The fused decode kernel wants 12 heads or more on a rank.
       if (m.num_experts / sum.layout.tp >= 12) sum.buffer(BufferKind::other, m.in / sum.layout.tp * 4), sum.buffer(BufferKind::other, static_cast<std::int64_t>(m.intermediate) * 4);
+      break;
+    case Kind::must_divide:
+      if (m.in % sum.layout.tp == 0) break;
+      if (m.bias)
+        sum.refuse("vllm/model_executor/layers/attention/attention.py", std::to_string(m.in) + " KV heads are not divisible by TP " + std::to_string(sum.layout.tp));
+      else
+        sum.refuse("vllm/model_executor/layers/mamba/mamba_mixer2.py", "If tensor parallel world size does not divide num_groups, then num_groups must equal 1.");
       break;
     case Kind::topk_buffer:
       sum.out.bare_tensors += sum.layout.max_num_batched_tokens * m.in * 4 * (m.num_parts ? std::max(1, m.parts[0].units / sum.layout.tp) : 1);
@@ -375,6 +403,8 @@ RankWeights run_weights(const WeightProgram& program, const WeightLayout& layout
   if (!layout.language_model_only) run(sum, program.vision);
   if (layout.first_stage) run(sum, program.first);
   if (layout.first_stage || (layout.last_stage && program.tied)) run(sum, program.embedding);
+  if (program.full_attention && layout.prefill_context_parallel > 1)
+    sum.refuse("vllm/platforms/cuda.py", "no attention backend supports prefill context parallelism for this model");
   std::uint64_t shared = 0;
   for (std::size_t kind = 0; kind < program.kinds.size(); ++kind) {
     const auto& upto = program.upto[kind];
@@ -384,6 +414,8 @@ RankWeights run_weights(const WeightProgram& program, const WeightLayout& layout
     for (const int i : program.kinds[kind].shared) shared |= std::uint64_t{1} << i;
   }
   sum.times = 1;
+  if (program.every_stage_needs_experts && !(out.present >> static_cast<unsigned>(WeightClass::routed_experts) & 1))
+    sum.refuse("vllm/model_executor/models", "No MoE layer found in model.layers: a pipeline stage has none.");
   for (std::size_t i = 0; i < program.shared.size(); ++i)
     if (shared >> i & 1) sum.buffer(program.shared[i].kind, program.shared[i].bytes);
   if (layout.last_stage) run(sum, program.last);

@@ -49,10 +49,13 @@ struct WeightLayout {
   int ep_size = 1, ep_rank = 0;  ///< experts are spread over ep_size ranks
   bool expert_parallel = false;
   int redundant_experts = 0;
+  bool enable_eplb = false;
+  int prefill_context_parallel = 1;
   int compute_capability = 90;
   std::int64_t max_num_batched_tokens = 8192;
   std::int64_t max_model_len = 0;
   bool language_model_only = false;
+  bool after_loading = false;          ///< what stays resident after process_weights_after_loading
   bool sequence_parallel_moe = false;  ///< EP with TP > 1 and DP > 1: shared experts are replicated
 };
 
@@ -79,6 +82,7 @@ struct WeightModule {
     padded_heads, ///< float32 per query head, heads of this rank rounded up to 64 or 128
     kda_in,       ///< Kimi delta attention's fused input projection: parts[0] split, `intermediate` replicated, `num_experts` heads
     kda_decode,   ///< float32 copy of its convolution for decoding, where the kernel takes the rank's heads
+    must_divide,  ///< no tensor: `in` units that TP must divide (Mamba groups, or with `bias` KV heads)
     topk_buffer,  ///< max_num_batched_tokens x in int32 outside parameters and buffers, once a stage
   };
   Kind kind = Kind::replicated;
@@ -95,6 +99,9 @@ struct WeightModule {
   int num_experts = 0, intermediate = 0, shards = 2;
   int vit_heads = 0;             ///< part of a vision tower of that many heads: not split where TP does not divide them
   int sequence_parallel = 0;     ///< whole on every rank when MoE splits tokens instead: 1 always, 2 only in a single stage
+  bool until_loaded = false;     ///< dropped after loading (KV scale parameters)
+  int absorbed_from = 0;         ///< MLA kv_b_proj: qk_nope_head_dim; after loading W_UK and W_UV are copies of a quantised matrix
+  bool sparse_mla = false;       ///< kv_b_proj of a model with an indexer
   bool no_eplb = false;          ///< the model class has no redundant experts
 };
 
@@ -116,7 +123,8 @@ struct WeightProgram {
   LayerProgram vision;                  ///< every stage, unless only the language model is loaded
   bool tied = false;                    ///< last stage reuses the embedding when it holds it
   LayerProgram embedding;               ///< first stage, and last stage if tied
-  std::optional<std::string> model_class;
+  bool every_stage_needs_experts = false;   ///< the model class raises otherwise
+  bool full_attention = false;              ///< some layer has attention that is not MLA
 };
 
 /// Sums the program for one rank; a refusal where vLLM's constructors would fail.

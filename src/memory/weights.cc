@@ -60,6 +60,8 @@ WeightLayout weight_layout(const Model& model, const EngineConfig& engine, int r
   l.ep_rank = l.expert_parallel ? (dp_rank * pcp + pcp_rank) * tp + tp_rank : 0;
   l.sequence_parallel_moe = p.enable_expert_parallel && tp > 1 && p.data_parallel_size > 1;
   l.redundant_experts = p.enable_eplb ? p.num_redundant_experts : 0;
+  l.enable_eplb = p.enable_eplb;
+  l.prefill_context_parallel = pcp;
   l.compute_capability = compute_capability;
   l.max_num_batched_tokens = engine.max_num_batched_tokens;
   l.max_model_len = engine.max_model_len;

@@ -8,7 +8,7 @@ namespace {
 // Source of each row: the class of that name in vLLM 0.32.0, vllm/model_executor/models/ (linear layers' bias arguments,
 // q_norm / k_norm modules, gate modules).
 constexpr Bias kField = Bias::field, kAlways = Bias::always, kNone = Bias::none;
-constexpr ArchitectureRow kRows[] = {
+constexpr ArchitectureTraits kRows[] = {
     // Llama and what vLLM builds with the Llama class
     {.name = "LlamaForCausalLM", .o_bias = kField, .ffn_bias = kField},
     {.name = "LLaMAForCausalLM", .o_bias = kField, .ffn_bias = kField},
@@ -154,7 +154,7 @@ constexpr ArchitectureRow kRows[] = {
 
 }  // namespace
 
-const ArchitectureRow* find_architecture(const std::vector<std::string>& architectures) {
+const ArchitectureTraits* find_traits(const std::vector<std::string>& architectures) {
   for (const auto& name : architectures)
     for (const auto& row : kRows)
       if (name == row.name) return &row;

@@ -9,7 +9,7 @@ namespace shardwise {
 enum class Bias { none, field, always };
 enum class QkNorm { none, field, per_head, all_heads };
 
-struct ArchitectureRow {
+struct ArchitectureTraits {
   const char* name;              ///< as in config.json "architectures"
   Bias qkv_bias = Bias::field;
   Bias o_bias = Bias::none;
@@ -25,7 +25,7 @@ struct ArchitectureRow {
 };
 
 /// The row of the first architecture that is known; null if none is.
-const ArchitectureRow* find_architecture(const std::vector<std::string>& architectures);
+const ArchitectureTraits* find_traits(const std::vector<std::string>& architectures);
 std::vector<std::string> known_architectures();
 
 }  // namespace shardwise

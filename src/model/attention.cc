@@ -17,8 +17,8 @@ bool one_of(const std::string& word, std::initializer_list<const char*> words) {
 
 FullAttention full_attention(const LayerContext& c, std::size_t layer) {
   const Fields& f = c.fields;
-  const ArchitectureRow generic{.name = "", .o_bias = Bias::field, .qk_norm = QkNorm::field};
-  const ArchitectureRow& row = c.row ? *c.row : generic;
+  const ArchitectureTraits generic{.name = "", .o_bias = Bias::field, .qk_norm = QkNorm::field};
+  const ArchitectureTraits& row = c.row ? *c.row : generic;
   FullAttention a;
   a.num_heads = f.integer_at({"num_attention_heads", "n_head", "n_heads", "num_heads"}, layer).value_or(0);
   if (a.num_heads < 1) a.num_heads = f.required({"num_attention_heads", "n_head", "n_heads", "num_heads"});

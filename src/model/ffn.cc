@@ -9,7 +9,7 @@ namespace {
 
 bool resolve(Bias bias, bool field) { return bias == Bias::always || (bias == Bias::field && field); }
 
-const ArchitectureRow kGeneric{.name = "", .ffn_bias = Bias::field};
+const ArchitectureTraits kGeneric{.name = "", .ffn_bias = Bias::field};
 
 bool gated(const LayerContext& c) {
   if (c.row) return c.row->gated_ffn;
@@ -26,7 +26,7 @@ int dense_width(const LayerContext& c, std::size_t layer) {
 }
 
 DenseFfn dense(const LayerContext& c, std::size_t layer) {
-  const ArchitectureRow& row = c.row ? *c.row : kGeneric;
+  const ArchitectureTraits& row = c.row ? *c.row : kGeneric;
   DenseFfn out;
   out.intermediate_size = dense_width(c, layer);
   out.gated = gated(c);
@@ -100,7 +100,7 @@ class SparseLayers {
 
 std::optional<MoeFfn> experts(const LayerContext& c) {
   const Fields& f = c.fields;
-  const ArchitectureRow& row = c.row ? *c.row : kGeneric;
+  const ArchitectureTraits& row = c.row ? *c.row : kGeneric;
   MoeFfn moe;
   if (const auto ffn = f.object("ffn_config")) {  // DBRX
     moe.num_experts = ffn->integer_or({"moe_num_experts"}, 0);

@@ -143,7 +143,7 @@ Model read_hf_config(std::string_view config_text, std::string_view hf_quant_con
 
   if (model.architectures.empty() && model.model_type.empty())
     top.fail("architectures", "is missing, and so is model_type; the model cannot be recognised", "write \"architectures\": [\"LlamaForCausalLM\"]");
-  const ArchitectureRow* row = find_architecture(model.architectures);
+  const ArchitectureTraits* row = find_traits(model.architectures);
   model.generic = row == nullptr;
   model.dtype = read_dtype(top, text);
   model.hidden_size = text.required({"hidden_size", "n_embd", "d_model", "model_dim"});

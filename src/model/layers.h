@@ -11,7 +11,7 @@ namespace shardwise {
 /// Everything a layer reader looks at. `row` is null for an unknown architecture.
 struct LayerContext {
   const Fields& fields;
-  const ArchitectureRow* row;
+  const ArchitectureTraits* row;
   std::string model_type;
   int num_layers, hidden_size;
 };
