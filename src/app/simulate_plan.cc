@@ -62,14 +62,15 @@ SimulationConfig simulation_config(const PlanRequest& request, const Plan& plan)
   return c;
 }
 
-SimulationResult simulate_plan(const PlanRequest& request, const Plan& plan, std::int64_t requests, std::uint64_t seed) {
+SimulationResult simulate_plan(const PlanRequest& request, const Plan& plan, const SimulationOptions& options) {
   auto config = simulation_config(request, plan);
   Workload workload = request.workload;
   if (!workload.concurrency && !workload.request_rate && !workload.trace)
     workload.concurrency = std::max(1, static_cast<int>(std::lround(plan.estimate.concurrency)));
-  if (requests > 0) config.num_requests = requests;
+  if (options.requests > 0) config.num_requests = options.requests;
+  config.record_steps = options.record_steps;
   const PlanStepTime time(plan.step);
-  return simulate(config, workload, time, seed);
+  return simulate(config, workload, time, options.seed);
 }
 
 namespace {
@@ -91,7 +92,7 @@ Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan pla
   if (one.workload.request_rate) *one.workload.request_rate /= copies;
   const double load = one.workload.concurrency ? *one.workload.concurrency : single.estimate.concurrency;
   const auto requests = std::clamp<std::int64_t>(static_cast<std::int64_t>(3 * load), 128, 2000);
-  const auto r = simulate_plan(one, single, one.workload.trace ? 0 : requests, 1);
+  const auto r = simulate_plan(one, single, {one.workload.trace ? 0 : requests, 1, 0});
   auto& e = plan.estimate;
   move(e.ttft_ms, 1e3 * r.ttft.mean);
   move(e.tpot_ms, 1e3 * r.tpot.mean);

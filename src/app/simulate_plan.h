@@ -20,9 +20,14 @@ class PlanStepTime : public StepTime {
 /// One replica's worth of the plan's engines and host costs for simulate().
 SimulationConfig simulation_config(const PlanRequest& request, const Plan& plan);
 
+struct SimulationOptions {
+  std::int64_t requests = 0;      ///< how many; 0 = as simulate() chooses
+  std::uint64_t seed = 0;
+  std::int64_t record_steps = 0;  ///< kept for a Perfetto trace
+};
+
 /// Runs the plan under the request's workload (its chosen load where none is given). Deterministic for a seed.
-/// `requests`: how many; 0 = as simulate() chooses.
-SimulationResult simulate_plan(const PlanRequest& request, const Plan& plan, std::int64_t requests, std::uint64_t seed);
+SimulationResult simulate_plan(const PlanRequest& request, const Plan& plan, const SimulationOptions& options);
 
 /// Replaces the closed-form means and percentiles of the first `count` plans of the search by simulated ones, and ranks
 /// them again among themselves. Percentile SLOs are then decided by the simulator.

@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "base/input_error.h"
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "config/text_source.h"
 #include "hardware/hardware.h"
 #include "model/load.h"
+#include "parallel/rules.h"
 #include "report/report.h"
 
 namespace shardwise {
@@ -48,6 +50,24 @@ int list_gpus(const std::string& name) {
 }
 
 }  // namespace
+
+void add_rules_command(CLI::App& app, const CommandLine&, std::vector<std::function<int()>>& handlers) {
+  auto* sub = app.add_subcommand("rules", "vLLM's rules: what it refuses, in which versions, where in its source, what to write instead");
+  auto id = std::make_shared<std::string>();
+  sub->add_option("id", *id, "one rule in full");
+  handlers.push_back([id] {
+    Style style;
+    style.width = 160;
+    const auto text = rules_text(*id, style);
+    if (text.empty()) {
+      std::vector<std::string> ids;
+      for (const auto& r : rules()) ids.emplace_back(r.id);
+      throw InputError("rules", 0, "", "unknown rule '" + *id + "'", did_you_mean(*id, ids));
+    }
+    std::fputs(text.c_str(), stdout);
+    return kExitFound;
+  });
+}
 
 void add_models_command(CLI::App& app, const CommandLine&, std::vector<std::function<int()>>& handlers) {
   auto* sub = app.add_subcommand("models", "bundled models");

@@ -1,6 +1,8 @@
 #include <cstdio>
 
 #include "app/verify.h"
+#include "app/verify_serving.h"
+#include "app/verify_startup.h"
 #include "cli/commands.h"
 
 namespace shardwise {
@@ -14,7 +16,18 @@ void add_verify_command(CLI::App& app, const CommandLine&, std::vector<std::func
   sub->add_option("--predictions", o->predictions, "write {\"id\", \"predict\"} lines here");
   sub->add_flag("--json", o->json, "summary as JSON");
   sub->add_option("--threads", o->threads, "worker threads");
+  sub->footer("Topics: kv, legality, ranks, experts, eplb, weights, schedule (JSON lines); serving, startup (CSV).");
   handlers.push_back([o] {
+    if (o->topic == "startup") {
+      const auto r = run_verify_startup(o->file, o->models_dir, o->predictions);
+      std::fputs(r.text.c_str(), stdout);
+      return r.exit_code;
+    }
+    if (o->topic == "serving") {
+      const auto r = verify_serving({o->file, o->predictions, false, o->threads});
+      std::fputs(r.text.c_str(), stdout);
+      return r.exit_code;
+    }
     const auto summary = verify(*o);
     std::fputs((o->json ? to_json_text(summary) : to_text(summary)).c_str(), stdout);
     return summary.all_agree() ? kExitFound : kExitNo;

@@ -192,4 +192,60 @@ std::string check_json(const CheckAnswer& a) {
   return j.dump(2) + "\n";
 }
 
+std::string memory_answer_json(const MemoryAnswer& a) {
+  Json j = {{"schema", "shardwise.memory/1"}, {"accepted", !a.refusal.has_value()}};
+  if (a.refusal) {
+    j["refusal"] = {{"rule", a.refusal->rule}, {"message", a.refusal->message}, {"instead", a.refusal->instead}};
+    return j.dump(2) + "\n";
+  }
+  j["memory"] = memory_json(a.memory);
+  j["binding_stage"] = a.memory.binding_stage;
+  j["starts"] = !a.memory.refusal.has_value();
+  if (a.memory.refusal) j["memory_refusal"] = a.memory.refusal->message;
+  j["kv_gib"] = interval(a.memory.kv_gib);
+  j["kv_tokens"] = a.memory.kv_tokens;
+  j["kv_blocks"] = a.memory.num_blocks;
+  j["max_concurrency"] = a.memory.max_concurrency;
+  j["concurrency_at_mean"] = a.concurrency_at_mean;
+  j["kv_replication"] = a.memory.kv_replication;
+  j["probability_fits"] = a.memory.probability_fits;
+  j["longest_max_model_len"] = a.longest_model_len ? Json(*a.longest_model_len) : Json();
+  j["what_if"] = Json::array();
+  for (const auto& w : a.what_ifs)
+    j["what_if"].push_back({{"change", w.what}, {"kv_tokens", w.memory.kv_tokens}, {"gained_tokens", w.gained_tokens}, {"starts", !w.memory.refusal.has_value()}});
+  return j.dump(2) + "\n";
+}
+
+std::string simulation_json(const SimulationResult& r) {
+  const auto latency = [](const LatencySummary& s) {
+    return Json{{"count", s.count}, {"mean", 1e3 * s.mean}, {"mean_half_width", 1e3 * s.mean_half_width}, {"median", 1e3 * s.median}, {"p90", 1e3 * s.p90},
+                {"p95", 1e3 * s.p95}, {"p99", 1e3 * s.p99}, {"max", 1e3 * s.max}};
+  };
+  Json j = {{"schema", "shardwise.simulation/1"},
+            {"completed", r.completed},
+            {"failed", r.failed},
+            {"duration_s", r.duration},
+            {"ttft_ms", latency(r.ttft)},
+            {"tpot_ms", latency(r.tpot)},
+            {"itl_ms", latency(r.itl)},
+            {"e2e_ms", latency(r.e2e)},
+            {"queue_ms", latency(r.queue)},
+            {"request_throughput", r.request_throughput},
+            {"output_throughput", r.output_throughput},
+            {"total_token_throughput", r.total_token_throughput},
+            {"request_goodput", r.request_goodput},
+            {"preemptions", r.preemptions},
+            {"steps", r.steps},
+            {"prefix_hit_rate", r.prefix_hit_rate},
+            {"mean_concurrency", r.mean_concurrency},
+            {"engine_skew", r.engine_skew}};
+  j["slos"] = Json::array();
+  for (const auto& s : r.slos) j["slos"].push_back({{"slo", to_string(s.slo)}, {"value_ms", 1e3 * s.value}, {"met", s.met}});
+  j["engines"] = Json::array();
+  for (const auto& e : r.engines)
+    j["engines"].push_back({{"requests", e.requests}, {"output_tokens", e.output_tokens}, {"steps", e.steps}, {"preemptions", e.preemptions}, {"busy", e.busy},
+                            {"mean_running", e.mean_running}, {"mean_kv_use", e.mean_kv_use}});
+  return j.dump(2) + "\n";
+}
+
 }  // namespace shardwise

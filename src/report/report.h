@@ -3,7 +3,10 @@
 #include <string>
 
 #include "app/check.h"
+#include "app/estimate.h"
+#include "app/memory_answer.h"
 #include "app/plan.h"
+#include "app/simulate_plan.h"
 #include "report/table.h"
 
 namespace shardwise {
@@ -15,6 +18,13 @@ std::string check_text(const CheckAnswer& answer, const Style& style);
 std::string check_json(const CheckAnswer& answer);
 std::string memory_text(const MemoryPlan& memory, const Style& style);
 std::string launch_text(const std::vector<LaunchCommand>& launch, const Style& style);
+std::string memory_answer_text(const MemoryAnswer& answer, const Style& style);
+std::string memory_answer_json(const MemoryAnswer& answer);
+std::string estimate_text(const EstimateAnswer& answer, const Style& style);
+std::string simulation_text(const SimulationResult& result, const Style& style);
+std::string simulation_json(const SimulationResult& result);
+/// All rules as a table, or one in full; "" if there is no such rule.
+std::string rules_text(const std::string& id, const Style& style);
 
 // Pieces that several reports share.
 std::string model_line(const Model& model);  ///< "70.6 B parameters, dense, 64 heads (8 KV), 80 layers, bfloat16"
