@@ -26,6 +26,7 @@ struct KvPlanOptions {
   int extra_retained_tokens = 0;        ///< num_prefill_lookahead_tokens - 1 with several MTP modules
   int block_size = 16;                  ///< cache_config.block_size before planning
   std::int64_t max_encoder_tokens = 0;  ///< cross attention keeps this many
+  friend bool operator==(const KvPlanOptions&, const KvPlanOptions&) = default;
 };
 
 struct KvGroup {

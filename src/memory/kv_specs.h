@@ -23,6 +23,7 @@ struct KvSpecOptions {
   std::int64_t max_model_len = 0;
   int num_speculative_tokens = 0;  ///< of an MTP draft
   bool language_model_only = false;
+  friend bool operator==(const KvSpecOptions&, const KvSpecOptions&) = default;
 };
 
 struct KvSpecs {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "config/json.h"
 #include "memory/kv_plan.h"
 #include "memory/kv_specs.h"
 #include "memory/startup.h"
@@ -107,6 +108,67 @@ double MemoryPlan::blocks_per_request(double tokens) const {
   return std::max(blocks, 1.0);
 }
 
+namespace {
+
+/// Specs and groups of one model and layout. Searches ask for the same ones with other expert layouts and lengths of
+/// batch.
+struct Grouped {
+  std::weak_ptr<const Json> config;  // identity of the model: copies share it
+  std::size_t layers = 0;
+  DType dtype = DType::bfloat16;
+  bool vision = false;
+  KvSpecOptions spec_options;
+  KvPlanOptions plan_options;
+  KvSpecs specs;
+  std::shared_ptr<const KvGrouping> grouping;
+};
+
+std::shared_ptr<const Grouped> grouped(const Model& model, const EngineConfig& engine, const Gpu& gpu) {
+  constexpr std::size_t kKept = 32;
+  thread_local std::vector<std::shared_ptr<const Grouped>> kept;
+  thread_local std::size_t next = 0;
+  Grouped g{model.config,
+            model.layers.size(),
+            model.dtype,
+            model.vision.has_value(),
+            kv_spec_options(model, engine, gpu),
+            {},
+            {},
+            nullptr};
+  const auto& p = engine.parallel;  // what the specs depend on: neither experts nor data parallelism
+  g.spec_options.parallel = {};
+  g.spec_options.parallel.tensor_parallel_size = p.tensor_parallel_size;
+  g.spec_options.parallel.pipeline_parallel_size = p.pipeline_parallel_size;
+  g.spec_options.parallel.prefill_context_parallel_size = p.prefill_context_parallel_size;
+  g.spec_options.parallel.decode_context_parallel_size = p.decode_context_parallel_size;
+  g.spec_options.parallel.pp_layer_partition = p.pp_layer_partition;
+  KvSpecs none;
+  g.plan_options = kv_plan_options(model, engine, none);
+  const auto same = [&](const Grouped& k) {
+    auto plan = k.plan_options;  // layout and block size follow from the specs
+    plan.layout = none.layout;
+    plan.block_size = none.block_size;
+    return k.layers == g.layers && k.dtype == g.dtype && k.vision == g.vision && k.spec_options == g.spec_options &&
+           plan == g.plan_options && k.config.lock() == model.config;
+  };
+  if (model.config)
+    for (const auto& k : kept)
+      if (same(*k)) return k;
+  g.specs = kv_specs(model, g.spec_options);
+  g.plan_options = kv_plan_options(model, engine, g.specs);
+  g.grouping = std::make_shared<const KvGrouping>(g.specs.layers, g.plan_options);
+  auto fresh = std::make_shared<const Grouped>(std::move(g));
+  if (model.config) {
+    if (kept.size() < kKept)
+      kept.push_back(fresh);
+    else
+      kept[next++ % kKept] = fresh;
+  }
+  return fresh;
+}
+
+}  // namespace
+
 MemoryPlan plan_memory(const Model& model, const EngineConfig& engine, const Gpu& gpu) {
   MemoryPlan plan;
   const auto& parallel = engine.parallel;
@@ -117,8 +179,9 @@ MemoryPlan plan_memory(const Model& model, const EngineConfig& engine, const Gpu
   plan.kv_replication =
       std::max(1.0, static_cast<double>(tp) / kv_heads / std::max(1, parallel.decode_context_parallel_size));
 
-  const auto specs = kv_specs(model, kv_spec_options(model, engine, gpu));
-  const KvGrouping grouping(specs.layers, kv_plan_options(model, engine, specs));
+  const auto prepared = grouped(model, engine, gpu);
+  const auto& specs = prepared->specs;
+  const auto& grouping = *prepared->grouping;
   const auto ranges = pp_layers(model.num_hidden_layers(), parallel);
   std::vector<std::int64_t> available;
   for (std::size_t s = 0; s < ranges.size(); ++s) {
