@@ -3,6 +3,7 @@
 #include "app/plan.h"
 #include "base/input_error.h"
 #include "launch/launch.h"
+#include "launch/launch_files.h"
 
 namespace shardwise {
 namespace {
@@ -21,6 +22,7 @@ LaunchRequest launch_request(const PlanRequest& request, const Plan& plan, std::
   launch.engine.parallel = plan.layout.parallel;
   launch.replicas = plan.layout.replicas;
   launch.cluster = group.cluster;
+  launch.node_numbers = group.node_index;
   return launch;
 }
 
@@ -36,11 +38,7 @@ std::vector<LaunchCommand> launch_plan(const PlanRequest& request, const Plan& p
 }
 
 std::map<std::string, std::string> launch_files_of(const PlanRequest& request, const Plan& plan) {
-  std::map<std::string, std::string> files;
-  for (const auto& command : launch_plan(request, plan))
-    files["node" + std::to_string(command.node) + (plan.layout.replicas > 1 ? "-replica" + std::to_string(command.replica) : "") + ".sh"] =
-        "#!/usr/bin/env bash\n# " + command.note + "\nset -euo pipefail\nexec env " + shell_line(command, true) + "\n";
-  return files;
+  return launch_files(launch_request(request, plan, nullptr));
 }
 
 }  // namespace shardwise

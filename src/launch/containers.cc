@@ -27,7 +27,7 @@ std::string service_name(const LaunchCommand& command) {
 }  // namespace
 
 std::string compose_file(const PlacedLaunch& launch, int node) {
-  std::string out = "# docker compose -f compose.node" + std::to_string(node) + ".yaml up\nservices:\n";
+  std::string out = "# docker compose -f compose.node" + std::to_string(launch.number(node)) + ".yaml up\nservices:\n";
   for (const LaunchCommand* command : launch.on_node(node)) {
     out += "  " + service_name(*command) + ":  # " + command->note + "\n    image: " + container_image(launch) +
            "\n    entrypoint: [\"vllm\", \"serve\"]\n    command:\n";

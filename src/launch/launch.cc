@@ -30,7 +30,7 @@ const char* cudagraph_mode_text(CudagraphMode mode) {
 void add_node_args(EngineArgs& args, const LaunchRequest& request, const DeploymentPlacement& deployment,
                    std::size_t share_index, int replica) {
   const NodeShare& share = deployment.shares[share_index];
-  const std::string head = node_address(request.cluster, deployment.shares.front().node);
+  const std::string head = node_address(request, deployment.shares.front().node);
   if (deployment.nodes_per_dp_rank > 1) {
     args.nnodes = static_cast<std::int64_t>(deployment.shares.size());
     args.node_rank = static_cast<std::int64_t>(share_index);
@@ -73,9 +73,13 @@ std::string note_of(const LaunchRequest& request, const DeploymentPlacement& dep
 
 }  // namespace
 
-std::string node_address(const Cluster& cluster, int node) {
-  const std::string& given = cluster.nodes[static_cast<std::size_t>(node)].address;
-  return given.empty() ? "node" + std::to_string(node) : given;
+int node_number(const LaunchRequest& request, int node) {
+  return request.node_numbers.empty() ? node : request.node_numbers.at(static_cast<std::size_t>(node));
+}
+
+std::string node_address(const LaunchRequest& request, int node) {
+  const std::string& given = request.cluster.nodes[static_cast<std::size_t>(node)].address;
+  return given.empty() ? "node" + std::to_string(node_number(request, node)) : given;
 }
 
 EngineArgs plan_args(const LaunchRequest& request) {
@@ -156,7 +160,7 @@ std::variant<std::vector<LaunchCommand>, PlacementProblem> launch_commands(const
       command.argv.insert(command.argv.end(), request.extra_args.begin(), request.extra_args.end());
 
       // vLLM takes devices 0, 1, ... of those it sees: name them where other processes use some of the node's.
-      if (users[at] > 1 || node.available) {
+      if (users[at] > 1 || node.usable_gpus() < node.gpus) {
         std::vector<std::string> devices;
         for (const int device : share.devices) devices.push_back(std::to_string(device));
         command.env["CUDA_VISIBLE_DEVICES"] = join(devices, ",");
@@ -166,7 +170,10 @@ std::variant<std::vector<LaunchCommand>, PlacementProblem> launch_commands(const
         for (const int count : request.engine.parallel.pp_layer_partition) layers.push_back(std::to_string(count));
         command.env["VLLM_PP_LAYER_PARTITION"] = join(layers, ",");
       }
-      if (deployment.shares.size() > 1 && !node.address.empty()) command.env["VLLM_HOST_IP"] = node.address;
+      // vLLM wants an IP address here, no host name.
+      if (deployment.shares.size() > 1 && node.address.find_first_not_of("0123456789.:") == std::string::npos &&
+          !node.address.empty())
+        command.env["VLLM_HOST_IP"] = node.address;
       command.note = note_of(request, deployment, i, static_cast<int>(replica));
       commands.push_back(std::move(command));
     }

@@ -23,6 +23,8 @@ struct LaunchRequest {
   int data_parallel_rpc_port = 13345;   ///< of the first deployment; further ones count up
   int master_port = 29501;              ///< the same, for ranks that span nodes
   std::vector<std::string> extra_args;  ///< appended to every command as they are
+  std::vector<int>
+      node_numbers;  ///< what people call the nodes, where `cluster` is part of a larger one; empty = 0, 1 ...
 };
 
 /// One process group to start: a `vllm serve` on one node.
@@ -36,8 +38,10 @@ struct LaunchCommand {
   int port = 8000;                         ///< where it serves, if it does
 };
 
-/// How a node is called where the cluster gives no address: "node0".
-std::string node_address(const Cluster& cluster, int node);
+/// What people call node `node` of request.cluster.
+int node_number(const LaunchRequest& request, int node);
+/// Its address, or "node<number>" where the cluster gives none.
+std::string node_address(const LaunchRequest& request, int node);
 
 /// The flags that hold for every node of the plan: layout and every engine setting that the prediction rests on.
 EngineArgs plan_args(const LaunchRequest& request);

@@ -40,7 +40,7 @@ void replace_value(std::vector<std::string>& argv, const std::string& flag, cons
 std::optional<int> address_at(const PlacedLaunch& launch, const LaunchCommand& command, std::size_t i) {
   if (i == 0 || (command.argv[i - 1] != "--data-parallel-address" && command.argv[i - 1] != "--master-addr"))
     return std::nullopt;
-  return launch.placement.replicas[static_cast<std::size_t>(command.replica)].shares.front().node;
+  return launch.number(launch.placement.replicas[static_cast<std::size_t>(command.replica)].shares.front().node);
 }
 
 std::string plain_label(const std::string& model) {
@@ -105,8 +105,8 @@ std::string manifest(const PlacedLaunch& launch) {
   out["launch"] = Json::array();
   for (const auto& command : launch.commands) {
     Json one;
-    one["node"] = command.node;
-    one["address"] = node_address(request.cluster, command.node);
+    one["node"] = launch.number(command.node);
+    one["address"] = node_address(request, command.node);
     one["replica"] = command.replica;
     one["devices"] = launch.share(command).devices;
     one["data_parallel_start_rank"] = launch.share(command).first_dp_rank;
@@ -131,7 +131,7 @@ std::string readme(const PlacedLaunch& launch, const std::map<std::string, std::
   for (const auto& command : launch.commands) {
     std::vector<std::string> devices;
     for (const int device : launch.share(command).devices) devices.push_back(std::to_string(device));
-    out += "| " + std::to_string(command.node) + " | " + node_address(request.cluster, command.node) + " | " +
+    out += "| " + std::to_string(launch.number(command.node)) + " | " + node_address(request, command.node) + " | " +
            join(devices, ",") + " | " + command.note + " |\n";
   }
   out += "\n## Start\n\n1. `./preflight.sh N` on every node N: GPUs, memory, vLLM version, ports.\n";
@@ -180,8 +180,8 @@ std::map<std::string, std::string> launch_files(const LaunchRequest& request) {
   const PlacedLaunch launch{request, std::get<Placement>(std::move(placed)), std::get<0>(std::move(commands))};
   std::map<std::string, std::string> files;
   for (const int node : launch.nodes()) {
-    files["run-node" + std::to_string(node) + ".sh"] = run_script(launch, node);
-    files["compose.node" + std::to_string(node) + ".yaml"] = compose_file(launch, node);
+    files["run-node" + std::to_string(launch.number(node)) + ".sh"] = run_script(launch, node);
+    files["compose.node" + std::to_string(launch.number(node)) + ".yaml"] = compose_file(launch, node);
   }
   files["preflight.sh"] = preflight_script(launch);
   files["plan.sbatch"] = slurm_script(launch);

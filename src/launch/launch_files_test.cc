@@ -70,6 +70,15 @@ TEST(LaunchFiles, Contents) {
   EXPECT_EQ(manifest["launch"][1]["data_parallel_start_rank"], 2);
 }
 
+TEST(LaunchFiles, NodesKeepTheirNumbersInAPartOfACluster) {
+  LaunchRequest r = request("2x8xH100", 4, 1, 4);
+  r.node_numbers = {3, 5};
+  const auto files = launch_files(r);
+  EXPECT_THAT(files, Contains(Key("run-node5.sh")));
+  EXPECT_THAT(files.at("run-node5.sh"), HasSubstr("--data-parallel-address \"${NODE3_ADDRESS:-node3}\""));
+  EXPECT_EQ(parse_json(files.at("manifest.json"), "")["launch"][1]["node"], 5);
+}
+
 /// Writes the files of every request and lets the programs that will read them check the syntax, where they are
 /// installed.
 TEST(LaunchFiles, ScriptsParse) {

@@ -107,7 +107,7 @@ std::string offline_script(const PlacedLaunch& launch) {
       "formatter_class=argparse.RawDescriptionHelpFormatter)\n"
       "    parser.add_argument(\"--node-rank\", type=int, default=0)\n"
       "    parser.add_argument(\"--master-addr\", default=" +
-      python_string(shares.size() > 1 ? node_address(request.cluster, shares.front().node) : "127.0.0.1") +
+      python_string(shares.size() > 1 ? node_address(request, shares.front().node) : "127.0.0.1") +
       ")\n"
       "    parser.add_argument(\"--master-port\", type=int, default=" +
       std::to_string(request.data_parallel_rpc_port) +

@@ -16,6 +16,8 @@ struct PlacedLaunch {
   std::vector<LaunchCommand> commands;
 
   std::vector<int> nodes() const;  ///< nodes that are used, ascending
+  /// What people call it.
+  int number(int node) const { return node_number(request, node); }
   std::vector<const LaunchCommand*> on_node(int node) const;
   const NodeShare& share(const LaunchCommand& command) const;
   const Node& node(int index) const { return request.cluster.nodes[static_cast<std::size_t>(index)]; }
@@ -25,7 +27,7 @@ struct PlacedLaunch {
 
 /// The word after `flag` in an argv, replaced in place; nothing happens without the flag.
 void replace_value(std::vector<std::string>& argv, const std::string& flag, const std::string& value);
-/// Position of the node whose address stands at argv[i], if argv[i] is the value of an address flag.
+/// Number of the node whose address stands at argv[i], if argv[i] is the value of an address flag.
 std::optional<int> address_at(const PlacedLaunch& launch, const LaunchCommand& command, std::size_t i);
 /// "org/Model-1.0" -> "model-1-0": a name that Kubernetes and Compose accept.
 std::string plain_label(const std::string& model);

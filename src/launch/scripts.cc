@@ -28,7 +28,7 @@ std::string script_command(const PlacedLaunch& launch, const LaunchCommand& comm
 
 std::string run_script(const PlacedLaunch& launch, int node) {
   const auto commands = launch.on_node(node);
-  std::string out = "#!/usr/bin/env bash\n# Node " + std::to_string(node) + ": " +
+  std::string out = "#!/usr/bin/env bash\n# Node " + std::to_string(launch.number(node)) + ": " +
                     std::to_string(launch.node(node).gpus) + " x " + launch.node(node).gpu +
                     ". Further arguments are handed to every command.\nset -euo pipefail\n\n";
   if (commands.size() == 1)
@@ -53,22 +53,17 @@ std::string preflight_script(const PlacedLaunch& launch) {
   for (const int node : launch.nodes()) {
     int highest = 0;
     std::string ports;
-    std::string head;
     for (const LaunchCommand* command : launch.on_node(node)) {
       for (const int device : launch.share(*command).devices) highest = std::max(highest, device);
-      if (command->serves_http)
-        ports += (ports.empty() ? "" : " ") + std::to_string(command->port);
-      else
-        head = node_address(launch.request.cluster,
-                            launch.placement.replicas[static_cast<std::size_t>(command->replica)].shares.front().node);
+      if (command->serves_http) ports += (ports.empty() ? "" : " ") + std::to_string(command->port);
     }
     std::string head_words;
     for (const LaunchCommand* command : launch.on_node(node))
       for (std::size_t i = 0; i < command->argv.size(); ++i)
         if (const auto at = address_at(launch, *command, i))
           head_words = "${NODE" + std::to_string(*at) + "_ADDRESS:-" + command->argv[i] + "}";
-    out += "  " + std::to_string(node) + ") gpus=" + std::to_string(highest + 1) + " ports='" + ports + "' head=\"" +
-           head_words + "\" ;;\n";
+    out += "  " + std::to_string(launch.number(node)) + ") gpus=" + std::to_string(highest + 1) + " ports='" + ports +
+           "' head=\"" + head_words + "\" ;;\n";
   }
   const Gpu& gpu = launch.request.cluster.gpu(launch.node(launch.commands.front().node));
   out += "  *) echo \"the plan does not use node $node\"; exit 2 ;;\nesac\n\n";
@@ -130,11 +125,11 @@ std::string slurm_script(const PlacedLaunch& launch) {
   if (addresses.empty()) {
     out += "mapfile -t hosts < <(scontrol show hostnames \"$SLURM_JOB_NODELIST\")\n";
     for (std::size_t i = 0; i < nodes.size(); ++i)
-      out += "export NODE" + std::to_string(nodes[i]) + "_ADDRESS=${hosts[" + std::to_string(i) + "]}\n";
+      out += "export NODE" + std::to_string(launch.number(nodes[i])) + "_ADDRESS=${hosts[" + std::to_string(i) + "]}\n";
   }
   out += "srun --kill-on-bad-exit=1 bash -c 'case $SLURM_NODEID in\n";
   for (std::size_t i = 0; i < nodes.size(); ++i)
-    out += "  " + std::to_string(i) + ") exec bash run-node" + std::to_string(nodes[i]) + ".sh ;;\n";
+    out += "  " + std::to_string(i) + ") exec bash run-node" + std::to_string(launch.number(nodes[i])) + ".sh ;;\n";
   return out + "esac'\n";
 }
 
@@ -144,8 +139,7 @@ std::string router_conf(const PlacedLaunch& launch) {
       "upstream vllm_replicas {\n    least_conn;\n";
   for (const auto& command : launch.commands)
     if (command.serves_http)
-      out += "    server " + node_address(launch.request.cluster, command.node) + ":" + std::to_string(command.port) +
-             ";\n";
+      out += "    server " + node_address(launch.request, command.node) + ":" + std::to_string(command.port) + ";\n";
   return out +
          "}\nserver {\n    listen 80;\n    location / {\n        proxy_pass http://vllm_replicas;\n        "
          "proxy_http_version 1.1;\n"
