@@ -1,5 +1,7 @@
 #include "app/verify_kv.h"
 
+#include <variant>
+
 #include "app/kv_json.h"
 #include "app/verify_legality.h"
 #include "base/input_error.h"
@@ -90,7 +92,7 @@ NodeFacts node_of(const std::string& capability, int gpus) {
   return node;
 }
 
-Engine resolve_case(const Json& input, const Model& model, const ModelFacts& facts) {
+std::variant<Refusal, Engine> resolve_case(const Json& input, const Model& model, const ModelFacts& facts) {
   Json args = input.at("args");
   args.erase("hf_overrides");  // the model is shortened already
   const auto override_blocks = args.find("num_gpu_blocks_override");
@@ -100,8 +102,7 @@ Engine resolve_case(const Json& input, const Model& model, const ModelFacts& fac
   constexpr int kEnough = 1024;  // GPU counts are not what is asked here
   const auto result = resolve(read_engine_args(args, "input.args"), facts,
                               node_of(input.at("compute_capability").get<std::string>(), kEnough));
-  if (const auto* refusal = std::get_if<Refusal>(&result))
-    throw InputError("verify kv", 0, "input.args", "vLLM refuses these arguments: " + refusal->message);
+  if (const auto* refusal = std::get_if<Refusal>(&result)) return *refusal;
   const auto& r = std::get<Resolved>(result);
   auto& s = e.specs;
   const std::string cc = input.at("compute_capability").get<std::string>();
@@ -142,7 +143,10 @@ Json maybe(const std::optional<T>& value) {
 }
 
 Json predict_model(const Json& input, const Model& model, const ModelFacts& facts) {
-  Engine e = resolve_case(input, model, facts);
+  const auto answer = resolve_case(input, model, facts);
+  if (const auto* refusal = std::get_if<Refusal>(&answer))
+    return {{"error", "ValueError"}, {"message", refusal->message}};
+  Engine e = std::get<Engine>(answer);
   const auto specs = kv_specs(model, e.specs, true);
   if (!input.contains("available_memory")) {
     auto resolved = e.resolved;

@@ -53,7 +53,11 @@ AttentionBackend choose_mla(const AttentionQuery& q) {
       return out;
     }
     auto out = plain("FLASHMLA_SPARSE", {{}, 64});
-    out.align_rows = true;
+    if (fp8 && major == 10) out.block_sizes = {{64}, 0};
+    if (fp8 && major != 10)
+      out.stride_multiple_of = 64;  // the quantised kernel reads pages of 64 tokens
+    else
+      out.align_rows = true;
     return out;
   }
   if (major == 10) {
@@ -173,6 +177,8 @@ void customize_spec(const AttentionBackend& backend, KvSpec& spec) {
     spec.stride_alignment =
         backend.rows *
         static_cast<int>(spec.state_content_bytes.value_or((spec.head_size + spec.head_size_v) * bytes_of(spec.dtype)));
+  } else if (backend.stride_multiple_of) {
+    spec.stride_multiple_of = backend.stride_multiple_of;
   } else if (backend.block_sizes.multiple_of == 0 && !backend.block_sizes.fixed.empty()) {
     spec.stride_multiple_of = *std::max_element(backend.block_sizes.fixed.begin(), backend.block_sizes.fixed.end());
   }

@@ -18,10 +18,11 @@ struct KernelBlockSizes {
 struct AttentionBackend {
   const char* name = "";  ///< "FLASH_ATTN"; a literal
   KernelBlockSizes block_sizes;
-  std::vector<KvLayout> layouts;  ///< most preferred first; empty = any
-  std::optional<int> preferred;   ///< block size it asks for whatever the default
-  bool align_rows = false;        ///< blocks must lie whole rows apart ...
-  int rows = 1;                   ///< ... in pages of this many
+  std::vector<KvLayout> layouts;          ///< most preferred first; empty = any
+  std::optional<int> preferred;           ///< block size it asks for whatever the default
+  bool align_rows = false;                ///< blocks must lie whole rows apart ...
+  int rows = 1;                           ///< ... in pages of this many
+  std::optional<int> stride_multiple_of;  ///< or whole kernel blocks of up to this many tokens
 };
 
 /// What the choice depends on.

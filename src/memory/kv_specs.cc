@@ -167,6 +167,7 @@ class Builder {
       if (const auto* mla = std::get_if<MlaAttention>(&layer.attention); mla && mla->compress_ratio)
         deepseek_v4_ = true;
     settle_block_size();
+    const int own = own_cache_layers();
     const auto ranges = pp_layers(model_.num_hidden_layers(), o_.parallel);
     std::vector<std::string> backends;
     std::vector<AttentionBackend> stage_backends;
@@ -174,7 +175,7 @@ class Builder {
       stage_.clear();
       stage_backends.clear();
       current_ = &stage_backends;
-      for (int l = ranges[s].first; l < ranges[s].second; ++l) add_layer(l);
+      for (int l = ranges[s].first; l < std::min(ranges[s].second, own); ++l) add_layer(l);
       if (s + 1 == ranges.size()) add_draft();
       out_.layers.stages.push_back(stage_);
       if (with_names_)
@@ -386,6 +387,14 @@ class Builder {
     known_.push_back(std::move(known));
   }
 
+  /// Gemma 3n and 4: the last layers read the cache of earlier ones.
+  int own_cache_layers() const {
+    if (!model_.text_config || !model_.model_type.starts_with("gemma")) return model_.num_hidden_layers();
+    const auto it = model_.text_config->find("num_kv_shared_layers");
+    return it != model_.text_config->end() && it->is_number_integer() ? model_.num_hidden_layers() - it->get<int>()
+                                                                      : model_.num_hidden_layers();
+  }
+
   void build_layer(const Layer& layer, int l) {
     if (const auto* state = state_of(layer)) {
       push(state_spec(*state), names_.state, l);
@@ -471,7 +480,7 @@ class Builder {
     spec.max_tp_shards = 1;
     spec.cache_dtype_str = attention_dtype_;
     if (std::string_view(backend.name) == "FLASHMLA_SPARSE" && mode_ == KvQuantMode::fp8_per_tensor)
-      spec.cache_dtype_str = "fp8_ds_mla";
+      out_.cache_dtype = spec.cache_dtype_str = "fp8_ds_mla";  // the only quantised form that it reads;
     spec.dtype = dtype_;
     spec.quant_mode = mode_;
     if (spec.cache_dtype_str == "fp8_ds_mla") spec.state_content_bytes = 656;
