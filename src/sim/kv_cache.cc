@@ -22,8 +22,7 @@ KvCache::KvCache(const SchedulerConfig& config)
       unit_(config.hash_block_size()),
       align_(config.scheduler_block_size()),
       tree_(config.hash_block_size(), static_cast<int>(config.kv_groups.size())),
-      runs_(one_full_group(config) ? std::optional<RunCache>(std::in_place, config.num_blocks, config.scheduler_block_size(),
-                                                             config.enable_prefix_caching, tree_)
+      runs_(one_full_group(config) ? std::optional<RunCache>(std::in_place, config.num_blocks, config.scheduler_block_size(), tree_)
                                    : std::nullopt),
       pool_(runs_ ? 2 : config.num_blocks, config.enable_prefix_caching, tree_) {
   using Speculation = SchedulerConfig::Speculation;
@@ -61,9 +60,9 @@ KvCache::KvCache(const SchedulerConfig& config)
     if (config.enable_prefix_caching) groups_[g].use_eagle = eagle_;
   }
   std::stable_partition(lookups_.begin(), lookups_.end(), [](const LookupGroup& l) { return l.kind == Kind::full; });
-  simple_ = std::all_of(groups_.begin(), groups_.end(),
-                        [&](const Group& g) { return g.kind == Kind::full && g.block_size == align_; }) &&
-            (groups_.size() == 1 || !eagle_);
+  quick_ = !(eagle_ && groups_.size() > 1) && std::all_of(groups_.begin(), groups_.end(), [&](const Group& g) {
+    return !g.align && (g.kind != Kind::full || !config.enable_prefix_caching || g.block_size == unit_);
+  });
   hit_.resize(groups_.size());
 }
 
@@ -305,20 +304,42 @@ bool KvCache::allocate(SchedulerRequest& r, int num_new_tokens, const Admission&
     for (int g = 0; g < count; ++g) adopt_hit(r, g, local, total);
   for (int g = 0; g < count; ++g) extend(r, g, slots, main_tokens);
   if (config_.enable_prefix_caching) cache_all_groups(r, std::min(main_tokens, r.num_tokens));
-  if (simple_) set_quick_until(r);
+  set_window_until(r, std::max(0, total - r.num_in_flight_tokens));
+  set_quick_until(r);
   return true;
 }
 
-// Full attention with one block size: a step needs KV work only when it needs another block or fills one.
+/// Up to how many computed tokens nothing more leaves a window, given that `processed` tokens were looked at.
+void KvCache::set_window_until(SchedulerRequest& r, int processed) const {
+  r.window_until = kNever;
+  for (const Group& g : groups_) {
+    const int gone = std::max(skipped_tokens(g, processed), 0) / g.block_size;
+    if (g.kind == Kind::sliding_window) r.window_until = std::min(r.window_until, (gone + 1) * g.block_size + g.window - 1);
+    if (g.kind == Kind::chunked_local) r.window_until = std::min(r.window_until, (processed / g.window + 1) * g.window);
+    if (g.kind == Kind::mamba) r.window_until = std::min(r.window_until, (gone + 1) * g.block_size);
+  }
+}
+
+/// A step needs KV work only when it needs another block, fills one, or moves a window by one.
 void KvCache::set_quick_until(SchedulerRequest& r) const {
-  const int held = runs_ ? r.num_blocks : static_cast<int>(r.groups[0].blocks.size());
-  const int cached = runs_ ? r.num_cached_blocks : r.groups[0].num_cached;
-  r.quick_until = held * align_ - lookahead_ + 1;
-  if (config_.enable_prefix_caching) r.quick_until = std::min(r.quick_until, (cached + 1) * align_);
+  if (runs_) {
+    r.quick_until = r.num_blocks * align_ - lookahead_ + 1;
+    if (config_.enable_prefix_caching) r.quick_until = std::min(r.quick_until, (r.num_cached_blocks + 1) * align_);
+    return;
+  }
+  r.cache_from = quick_ ? kNever : 0;
+  int until = r.window_until;
+  for (std::size_t g = 0; g < groups_.size() && quick_; ++g) {
+    const GroupBlocks& own = r.groups[g];
+    until = std::min(until, static_cast<int>(own.blocks.size()) * groups_[g].block_size - lookahead_ + 1);
+    r.cache_from = std::min(r.cache_from, ((own.tracked ? own.num_cached : 0) + 1) * groups_[g].block_size);
+  }
+  if (config_.enable_prefix_caching) until = std::min(until, r.cache_from);
+  r.quick_until = quick_ ? until : 0;
 }
 
 void KvCache::free(SchedulerRequest& r) {
-  r.quick_until = 0;
+  r.quick_until = r.cache_from = 0;
   if (runs_) return runs_->free(r);
   for (GroupBlocks& own : r.groups) {
     pool_.give_back_reversed(own.blocks);

@@ -54,15 +54,13 @@ class KvCache {
   void cache_blocks(SchedulerRequest& request, int num_computed_tokens) {
     if (!config_.enable_prefix_caching) return;
     if (runs_) {
-      if (num_computed_tokens >= (request.num_cached_blocks + 1) * align_) {
-        runs_->cache(request, num_computed_tokens / align_);
-        set_quick_until(request);
-      }
-      return;
+      if (num_computed_tokens < (request.num_cached_blocks + 1) * align_) return;
+      runs_->cache(request, num_computed_tokens / align_);
+    } else {
+      if (num_computed_tokens < request.cache_from) return;
+      cache_all_groups(request, num_computed_tokens);
     }
-    if (simple_ && num_computed_tokens < (request.groups[0].num_cached + 1) * groups_[0].block_size) return;
-    cache_all_groups(request, num_computed_tokens);
-    if (simple_) set_quick_until(request);
+    set_quick_until(request);
   }
   void free(SchedulerRequest& request);
 
@@ -114,6 +112,7 @@ class KvCache {
   void extend(SchedulerRequest& request, int g, int num_tokens, int main_tokens);
   void extend_mamba_align(SchedulerRequest& request, int g, int main_tokens);
   void copy_on_write(GroupBlocks& blocks, int index, std::int32_t source, std::int32_t copy);
+  void set_window_until(SchedulerRequest& request, int processed) const;
   void set_quick_until(SchedulerRequest& request) const;
   // Prefix cache (kv_retention.cc)
   void cache_all_groups(SchedulerRequest& request, int num_computed_tokens);
@@ -134,7 +133,7 @@ class KvCache {
   bool eagle_ = false;       ///< EAGLE drops the last hit block
   int lookahead_ = 0;        ///< slots past the scheduled tokens
   int watermark_blocks_ = 0;
-  bool simple_ = false;      ///< full attention only, one block size
+  bool quick_ = false;       ///< a step that needs no block and fills none needs no KV work
   PrefixTree tree_;
   std::optional<RunCache> runs_;  ///< one full-attention group; then pool_ is not used
   RunCache::Hit run_hit_;
@@ -144,8 +143,8 @@ class KvCache {
   // Scratch, kept to spare allocations.
   std::vector<std::vector<std::int32_t>> hit_;  ///< blocks of the last lookup, per group
   std::vector<std::int32_t> found_, freed_;
-  std::vector<char> mask_;
-  std::vector<int> boundaries_;
+  std::vector<char> mask_, eagle_done_;
+  std::vector<int> boundaries_, lengths_;
   std::vector<Key> cached_this_step_;           ///< by Mamba groups
   std::vector<std::pair<std::int32_t, std::int32_t>> copies_;
 };

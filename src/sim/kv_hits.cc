@@ -167,17 +167,17 @@ KvCache::Hit KvCache::find_hybrid_hit(SchedulerRequest& r, int max_length) {
   const int hashed_tokens = r.num_tokens / unit_ * unit_;
   const bool one_pass = lookups_.size() == 2 && lookups_[0].kind == Kind::full;
   int hit = max_length, longest = 0;
-  std::vector<int> lengths(lookups_.size(), -1);
-  std::vector<char> eagle_done(lookups_.size(), 0);
+  lengths_.assign(lookups_.size(), -1);
+  eagle_done_.assign(lookups_.size(), 0);
   while (true) {
     int current = hit;
     for (std::size_t i = 0; i < lookups_.size(); ++i) {
       const LookupGroup& group = lookups_[i];
-      if (group.kind == Kind::full && lengths[i] >= 0) {
-        current = std::min(current, lengths[i]);
+      if (group.kind == Kind::full && lengths_[i] >= 0) {
+        current = std::min(current, lengths_[i]);
         continue;
       }
-      const bool drop = group.use_eagle && !eagle_done[i];
+      const bool drop = group.use_eagle && !eagle_done_[i];
       int limit = current;
       if (drop && group.kind != Kind::mamba) {
         const bool fine = partial_hits_ && group.kind == Kind::full && group.block_size > unit_;
@@ -185,11 +185,11 @@ KvCache::Hit KvCache::find_hybrid_hit(SchedulerRequest& r, int max_length) {
       }
       const int length = lookup(r, group, limit, drop, alignment);
       if (drop) {
-        eagle_done[i] = 1;
+        eagle_done_[i] = 1;
       } else if (length < current) {
-        std::fill(eagle_done.begin(), eagle_done.end(), 0);
+        std::fill(eagle_done_.begin(), eagle_done_.end(), 0);
       }
-      current = lengths[i] = length;
+      current = lengths_[i] = length;
       longest = std::max(longest, current);
     }
     if (current >= hit) break;

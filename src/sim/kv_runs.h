@@ -14,8 +14,8 @@ namespace shardwise {
 
 class RunCache {
  public:
-  RunCache(int num_blocks, int block_size, bool enable_caching, PrefixTree& tree)
-      : block_size_(block_size), caching_(enable_caching), free_(num_blocks - 1), loose_(num_blocks - 1), tree_(tree) {}
+  RunCache(int num_blocks, int block_size, PrefixTree& tree)
+      : block_size_(block_size), free_(num_blocks - 1), loose_(num_blocks - 1), tree_(tree) {}
 
   struct Hit {
     int blocks = 0;
@@ -63,7 +63,6 @@ class RunCache {
   void evict_place(const Run& run, std::int32_t place);
 
   int block_size_;
-  bool caching_;
   int free_, loose_;  ///< free blocks; those of them without content, which are taken first
   PrefixTree& tree_;
   std::vector<Run> runs_;

@@ -50,6 +50,8 @@ struct alignas(64) SchedulerRequest {
   std::int64_t id = 0;
   double arrival_time = 0;
 
+  std::int32_t cache_from = 0;             ///< computed tokens from which there is something to offer to the prefix cache
+  std::int32_t window_until = 0;           ///< computed tokens up to which no block leaves a window
   std::vector<GroupBlocks> groups;
   // Instead of groups, with one full-attention group (RunCache):
   std::int32_t num_blocks = 0, num_cached_blocks = 0;
