@@ -137,9 +137,14 @@ Model as_launched(const Model& model, const Start& s) {
                            (model.quantisation.quant_method.empty() || s.dtype == "float32");
   if (!model.config || (!online_fp8 && !other_dtype)) return model;
   Json config = *model.config;
-  if (other_dtype)
-    for (Json* part : {&config, config.contains("text_config") ? &config["text_config"] : &config})
-      (*part)["torch_dtype"] = s.dtype, part->erase("dtype");
+  const auto set_dtype = [&](Json& part) {
+    part.erase("dtype");
+    part["torch_dtype"] = s.dtype;
+  };
+  if (other_dtype) {
+    set_dtype(config);
+    if (const auto text = config.find("text_config"); text != config.end() && text->is_object()) set_dtype(*text);
+  }
   if (online_fp8) config["quantization_config"] = {{"quant_method", "fp8"}, {"activation_scheme", "dynamic"}};
   Model out = read_hf_config(config.dump(), "", s.model);
   if (s.dtype == "float32") out.dtype = DType::float32;  // asked for; a float32 checkpoint alone is loaded as bfloat16
