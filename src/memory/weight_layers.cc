@@ -252,7 +252,9 @@ void layer(WeightBuilder& b, const Layer& l, const std::string& at) {
   ffn(b, l.ffn, at);
   const bool half = std::holds_alternative<NoAttention>(l.attention) || std::holds_alternative<NoFfn>(l.ffn);
   const auto* routed = std::get_if<MoeFfn>(&l.ffn);
-  b.norms(half ? 1 : b.family().norms + (b.family().gemma4 && routed ? 3 : 0));
+  // Falcon: two layer norms unless attention and MLP run beside each other on one.
+  const bool second = b.family().attention == std::string("self_attention.") && (b.flag({"new_decoder_architecture"}, false) || !b.flag({"parallel_attn"}, true));
+  b.norms(half ? 1 : b.family().norms + (b.family().gemma4 && routed ? 3 : 0) + (second ? 1 : 0));
   if (b.family().kimi_k3 && b.number(*b.model().text_config, "attn_res_block_size", 0) > 0) b.replicated(WeightClass::norm_other, b.hidden(), 4);
   if (b.family().deepseek_v4) {  // hyper-connections
     const auto mult = static_cast<std::int64_t>(b.number(*b.model().text_config, "hc_mult", 0)), mix = (2 + mult) * mult;

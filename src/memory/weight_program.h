@@ -4,6 +4,7 @@
 // 0.32.0 (vllm/model_executor/layers/{linear,vocab_parallel_embedding}.py, quantization/*, fused_moe/*).
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -119,10 +120,12 @@ struct WeightProgram {
   std::vector<LayerProgram> kinds;      ///< distinct layers
   std::vector<std::vector<int>> upto;   ///< upto[kind][i] = layers of that kind among the first i
   std::vector<SharedBuffer> shared;
+  std::shared_ptr<const WeightProgram> draft;  ///< of the MTP draft model; null if there is none
   LayerProgram first, last, every;      ///< first stage, last stage, every stage
   LayerProgram vision;                  ///< every stage, unless only the language model is loaded
   bool tied = false;                    ///< last stage reuses the embedding when it holds it
   LayerProgram embedding;               ///< first stage, and last stage if tied
+  bool changes_after_loading = false;       ///< process_weights_after_loading changes sizes
   bool every_stage_needs_experts = false;   ///< the model class raises otherwise
   bool full_attention = false;              ///< some layer has attention that is not MLA
 };

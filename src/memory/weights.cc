@@ -1,5 +1,6 @@
 #include "memory/weights.h"
 
+#include <algorithm>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
@@ -8,6 +9,18 @@
 #include "memory/weight_program.h"
 
 namespace shardwise {
+
+namespace {
+
+bool changes(const LayerProgram& program) {
+  return std::any_of(program.modules.begin(), program.modules.end(), [](const WeightModule& m) {
+    return m.until_loaded || m.absorbed_from || m.scheme.method == QuantScheme::Method::nvfp4 || m.scheme.method == QuantScheme::Method::mxfp4;
+  });
+}
+
+std::int64_t resident(const RankWeights& w) { return w.param_bytes() + w.buffer_bytes() + w.bare_tensors; }
+
+}  // namespace
 
 std::shared_ptr<const WeightProgram> weight_program(const Model& model) {
   // One program per config that is alive: the key is the parsed config itself, which copies of a Model share.
@@ -29,7 +42,10 @@ std::shared_ptr<const WeightProgram> weight_program(const Model& model) {
     if (key && it != entries.end() && it->second.config.lock() == model.config) program = it->second.program;
   }
   if (!program) {
-    program = std::make_shared<const WeightProgram>(compile_weights(model));
+    auto made = std::make_shared<WeightProgram>(compile_weights(model));
+    made->changes_after_loading = std::any_of(made->kinds.begin(), made->kinds.end(), changes) || changes(made->last);
+    if (model.num_mtp_layers > 0) made->draft = std::make_shared<const WeightProgram>(compile_weights(model, true));
+    program = std::move(made);
     if (!key) return program;
     std::lock_guard lock(mutex);
     for (auto it = entries.begin(); it != entries.end();) it = it->second.config.expired() ? entries.erase(it) : std::next(it);
@@ -71,7 +87,8 @@ WeightLayout weight_layout(const Model& model, const EngineConfig& engine, int r
 
 WeightBytes rank_weights(const Model& model, const EngineConfig& engine, int rank, int compute_capability) {
   const auto program = weight_program(model);
-  const RankWeights w = run_weights(*program, weight_layout(model, engine, rank, compute_capability));
+  WeightLayout layout = weight_layout(model, engine, rank, compute_capability);
+  const RankWeights w = run_weights(*program, layout);
   const auto of = [&](WeightClass c) { return Bytes(w.bytes[static_cast<std::size_t>(c)]); };
   WeightBytes out;
   out.embedding = of(WeightClass::embedding);
@@ -85,6 +102,22 @@ WeightBytes rank_weights(const Model& model, const EngineConfig& engine, int ran
   out.vision = of(WeightClass::vision);
   out.mtp = of(WeightClass::mtp);
   out.buffers = Bytes(w.buffer_bytes() + w.bare_tensors);
+  if (engine.num_speculative_tokens > 0 && program->draft && layout.last_stage) {
+    // The MTP draft takes over the target's embedding and head when loading ends.
+    const RankWeights d = run_weights(*program->draft, layout);
+    const auto part = [&](WeightClass c) { return d.bytes[static_cast<std::size_t>(c)]; };
+    std::int64_t head = part(WeightClass::lm_head);
+    if (!head && part(WeightClass::mtp)) head = 2 * round_up(model.vocab_size, 64) / layout.tp * static_cast<std::int64_t>(model.hidden_size) * std::max(1, model.num_mtp_layers);
+    out.mtp += Bytes(d.param_bytes() - part(WeightClass::embedding) - head);
+  }
+  if (program->changes_after_loading) {
+    layout.after_loading = true;
+    // Up to 0.25 the Hopper kernel's MXFP4 experts were padded to 256 x 128, as for older GPUs (start-up logs: gpt-oss-120b
+    // 66.14 GiB on one GPU, 17.22 on four).
+    if (engine.vllm_version < VllmVersion{0, 26, 0} && compute_capability == 90 && model.quantisation.routed_experts.method == QuantScheme::Method::mxfp4)
+      layout.compute_capability = 80;
+    out.after_loading = Bytes(resident(run_weights(*program, layout)) - resident(w));
+  }
   return out;
 }
 
