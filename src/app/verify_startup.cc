@@ -194,7 +194,8 @@ Answer answer(const Start& s, const std::shared_ptr<const Model>& found) {
     for (int size = 1; size <= std::min(largest, 512.0); size += size < 4 ? size : size < 256 ? 8 - size % 8 : 16)
       e.cudagraph_capture_sizes.push_back(size);
   }
-  e.language_model_only = mentions(s, "language_model_only");
+  if (mentions(s, "runner=pooling")) e.max_num_seqs = 0;  // no sampler
+  e.language_model_only = mentions(s, "language_model_only") || mentions(s, "limit_mm_per_prompt={'image': 0");
   if (e.vllm_version < VllmVersion{0, 26, 0} && mentions(s, "enable_prefix_caching=False"))
     e.enable_prefix_caching = false;
   const auto plan = plan_memory(model, e, card);
@@ -234,10 +235,9 @@ StartupVerification run_verify_startup(const std::string& file, const std::strin
   const auto cell = [&](const CsvRow& row, std::string_view name) { return row.cells[csv.column(name, file)]; };
   VerifyModels models(models_dir);
   std::string out =
-      "id,outcome,weights_gib_per_gpu,available_kv_gib_per_gpu,kv_cache_tokens,max_concurrency,activation_peak_gib,non_"
-      "torch_gib,"
-      "cuda_graph_gib,kv_gib_lo,kv_gib_hi,probability_fits,total_gib,utilization,f_logits,f_hidden,f_mlp,f_moe,f_"
-      "vision,f_layers,f_graphs,f_outside,f_logits_term,f_version,note\n";
+      "id,outcome,weights_gib_per_gpu,available_kv_gib_per_gpu,kv_cache_tokens,max_concurrency,"
+      "activation_peak_gib,non_torch_gib,cuda_graph_gib,kv_gib_lo,kv_gib_hi,probability_fits,total_gib,utilization,"
+      "f_logits,f_hidden,f_mlp,f_moe,f_hyper,f_mla,f_vision,f_layers,f_graphs,f_outside,f_logits_term,f_version,note\n";
   std::map<std::string, std::string> unknown_models;
   std::set<std::string> unnamed_gpus;
   int answered = 0;
@@ -274,20 +274,21 @@ StartupVerification run_verify_startup(const std::string& file, const std::strin
     }
     if (!model) {
       unknown_models.emplace(s.model, problem);
-      out += fmt::format("{},,,,,,,,,,,,,,,,,,,,,,,,{}\n", s.id, quoted("unknown model " + s.model));
+      out += fmt::format("{},,,,,,,,,,,,,,,,,,,,,,,,,,{}\n", s.id, quoted("unknown model " + s.model));
       continue;
     }
     const auto a = answer(s, model);
     ++answered;
     if (!a.plan) {
-      out += fmt::format("{},{},,,,,,,,,,,,,,,,,,,,,,,{}\n", s.id, a.outcome, quoted(a.why));
+      out += fmt::format("{},{},,,,,,,,,,,,,,,,,,,,,,,,,{}\n", s.id, a.outcome, quoted(a.why));
       continue;
     }
     const auto& plan = *a.plan;
     const auto& stage = plan.stages[static_cast<std::size_t>(plan.binding_stage)];
     const auto& f = a.features;
-    const std::string features = fmt::format("{:.6f},{:.6f},{:.6f},{:.6f},{},{},{},{},{},{}", f.logits, f.hidden, f.mlp,
-                                             f.moe, f.vision, f.layers, a.graphs, a.outside, a.logits, a.version);
+    const std::string features =
+        fmt::format("{:.6f},{:.6f},{:.6f},{:.6f},{:.6f},{},{},{},{},{},{},{}", f.logits, f.hidden, f.mlp, f.moe,
+                    f.hyper, f.mla, f.vision, f.layers, a.graphs, a.outside, a.logits, a.version);
     if (a.total_gib == 0) {
       unnamed_gpus.insert(s.id);
       out += fmt::format("{},{},{:.4f},,,,{:.3f},,{:.3f},,,,,,{},{}\n", s.id, a.outcome, to_gib(stage.weights.total()),

@@ -39,7 +39,7 @@ const Table& table() {
 struct Coefficients {
   VllmVersion version{-1, 0, 0};
   double logits, logits_small, logits_late, hidden, mlp, moe, fixed, vision, single, pipeline, switched, pcie,
-      graph_fixed, graph_layer, sigma_relative, sigma_fixed;
+      graph_fixed, graph_layer, hyper, graph_mla, sigma_relative, sigma_fixed;
 };
 
 const Coefficients& coefficients(VllmVersion version) {
@@ -61,6 +61,8 @@ const Coefficients& coefficients(VllmVersion version) {
           get("non_torch_pcie"),
           get("graph_fixed"),
           get("graph_layer_size"),
+          get("hyper_copies"),
+          get("graph_mla"),
           get("sigma_relative"),
           get("sigma_fixed")};
   return held;
@@ -100,6 +102,13 @@ StartupFeatures startup_features(const Model& model, const EngineConfig& engine,
   const double tp = engine.parallel.tensor_parallel_size;
   const bool ep = engine.parallel.enable_expert_parallel;
   f.hidden = tokens * model.hidden_size * element / kGiB;
+  for (int l = first_layer; l < last_layer; ++l)
+    if (const auto* mla = std::get_if<MlaAttention>(&model.layers[static_cast<std::size_t>(l)].attention)) {
+      constexpr int kStreams = 4;  // hc_mult
+      f.mla = 1;
+      if (mla->compress_ratio) f.hyper = tokens * kStreams * model.hidden_size * 4 / kGiB;
+      break;
+    }
   const Ffn* last = nullptr;
   for (int l = first_layer; l < last_layer; ++l) {
     const auto& ffn = model.layers[static_cast<std::size_t>(l)].ffn;
@@ -148,7 +157,7 @@ StartupTerms startup_terms(const StartupFeatures& f, const EngineConfig& engine,
   const double sampling = f.logits * 1e9 * per_logit / kGiB + c.vision * f.vision;
   const double body = c.mlp * f.mlp;
   StartupTerms out;
-  out.activation = gib(c.fixed + c.hidden * f.hidden + c.moe * f.moe + std::max(sampling, body));
+  out.activation = gib(c.fixed + c.hidden * f.hidden + c.moe * f.moe + c.hyper * f.hyper + std::max(sampling, body));
   const auto outside = non_torch_term(engine, gpu);
   out.non_torch = gib(outside == "non_torch_switch"     ? c.switched
                       : outside == "non_torch_pcie"     ? c.pcie
@@ -157,7 +166,7 @@ StartupTerms startup_terms(const StartupFeatures& f, const EngineConfig& engine,
   const int graphs = f.graphs >= 0 ? f.graphs
                                    : default_graph_count(engine.max_num_seqs, engine.num_speculative_tokens,
                                                          engine.vllm_version, gpu.compute_capability);
-  out.cuda_graph = graphs > 0 ? gib(c.graph_fixed + c.graph_layer * f.layers * graphs) : Bytes(0);
+  out.cuda_graph = graphs > 0 ? gib(c.graph_fixed + c.graph_mla * f.mla + c.graph_layer * f.layers * graphs) : Bytes(0);
   out.cuda_graph_reserved = engine.vllm_version >= VllmVersion{0, 20, 0} ? out.cuda_graph : Bytes(0);
   return out;
 }

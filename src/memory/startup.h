@@ -17,6 +17,8 @@ struct StartupFeatures {
   double hidden = 0;           ///< max_num_batched_tokens x hidden, model dtype
   double mlp = 0;              ///< the same tokens x (gate, up and product of the widest MLP on one rank)
   double moe = 0;              ///< tokens x top-k rows in the two workspaces of the fused experts
+  double hyper = 0;            ///< the same tokens x 4 residual streams in float32 (hyper-connections of DeepSeek-V4)
+  double mla = 0;              ///< 1 where layers are MLA: their decode kernels keep workspaces in the graphs
   double vision = 0;           ///< 1 where a vision tower is profiled
   int layers = 0, graphs = 0;  ///< of this stage; captured batch sizes
 };

@@ -52,8 +52,9 @@ def terms(t, values, f, v):
     get = lambda name: values[t.find(name, v)]  # noqa: E731
     sampling = f["logits"] * 1e9 * get(f["logits_term"]) / GIB + get("activation_vision") * f["vision"]
     activation = (get("activation_fixed") + get("hidden_copies") * f["hidden"] + get("moe_workspace") * f["moe"]
+                  + get("hyper_copies") * f["hyper"]
                   + max(sampling, get("mlp_copies") * f["mlp"]))
-    graphs = get("graph_fixed") + get("graph_layer_size") * f["layers"] * f["graphs"] if f["graphs"] else 0.0
+    graphs = get("graph_fixed") + get("graph_mla") * f["mla"] + get("graph_layer_size") * f["layers"] * f["graphs"] if f["graphs"] else 0.0
     return activation, get(f["outside"]), graphs if v >= (0, 20, 0) else 0.0
 
 
@@ -65,7 +66,7 @@ def load(startup, features):
         kv = num(m["available_kv_gib_per_gpu"])
         if m["outcome"] != "ok" or m["doubtful"] == "y" or kv is None or kv <= 0 or not r["total_gib"]:
             continue
-        f = {k: num(r["f_" + k]) for k in ("logits", "hidden", "mlp", "moe", "vision", "layers", "graphs")}
+        f = {k: num(r["f_" + k]) for k in ("logits", "hidden", "mlp", "moe", "hyper", "mla", "vision", "layers", "graphs")}
         f.update(outside=r["f_outside"], logits_term=r["f_logits_term"])
         source = re.sub(r"^https?://(www\.)?", "", m["source_url"]).split("/")
         known = all(m[c] for c in ("vllm_version", "gpu_memory_utilization", "max_num_batched_tokens"))
