@@ -30,8 +30,9 @@ bench: build  ## google-benchmark programs and the cold command
 	@for b in build/release/bench/*_bench; do [ -x "$$b" ] && "$$b" --benchmark_min_time=0.2; done
 	@bench/cold.sh build/release/shardwise
 
-accuracy: build  ## predictions against measurements, beside AIConfigurator's
-	python3 tools/accuracy.py build/release/shardwise
+accuracy: build  ## predictions of rows the fit has not seen, beside AIConfigurator's
+	@cmake --build --preset release --target fit_serving -j$(JOBS)
+	@build/release/fit_serving bench/data/serving.csv --baseline bench/data/aiconfigurator.csv --ranking bench/data/layouts.csv --report docs/accuracy.md --date "$$(date +%F)"
 
 lint: packages  ## formatting, layer table, clang warnings
 	@tools/checks/lint.sh

@@ -53,7 +53,15 @@ ServingPrediction predict_serving(const ServingCase& c, const CostConstants& con
     const double arrival = c.load.request_rate ? *c.load.request_rate / ranks : 0;
     const auto n = std::max<std::int64_t>(concurrency, (c.num_prompts + ranks - 1) / ranks);
     const auto requests = requests_of(c, std::min<std::int64_t>(n, 20000), arrival);
-    const auto r = replay(d, limits, requests, concurrency);
+    auto r = replay(d, limits, requests, concurrency);
+    if (per_request > 0 && offered > 0.85 * fit && offered < 1.3 * fit) {
+      // The cache holds about the offered load: whether requests queue hangs on a few per cent of memory. Between both.
+      auto roomy = limits;
+      roomy.kv_tokens = std::max(limits.kv_tokens * 1.15, 1.1 * offered * (isl + osl));
+      const auto other = replay(d, roomy, requests, concurrency);
+      r.ttft = std::sqrt(r.ttft * other.ttft), r.ttft_p50 = std::sqrt(r.ttft_p50 * other.ttft_p50);
+      r.tpot = std::sqrt(r.tpot * other.tpot);
+    }
     const bool p50 = c.p50_statistics;
     ttft = 1e3 * (p50 ? r.ttft_p50 : r.ttft), tpot = 1e3 * (p50 ? r.tpot_p50 : r.tpot);
     rate = r.output_tokens_per_second * ranks;

@@ -1,7 +1,8 @@
 // Fits the coefficients of data/calibration/serving.csv and routing.csv on measured serving rows, and the bands of
 // bands.csv on the residuals of rows that a fit has not seen.
 //
-// usage: fit_serving MEASURED.csv [--write DATA_DIR] [--predictions DIR] [--iterations N]
+// usage: fit_serving MEASURED.csv [--write DATA_DIR] [--predictions DIR] [--iterations N] [--baseline OTHER.csv]
+//                    [--ranking GROUPS.csv] [--report FILE.md] [--date YYYY-MM-DD]
 //
 // Objective: sum over rows of w [Huber(ln TPOT error / 5 %) + 0.64 Huber(ln TTFT error / 15 %)] + ridge to the physical
 // defaults in ln; w evens out large groups. Gauss-Newton with finite differences in ln(coefficient). Left-out groups
@@ -195,10 +196,152 @@ std::vector<BandRow> bands_of(const std::string& metric, const Vector& edges, co
   return out;
 }
 
+// ---- report
+// ----------------------------------------------------------------------------------------------------------
+
+/// The other predictor's figures by id: the rows of variant best_inputs.
+std::map<std::string, Predicted> read_baseline(const std::string& file) {
+  std::map<std::string, Predicted> out;
+  if (file.empty()) return out;
+  const auto t = read_csv(read_file(file), file);
+  for (std::size_t i = 0; i < t.rows.size(); ++i) {
+    if (t.column("variant") >= 0 && t.cell(i, "variant") != "best_inputs") continue;
+    const auto value = [&](const char* c) { return t.cell(i, c).empty() ? 0.0 : std::stod(std::string(t.cell(i, c))); };
+    out[std::string(t.cell(i, "id"))] = {value("ttft_ms"), value("tpot_ms"), value("output_tok_s_per_gpu")};
+  }
+  return out;
+}
+
+struct Sums {
+  Stats tpot, ttft, tput;
+  void add(const ServingCase& c, const Predicted& p) {
+    if (c.tpot_ms && p.tpot > 0) tpot.add(*c.tpot_ms, p.tpot);
+    if (c.ttft_ms && p.ttft > 0) ttft.add(*c.ttft_ms, p.ttft);
+    if (c.output_tok_s_per_gpu && p.tput > 0) tput.add(*c.output_tok_s_per_gpu, p.tput);
+  }
+};
+
+std::string percent(const Stats& s) {
+  double sum = 0;
+  for (double v : s.e) sum += std::abs(v);
+  return s.e.empty() ? "-" : fmt::format("{:.1f}", 100 * sum / static_cast<double>(s.e.size()));
+}
+
+/// Picks of the layout with the most predicted tokens/s: {entries, best or within 3 %, mean regret}.
+std::array<double, 3> picks(const CsvTable& t, const std::string& kind, const std::map<std::string, double>& tput,
+                            const std::map<std::string, double>* also) {
+  std::map<std::string, std::vector<std::size_t>> entries;
+  for (std::size_t i = 0; i < t.rows.size(); ++i)
+    if (t.cell(i, "kind") == kind) entries[std::string(t.cell(i, "entry_id"))].push_back(i);
+  std::array<double, 3> out{};
+  for (const auto& [id, rows] : entries) {
+    double best = 0, worst = 1e300, top = -1, picked = 0;
+    bool priced = true;
+    for (const auto i : rows) {
+      const std::string row(t.cell(i, "row_id"));
+      const double v =
+          std::stod(std::string(t.cell(i, kind == "per_gpu" ? "output_tok_s_per_gpu" : "output_tok_s_total")));
+      const auto it = tput.find(row);
+      if (it == tput.end() || (also && !also->contains(row))) {
+        priced = false;
+        break;
+      }
+      double p = it->second;
+      if (kind != "per_gpu")
+        p *= std::stod(std::string(t.cell(i, "gpus"))) * std::stod(std::string(t.cell(i, "replicas")));
+      best = std::max(best, v), worst = std::min(worst, v);
+      if (p > top) top = p, picked = v;
+    }
+    if (!priced || best / worst - 1 <= 0.03) continue;
+    const double regret = 1 - picked / best;
+    out[0] += 1, out[1] += regret <= 0.03, out[2] += regret;
+  }
+  if (out[0] > 0) out[1] /= out[0], out[2] /= out[0];
+  return out;
+}
+
+std::string accuracy_report(const std::vector<Row>& rows, const std::vector<Predicted>& group_out,
+                            const std::vector<Predicted>& model_out, const std::string& baseline,
+                            const std::string& ranking) {
+  const auto other = read_baseline(baseline);
+  std::string md =
+      "Mean |relative error| in %, closed-loop rows that are not saturated. Every figure is of rows whose (model, GPU "
+      "system), or whole\n"
+      "model, the coefficients were fitted without. AIC = AIConfigurator 0.12.0 at its best inputs, on the rows that "
+      "both price.\n\n";
+  const auto section = [&](const std::string& title, const std::function<std::string(const Row&)>& key,
+                           std::size_t least) {
+    struct Slice {
+      Sums own, own_common, model, aic;
+    };
+    std::map<std::string, Slice> slices;
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      const auto& c = *rows[i].c;
+      auto& s = slices[key(rows[i])];
+      s.own.add(c, group_out[i]), s.model.add(c, model_out[i]);
+      const auto it = other.find(c.id);
+      if (it == other.end() || it->second.tpot <= 0) continue;
+      s.own_common.add(c, group_out[i]), s.aic.add(c, it->second);
+    }
+    md += "### " + title +
+          "\n\n| slice | rows | TPOT | AIC | TTFT | AIC | tok/s | AIC | TPOT, model unseen | TTFT, model unseen "
+          "|\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n";
+    for (const auto& [name, s] : slices)
+      if (s.own.tput.e.size() >= least)
+        md += fmt::format("| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |\n", name, s.own.tput.e.size(),
+                          percent(s.own_common.tpot.e.empty() ? s.own.tpot : s.own_common.tpot), percent(s.aic.tpot),
+                          percent(s.own_common.ttft.e.empty() ? s.own.ttft : s.own_common.ttft), percent(s.aic.ttft),
+                          percent(s.own_common.tput.e.empty() ? s.own.tput : s.own_common.tput), percent(s.aic.tput),
+                          percent(s.model.tpot), percent(s.model.ttft));
+    md += "\n";
+  };
+  section(
+      "All", [](const Row&) { return std::string("all"); }, 1);
+  section(
+      "Architecture and GPU generation",
+      [](const Row& r) {
+        return r.c->architecture + ", " +
+               (r.c->cluster.first_gpu().peak.count(GpuDType::fp4) ? "Blackwell" : "Hopper and older");
+      },
+      20);
+  section(
+      "Model and system",
+      [](const Row& r) { return short_name(r.model) + ", " + r.c->system + ", " + r.c->quantisation; }, 5);
+  section(
+      "Load",
+      [](const Row& r) {
+        const int c = r.c->load.concurrency.value_or(0);
+        return std::string(c <= 4     ? "1 to 4 users"
+                           : c <= 16  ? "5 to 16 users"
+                           : c <= 64  ? "17 to 64 users"
+                           : c <= 128 ? "65 to 128 users"
+                                      : "more than 128 users");
+      },
+      5);
+  if (!ranking.empty()) {
+    std::map<std::string, double> own, aic;
+    for (std::size_t i = 0; i < rows.size(); ++i) own[rows[i].c->id] = group_out[i].tput;
+    for (const auto& [id, p] : other)
+      if (p.tput > 0) aic[id] = p.tput;
+    auto groups = read_csv("id," + read_file(ranking), ranking);  // the table has no id column of its own
+    groups.header.erase(groups.header.begin());
+    md +=
+        "### Layout picked\n\n| kind | entries | best or within 3 % | mean regret % | AIC best | AIC regret % "
+        "|\n|---|--:|--:|--:|--:|--:|\n";
+    for (const std::string kind : {"fixed_budget", "per_gpu"}) {
+      const auto a = picks(groups, kind, own, other.empty() ? nullptr : &aic), b = picks(groups, kind, aic, &own);
+      md += fmt::format("| {} | {:.0f} | {:.1f} % | {:.2f} | {:.1f} % | {:.2f} |\n", kind, a[0], 100 * a[1], 100 * a[2],
+                        100 * b[1], 100 * b[2]);
+    }
+    md += "\n";
+  }
+  return md;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::string file, write, predictions;
+  std::string file, write, predictions, baseline, ranking, report, date = "undated";
   int iterations = 4;
   for (int i = 1; i < argc; ++i) {
     const std::string a = argv[i];
@@ -206,6 +349,14 @@ int main(int argc, char** argv) {
       write = argv[++i];
     else if (a == "--predictions")
       predictions = argv[++i];
+    else if (a == "--baseline")
+      baseline = argv[++i];
+    else if (a == "--ranking")
+      ranking = argv[++i];
+    else if (a == "--date")
+      date = argv[++i];
+    else if (a == "--report")
+      report = argv[++i];
     else if (a == "--iterations")
       iterations = std::atoi(argv[++i]);
     else
@@ -362,6 +513,9 @@ int main(int argc, char** argv) {
   const std::map<std::string, Vector> edges = {
       {"tpot", {0, 5, 17, 65, 1e9}}, {"tput", {0, 5, 17, 65, 1e9}}, {"ttft", {0, 100, 200, 500, 1500, 1e12}}};
   std::vector<BandRow> bands;
+  std::string coverage =
+      "### 90 % intervals\n\nShare of measurements inside an interval made without their group.\n\n| metric | rows | "
+      "coverage |\n|---|--:|--:|\n";
   for (const auto& [metric, list] : residual) {
     const auto b = bands_of(metric, edges.at(metric), list, "");
     bands.insert(bands.end(), b.begin(), b.end());
@@ -376,6 +530,8 @@ int main(int argc, char** argv) {
           for (const auto& key : {std::string("all"), r.group}) hits[key].first += in, ++hits[key].second;
         }
     }
+    coverage += fmt::format("| {} | {} | {:.1f} % |\n", metric, hits["all"].second,
+                            100.0 * hits["all"].first / std::max(1, hits["all"].second));
     for (const auto& [key, h] : hits)
       if (h.second >= 40)
         fmt::print("coverage {:<5} {:<44} {:5.1f} % of {}\n", metric, key, 100.0 * h.first / h.second, h.second);
@@ -400,6 +556,16 @@ int main(int argc, char** argv) {
     }
   };
   if (!predictions.empty()) save("group_out.csv", group_out), save("model_out.csv", model_out), save("seen.csv", seen);
+
+  if (!report.empty()) {
+    std::ofstream md(report);
+    md << "# Accuracy of the timing model\n\n"
+       << fmt::format(
+              "Made on {} by `make accuracy` from bench/data/serving.csv ({} rows), kernel tables of "
+              "aiconfigurator-core 0.12.0.\n\n",
+              date, cases.size())
+       << accuracy_report(scored, group_out, model_out, baseline, ranking) << coverage;
+  }
 
   if (!write.empty()) {
     std::ofstream s(write + "/serving.csv"), r(write + "/routing.csv"), b(write + "/bands.csv");
