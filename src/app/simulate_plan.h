@@ -12,7 +12,6 @@ class PlanStepTime : public StepTime {
  public:
   explicit PlanStepTime(std::shared_ptr<const CompiledStep> step) : step_(std::move(step)) {}
   Seconds step_time(std::span<const ScheduledChunk> batch) const override;
-  Seconds stage_time(std::span<const ScheduledChunk> batch, int stages) const override;
 
  private:
   std::shared_ptr<const CompiledStep> step_;
