@@ -155,6 +155,9 @@ LengthDistribution lengths(std::string_view dist, double mean) {
     const auto comma = dist.find(','), end = dist.find(']');
     const auto lo = number(dist.substr(8, comma - 8)), hi = number(dist.substr(comma + 1, end - comma - 1));
     if (lo && hi) out.kind = LengthDistribution::Kind::uniform, out.a = *lo, out.b = *hi;
+  } else if (to_lower(dist).find("sharegpt") != std::string::npos) {
+    // Conversations: long tails, which the end of a run waits for.
+    out.kind = LengthDistribution::Kind::lognormal, out.a = std::max(1.0, mean), out.b = 0.9;
   }
   return out;
 }
