@@ -9,7 +9,9 @@
 
 namespace shardwise {
 
-Seconds PlanStepTime::step_time(std::span<const ScheduledChunk> batch) const {
+namespace {
+
+StepBatch batch_of(std::span<const ScheduledChunk> batch) {
   StepBatch b;
   for (const auto& c : batch) {
     const auto tokens = static_cast<double>(c.tokens), context = static_cast<double>(c.context);
@@ -22,7 +24,17 @@ Seconds PlanStepTime::step_time(std::span<const ScheduledChunk> batch) const {
       b.prefill_context += tokens * (context + tokens / 2);
     }
   }
-  return step_->step_time(b);
+  return b;
+}
+
+}  // namespace
+
+Seconds PlanStepTime::step_time(std::span<const ScheduledChunk> batch) const {
+  return step_->step_time(batch_of(batch));
+}
+
+Seconds PlanStepTime::stage_time(std::span<const ScheduledChunk> batch, int) const {
+  return Seconds(step_parts(step_->data(), batch_of(batch)).busiest);
 }
 
 SimulationConfig simulation_config(const PlanRequest& request, const Plan& plan) {
@@ -33,7 +45,8 @@ SimulationConfig simulation_config(const PlanRequest& request, const Plan& plan)
   // Groups in the planner's linear form: tokens a block spans, and windows as a limit on the tokens held.
   for (const auto& g : plan.memory.groups) {
     SchedulerConfig::KvGroup group;
-    group.block_size = std::max(1, static_cast<int>(std::lround(g.tokens_per_block)) / std::max(1, p.decode_context_parallel_size));
+    group.block_size =
+        std::max(1, static_cast<int>(std::lround(g.tokens_per_block)) / std::max(1, p.decode_context_parallel_size));
     if (g.max_tokens) {
       group.kind = SchedulerConfig::KvGroup::Kind::sliding_window;
       group.sliding_window = std::max(1, static_cast<int>(*g.max_tokens));
@@ -47,7 +60,8 @@ SimulationConfig simulation_config(const PlanRequest& request, const Plan& plan)
   s.max_num_batched_tokens = static_cast<int>(plan.engine.max_num_batched_tokens);
   s.enable_chunked_prefill = plan.engine.enable_chunked_prefill;
   // Random prompts share nothing; hashing them would only cost time.
-  s.enable_prefix_caching = plan.engine.enable_prefix_caching && (request.workload.prefix_share > 0 || request.workload.trace);
+  s.enable_prefix_caching =
+      plan.engine.enable_prefix_caching && (request.workload.prefix_share > 0 || request.workload.trace);
   s.async_scheduling = plan.engine.async_scheduling;
   s.pipeline_parallel_size = p.pipeline_parallel_size;
   s.decode_context_parallel_size = p.decode_context_parallel_size;
@@ -109,7 +123,8 @@ Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan pla
   for (const auto& slo : r.slos)
     if (!slo.met) {
       plan.slos_kept = false;
-      plan.slos_missed.push_back(to_string(slo.slo) + ": simulated " + std::to_string(static_cast<long>(std::lround(1e3 * slo.value))) + " ms");
+      plan.slos_missed.push_back(to_string(slo.slo) + ": simulated " +
+                                 std::to_string(static_cast<long>(std::lround(1e3 * slo.value))) + " ms");
     }
   e.band_reason += e.band_reason.empty() ? "simulated" : "; simulated";
   return plan;
@@ -119,7 +134,8 @@ Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan pla
 
 void decide_by_simulation(const PlanRequest& request, const SearchRequest& search, SearchResult& result, int count) {
   const auto n = std::min<std::size_t>(result.plans.size(), static_cast<std::size_t>(std::max(0, count)));
-  parallel_for(n, request.threads, [&](std::size_t i) { result.plans[i] = simulated(request, search, std::move(result.plans[i])); });
+  parallel_for(n, request.threads,
+               [&](std::size_t i) { result.plans[i] = simulated(request, search, std::move(result.plans[i])); });
   const auto begin = result.plans.begin(), end = begin + static_cast<std::ptrdiff_t>(n);
   const auto kept = std::stable_partition(begin, end, [](const Plan& p) { return p.slos_kept; });
   std::sort(begin, kept, [&](const Plan& a, const Plan& b) { return better_plan(a, b, search.fewest_gpus); });

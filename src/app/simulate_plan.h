@@ -12,6 +12,7 @@ class PlanStepTime : public StepTime {
  public:
   explicit PlanStepTime(std::shared_ptr<const CompiledStep> step) : step_(std::move(step)) {}
   Seconds step_time(std::span<const ScheduledChunk> batch) const override;
+  Seconds stage_time(std::span<const ScheduledChunk> batch, int stages) const override;
 
  private:
   std::shared_ptr<const CompiledStep> step_;
@@ -21,7 +22,7 @@ class PlanStepTime : public StepTime {
 SimulationConfig simulation_config(const PlanRequest& request, const Plan& plan);
 
 struct SimulationOptions {
-  std::int64_t requests = 0;      ///< how many; 0 = as simulate() chooses
+  std::int64_t requests = 0;  ///< how many; 0 = as simulate() chooses
   std::uint64_t seed = 0;
   std::int64_t record_steps = 0;  ///< kept for a Perfetto trace
 };

@@ -203,7 +203,7 @@ std::vector<BandRow> bands_of(const std::string& metric, const Vector& edges, co
 std::map<std::string, Predicted> read_baseline(const std::string& file) {
   std::map<std::string, Predicted> out;
   if (file.empty()) return out;
-  const auto t = read_csv(read_file(file), file);
+  const auto t = read_serving_csv(read_file(file), file);
   for (std::size_t i = 0; i < t.rows.size(); ++i) {
     if (t.column("variant") >= 0 && t.cell(i, "variant") != "best_inputs") continue;
     const auto value = [&](const char* c) { return t.cell(i, c).empty() ? 0.0 : std::stod(std::string(t.cell(i, c))); };
@@ -228,7 +228,7 @@ std::string percent(const Stats& s) {
 }
 
 /// Picks of the layout with the most predicted tokens/s: {entries, best or within 3 %, mean regret}.
-std::array<double, 3> picks(const CsvTable& t, const std::string& kind, const std::map<std::string, double>& tput,
+std::array<double, 3> picks(const ServingTable& t, const std::string& kind, const std::map<std::string, double>& tput,
                             const std::map<std::string, double>* also) {
   std::map<std::string, std::vector<std::size_t>> entries;
   for (std::size_t i = 0; i < t.rows.size(); ++i)
@@ -323,7 +323,7 @@ std::string accuracy_report(const std::vector<Row>& rows, const std::vector<Pred
     for (std::size_t i = 0; i < rows.size(); ++i) own[rows[i].c->id] = group_out[i].tput;
     for (const auto& [id, p] : other)
       if (p.tput > 0) aic[id] = p.tput;
-    auto groups = read_csv("id," + read_file(ranking), ranking);  // the table has no id column of its own
+    auto groups = read_serving_csv("id," + read_file(ranking), ranking);  // the table has no id column of its own
     groups.header.erase(groups.header.begin());
     md +=
         "### Layout picked\n\n| kind | entries | best or within 3 % | mean regret % | AIC best | AIC regret % "
