@@ -1,0 +1,51 @@
+// Real start-ups of vLLM (public logs, source_url names each): weights and KV memory against the predicted ones. The
+// prediction reads the launch columns alone; the bounds are what the fit reached with some slack.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <map>
+
+#include "app/verify_startup.h"
+#include "config/csv.h"
+#include "config/text_source.h"
+
+namespace shardwise {
+namespace {
+
+double quantile(std::vector<double> values, double p) {
+  std::sort(values.begin(), values.end());
+  return values[static_cast<std::size_t>(p * static_cast<double>(values.size() - 1))];
+}
+
+TEST(GoldenStartup, WeightsAndKvMemory) {
+  const std::string file = SHARDWISE_SOURCE_DIR "/tests/golden/startup/starts.csv";
+  const auto out = (std::filesystem::temp_directory_path() / "shardwise_startup_test.csv").string();
+  run_verify_startup(file, "", out);
+  const CsvTable measured = parse_csv(read_file(file), file), predicted = parse_csv(read_file(out), out);
+  std::filesystem::remove(out);
+  std::map<std::string, const CsvRow*> by_id;
+  for (const auto& row : predicted.rows) by_id[row.cells[predicted.column("id", out)]] = &row;
+  std::vector<double> weights, kv;
+  int inside = 0;
+  for (const auto& row : measured.rows) {
+    const auto number = [](const std::string& text) { return text.empty() ? 0.0 : std::stod(text); };
+    const auto& guess = *by_id.at(row.cells[measured.column("id", file)]);
+    const auto at = [&](const char* name) { return number(guess.cells[predicted.column(name, out)]); };
+    const double real = number(row.cells[measured.column("available_kv_gib_per_gpu", file)]);
+    const double held = number(row.cells[measured.column("weights_gib_per_gpu", file)]);
+    if (at("available_kv_gib_per_gpu") == 0) continue;
+    kv.push_back(std::abs(at("available_kv_gib_per_gpu") / real - 1));
+    weights.push_back(std::abs(at("weights_gib_per_gpu") / held - 1));
+    inside += at("kv_gib_lo") <= real && real <= at("kv_gib_hi");
+  }
+  ASSERT_GE(kv.size(), 80u);
+  EXPECT_LT(quantile(weights, 0.5), 0.005);
+  EXPECT_LT(quantile(kv, 0.5), 0.01);
+  EXPECT_LT(quantile(kv, 0.9), 0.10);
+  EXPECT_GT(inside, 0.85 * static_cast<double>(kv.size()));
+}
+
+}  // namespace
+}  // namespace shardwise
