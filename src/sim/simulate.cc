@@ -22,7 +22,7 @@ struct Live {
   OfferedRequest offered;
   Nanoseconds start = 0, door = 0, scheduled = -1;
   int turn = 0;
-  int replica = 0, engine = 0;
+  int replica = 0, engine = 0, server = 0;
   DpBalancer::Choice choice;
 };
 
@@ -87,7 +87,7 @@ class Simulation final : public EngineListener {
 
   void on_outputs(int group, int rank, std::span<const Scheduler::Output> outputs, Nanoseconds now) override {
     const std::vector<int>& slots = slots_[static_cast<std::size_t>(engine_index(group, rank))];
-    const Nanoseconds at = now + output_time_;
+    Nanoseconds at = now + output_time_;
     for (const Scheduler::Output& out : outputs) {
       const int id = slots[static_cast<std::size_t>(out.request)];
       Live& live = live_[static_cast<std::size_t>(id)];
@@ -95,6 +95,7 @@ class Simulation final : public EngineListener {
         if (out.finished) send_kv(id, group, now);
         continue;
       }
+      if (serial_output_ > 0) at = serve(live.server, now, serial_output_) + output_time_;
       live.produced += out.new_tokens;
       step_tokens_ += out.new_tokens;
       if (live.first < 0) {
@@ -216,8 +217,16 @@ class Simulation final : public EngineListener {
     live.produced = 0;
     live.prefilling = c_.disaggregation.has_value();
     live.measured = live.offered.index >= c_.warmup_requests;
-    live.door = now + to_nanoseconds(c_.api_request_time.value + c_.api_prompt_token_time.value * live.offered.prompt);
+    live.server = static_cast<int>(live.offered.index % static_cast<std::int64_t>(api_free_.size()));
+    live.door = serve(live.server, now, serial_request_) + to_nanoseconds(c_.api_request_time.value + c_.api_prompt_token_time.value * live.offered.prompt);
     push(live.door, Kind::arrive, id);
+  }
+
+  /// An API server's event loop: work is done in order of arrival.
+  Nanoseconds serve(int server, Nanoseconds now, Nanoseconds work) {
+    if (work == 0) return now;
+    Nanoseconds& free = api_free_[static_cast<std::size_t>(server)];
+    return free = std::max(free, now) + work;
   }
 
   void arrive(int id, Nanoseconds now) {
@@ -421,6 +430,9 @@ class Simulation final : public EngineListener {
   std::vector<int> free_live_;
   std::int64_t outstanding_ = 0, held_back_ = 0;
   const Nanoseconds output_time_ = to_nanoseconds(c_.api_output_time.value);
+  const Nanoseconds serial_request_ = to_nanoseconds(c_.api_serial_time.value);
+  const Nanoseconds serial_output_ = to_nanoseconds(c_.api_serial_output_time.value);
+  std::vector<Nanoseconds> api_free_ = std::vector<Nanoseconds>(static_cast<std::size_t>(c_.replicas) * static_cast<std::size_t>(c_.api_server_count));
 
   Measurements measurements_;
   Timeline timeline_;

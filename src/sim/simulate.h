@@ -51,6 +51,8 @@ struct SimulationConfig {
   Seconds api_request_time{};       ///< from the client's request to the engine: HTTP, tokenising
   Seconds api_prompt_token_time{};  ///< per prompt token, on top
   Seconds api_output_time{};        ///< from the engine's output to the client
+  Seconds api_serial_time{};        ///< of an API server per request, one after the other: its queue delays bursts
+  Seconds api_serial_output_time{}; ///< of an API server per streamed chunk, in the same queue
   Seconds engine_step_time{};       ///< CPU time of schedule + update; hidden behind the GPU with async scheduling
   Seconds engine_row_time{};        ///< per scheduled request, on top
 

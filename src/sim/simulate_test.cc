@@ -136,6 +136,19 @@ TEST(Simulate, ImpossibleRequestsAreCounted) {
   EXPECT_EQ(r.failed, 10);
 }
 
+TEST(Simulate, ABurstQueuesAtTheApiServer) {
+  SimulationConfig c;
+  c.num_requests = 10;
+  Workload w = closed(10, 10, 1);
+  w.arrivals = Arrivals::burst;
+  w.concurrency.reset();
+  c.api_serial_time = milliseconds(100);  // far above a step: each request meets an idle engine
+  const SimulationResult one = simulate(c, w, LinearStep{}, 1);
+  EXPECT_NEAR(one.ttft.max, 1.0 + 1.01e-3, 1e-9);
+  c.api_server_count = 2;
+  EXPECT_NEAR(simulate(c, w, LinearStep{}, 1).ttft.max, 0.5 + 1.02e-3, 1e-9);
+}
+
 TEST(Simulate, RoutingByPrefixHitsMore) {
   SimulationConfig c;
   c.num_requests = 600;

@@ -1,0 +1,62 @@
+#include "sim/max_rate.h"
+
+#include <utility>
+
+#include "base/input_error.h"
+
+namespace shardwise {
+
+MaxRate max_rate_under_slo(const SimulationConfig& config, const Workload& workload, const StepTime& step_time, std::uint64_t seed,
+                           double start, double tolerance) {
+  if (workload.slos.empty()) throw InputError("", 0, "slos", "a highest rate needs an SLO", "for example ttft:p99<500ms");
+  if (workload.trace) throw InputError("", 0, "trace", "a trace has its own rate", "scale its time instead");
+  if (!(start > 0 && tolerance > 0)) throw InputError("", 0, "request_rate", "start and tolerance must be above 0");
+  constexpr int kDoublings = 24;
+  Workload w = workload;
+  w.concurrency.reset();
+  if (w.arrivals == Arrivals::closed_loop || w.arrivals == Arrivals::burst) w.arrivals = Arrivals::poisson;
+  MaxRate best;
+  // Refused requests count as missed: they got no answer at all.
+  const auto holds = [&](double rate) {
+    w.request_rate = rate;
+    ++best.simulations;
+    SimulationResult r = simulate(config, w, step_time, seed);
+    if (!r.slos_met() || r.failed > 0) return false;
+    best.request_rate = rate;
+    best.goodput_share = r.goodput_share;
+    best.result = std::move(r);
+    return true;
+  };
+  double good = 0, bad = 0;
+  if (holds(start)) {
+    good = start;
+    for (int i = 0; i < kDoublings && bad == 0; ++i) {
+      if (holds(good * 2)) {
+        good *= 2;
+      } else {
+        bad = good * 2;
+      }
+    }
+    if (bad == 0) {
+      best.bounded = false;
+      return best;
+    }
+  } else {
+    bad = start;
+    for (int i = 0; i < kDoublings && good == 0; ++i) {
+      if (holds(bad / 2)) {
+        good = bad / 2;
+      } else {
+        bad /= 2;
+      }
+    }
+    if (good == 0) return best;
+  }
+  while (bad - good > tolerance * good) {
+    const double middle = (good + bad) / 2;
+    (holds(middle) ? good : bad) = middle;
+  }
+  return best;
+}
+
+}  // namespace shardwise

@@ -1,0 +1,47 @@
+#include "sim/max_rate.h"
+
+#include <gtest/gtest.h>
+
+#include "base/input_error.h"
+
+namespace shardwise {
+namespace {
+
+struct LinearStep final : StepTime {
+  Seconds step_time(std::span<const ScheduledChunk> batch) const override {
+    double us = 1000;
+    for (const ScheduledChunk& c : batch) us += static_cast<double>(c.tokens);
+    return microseconds(us);
+  }
+};
+
+TEST(MaxRate, HoldsBelowAndFailsAbove) {
+  SimulationConfig c;
+  c.num_requests = 600;
+  Workload w;
+  w.isl.a = w.isl.b = 200;
+  w.osl.a = w.osl.b = 20;
+  w.slos = {{SloMetric::ttft, SloStat::p99, milliseconds(20)}};
+  const MaxRate best = max_rate_under_slo(c, w, LinearStep{}, 1);
+  ASSERT_GT(best.request_rate, 10);
+  EXPECT_TRUE(best.bounded);
+  EXPECT_TRUE(best.result.slos_met());
+  w.arrivals = Arrivals::poisson;
+  w.request_rate = best.request_rate * 1.3;
+  EXPECT_FALSE(simulate(c, w, LinearStep{}, 1).slos_met());
+}
+
+TEST(MaxRate, AnImpossibleLimitGivesZero) {
+  SimulationConfig c;
+  c.num_requests = 20;
+  Workload w;
+  w.isl.a = w.isl.b = 200;
+  w.osl.a = w.osl.b = 20;
+  w.slos = {{SloMetric::ttft, SloStat::mean, microseconds(1)}};
+  EXPECT_EQ(max_rate_under_slo(c, w, LinearStep{}, 1).request_rate, 0);
+  w.slos.clear();
+  EXPECT_THROW(max_rate_under_slo(c, w, LinearStep{}, 1), InputError);
+}
+
+}  // namespace
+}  // namespace shardwise
