@@ -343,7 +343,7 @@ void KvGrouping::group_uniform_pages() {
   }
   std::size_t fewest = buckets.front().layers.size(), most = 0;
   for (const auto& b : buckets) fewest = std::min(fewest, b.layers.size()), most = std::max(most, b.layers.size());
-  // 1.25 in releases that know no speculative drafters beside hybrid models; 1.5 since.
+  // A few layers more of one kind (a drafter beside a hybrid model) are padded rather than halving the group.
   const std::size_t size = static_cast<double>(most) < static_cast<double>(fewest) * 1.5 ? most : fewest;
   for (const auto& b : buckets) {
     const auto count =

@@ -5,6 +5,7 @@
 #include "config/json.h"
 #include "memory/kv_backend.h"
 #include "memory/kv_names.h"
+#include "memory/kv_state.h"
 
 namespace shardwise {
 
@@ -51,96 +52,6 @@ bool mm_prefix(const Model& model, const KvSpecOptions& options) {
   const auto& type = model.model_type;
   if (type.starts_with("gemma4")) return text_field(model, "use_bidirectional_attention") == "vision";
   return type == "gemma3" || type == "paligemma" || type == "bagel" || type == "molmo2" || type == "moondream3";
-}
-
-/// Only ModelOpt checkpoints decide the cache's type: by quant_method, or by the producer named in hf_quant_config.json
-/// (utils/torch_utils.py:get_kv_cache_quant_algo_string).
-bool modelopt_checkpoint(const Model& model) {
-  if (!model.quant_config) return false;
-  const auto& q = *model.quant_config;
-  if (const auto it = q.find("quant_method"); it != q.end() && it->is_string())
-    return it->get_ref<const std::string&>().starts_with("modelopt");
-  const auto producer = q.find("producer");
-  return q.contains("quantization") && producer != q.end() && producer->is_object() &&
-         producer->value("name", "") == "modelopt";
-}
-
-StateTensor tensor(std::initializer_list<std::int64_t> shape, KvDType dtype) {
-  StateTensor out;
-  for (const auto n : shape) out.shape[static_cast<std::size_t>(out.dims++)] = n;
-  out.dtype = dtype;
-  return out;
-}
-
-/// State shapes and types of one rank (model_executor/layers/mamba/mamba_utils.py).
-void fill_state(KvSpec& spec, const LinearAttention& a, int tp, int num_spec, KvDType conv, KvDType ssm) {
-  using Kind = LinearAttention::Kind;
-  spec.num_states_tensors = 2;
-  const std::int64_t width = std::max(0, a.conv_kernel - 1 + num_spec);
-  switch (a.kind) {
-    case Kind::mamba1:
-      spec.mamba_type = MambaType::mamba1;
-      spec.states[0] = tensor({a.conv_kernel - 1, a.intermediate_size / tp}, conv);
-      spec.states[1] = tensor({a.intermediate_size / tp, a.state_size}, ssm);
-      break;
-    case Kind::mamba2: {
-      spec.mamba_type = MambaType::mamba2;
-      const std::int64_t groups =
-          a.num_key_heads % tp == 0 ? a.num_key_heads : tp;  // replicated beside the heads' shards
-      const std::int64_t inner = a.intermediate_size > 0 ? a.intermediate_size : std::int64_t{a.num_heads} * a.head_dim;
-      spec.states[0] = tensor({width, (inner + 2 * groups * a.state_size) / tp}, conv);
-      spec.states[1] = tensor({a.num_heads / tp, a.head_dim, a.state_size}, ssm);
-      spec.num_prefill_checkpoint_blocks = 1;
-      break;
-    }
-    case Kind::gated_delta_net: {
-      spec.mamba_type = MambaType::gdn_attn;
-      const std::int64_t dim =
-          2 * std::int64_t{a.num_key_heads} * a.key_head_dim + std::int64_t{a.num_heads} * a.head_dim;
-      spec.states[0] = tensor({width, dim / tp}, conv);
-      spec.states[1] = tensor({a.num_heads / tp, a.head_dim, a.key_head_dim}, ssm);
-      break;
-    }
-    case Kind::kimi_delta: {
-      spec.mamba_type = MambaType::gdn_attn;
-      const std::int64_t keys = a.num_key_heads > 0 ? a.num_key_heads : a.num_heads;
-      const std::int64_t key_dim = a.key_head_dim > 0 ? a.key_head_dim : a.head_dim;
-      const std::int64_t dim = std::int64_t{a.num_heads} * a.head_dim + 2 * keys * key_dim;
-      spec.states[0] = tensor({width, dim / tp}, conv);
-      spec.states[1] = tensor({a.num_heads / tp, a.head_dim, a.head_dim}, KvDType::float32);
-      spec.num_prefill_checkpoint_blocks = 1;  // FlashKDA exports its state
-      break;
-    }
-    case Kind::lightning:
-      spec.mamba_type = MambaType::linear;
-      spec.num_states_tensors = 1;
-      spec.states[0] = tensor({a.num_heads / tp, a.head_dim, a.head_dim}, ssm);
-      break;
-    case Kind::short_conv:
-      spec.mamba_type = MambaType::short_conv;
-      spec.num_states_tensors = 1;
-      spec.states[0] = tensor({width, a.intermediate_size / tp}, conv);
-      break;
-  }
-}
-
-const char* state_backend(const LinearAttention& a) {
-  using Kind = LinearAttention::Kind;
-  switch (a.kind) {
-    case Kind::mamba1:
-      return "MAMBA1_ATTN";
-    case Kind::mamba2:
-      return "MAMBA2_ATTN";
-    case Kind::gated_delta_net:
-      return "GDN_ATTN";
-    case Kind::kimi_delta:
-      return "KIMI_K3_KDA";
-    case Kind::lightning:
-      return "LINEAR_ATTN";
-    case Kind::short_conv:
-      return "SHORT_CONV_ATTN";
-  }
-  return "";
 }
 
 /// Builds layer after layer; a stage's layers are those that vLLM's model class registers on that stage.
@@ -589,27 +500,6 @@ class Builder {
 };
 
 }  // namespace
-
-std::string resolved_cache_dtype(const Model& model, const std::string& asked, int compute_capability) {
-  for (const auto& layer : model.layers) {
-    const auto* mla = std::get_if<MlaAttention>(&layer.attention);
-    if (mla && mla->compress_ratio) return asked == "auto" || asked.starts_with("fp8") ? "fp8_ds_mla" : asked;
-    if (!std::holds_alternative<NoAttention>(layer.attention)) break;
-  }
-  if (asked != "auto") return asked == "bfloat16" && has_architecture(model, "DeepseekV32") ? "auto" : asked;
-  if (model.quantisation.kv_cache_dtype && modelopt_checkpoint(model)) {
-    const auto dtype = *model.quantisation.kv_cache_dtype;
-    if (dtype == DType::fp8_e4m3) return "fp8_e4m3";
-    if (dtype == DType::fp8_e5m2) return "fp8_e5m2";
-    if (dtype == DType::fp4) return "nvfp4";
-  }
-  if (compute_capability / 10 == 10 && has_architecture(model, "GlmMoeDsa")) return "fp8_e4m3";
-  return "auto";
-}
-
-bool mamba_align_mode(const Model& model, bool enable_prefix_caching) {
-  return enable_prefix_caching && !model.is_attention_free();
-}
 
 KvSpecs kv_specs(const Model& model, const KvSpecOptions& options, bool with_names) {
   return Builder(model, options, with_names).build();
