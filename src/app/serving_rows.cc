@@ -191,7 +191,7 @@ std::vector<int> capture_sizes(std::int64_t largest) {
   return out;
 }
 
-/// KV tokens per rank as a memory plan of one group, until the model's own plan is asked for.
+/// What the engine of this row holds; decides when requests queue.
 MemoryPlan capacity(const ServingCase& c) { return plan_memory(*c.model, c.engine, c.cluster.first_gpu()); }
 
 class Models {

@@ -43,8 +43,7 @@ struct ServingCase {
   std::optional<double> ttft_ms, tpot_ms, output_tok_s_per_gpu;  ///< measured means, where given
 };
 
-/// Reads models by name (bundle), once each; thread-safe.
-class ServingModels;
+/// Models come from the bundle. A row that cannot be priced carries its reason; throws InputError on a broken table.
 std::vector<ServingCase> read_serving_rows(std::string_view csv, const std::string& file, unsigned threads = 0);
 
 struct ServingPrediction {

@@ -106,8 +106,7 @@ Answer closed_loop(const Rank& r, double concurrency, double capacity) {
   for (int i = 0; i < 6; ++i) {
     s = steps_at(r, running, running / r.output);
     const double wait = (r.d.async_scheduling ? 1.5 : 0.5) * s.step * std::min(1.0, running);
-    const double crowd = std::max(0.0, s.mixed_tokens / r.new_tokens() - 1) * 0.5;
-    service = own_prefill(r, s) * (1 + 0.0 * crowd) + wait;
+    service = own_prefill(r, s) + wait;
     const double cycle = r.output * s.step;
     const double next = held * cycle / (cycle + service + r.d.http + r.d.front_end * r.prompt);
     running = i == 0 ? next : 0.5 * (running + next);
