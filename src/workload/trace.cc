@@ -223,8 +223,12 @@ Trace read_azure(std::string_view text, const std::string& file) {
   }
   if (times.empty()) return trace;
   const auto first = *std::min_element(times.begin(), times.end());
-  for (std::size_t i = 0; i < times.size(); ++i)
-    trace.requests[i].arrival = static_cast<double>(times[i].first - first.first) + (times[i].second - first.second);
+  for (std::size_t i = 0; i < times.size(); ++i) {
+    const double arrival = static_cast<double>(times[i].first - first.first) + (times[i].second - first.second);
+    if (arrival > kLatestArrival)
+      throw InputError(file, table.rows[i].line, "TIMESTAMP", "is more than 300 years after the first one");
+    trace.requests[i].arrival = arrival;
+  }
   return trace;
 }
 
