@@ -9,6 +9,7 @@
 #include "base/input_error.h"
 #include "config/json.h"
 #include "config/text_source.h"
+#include "parallel/construction.h"
 #include "parallel/resolve.h"
 
 namespace shardwise {
@@ -17,7 +18,7 @@ namespace {
 constexpr std::int64_t MiB = 1 << 20;
 
 /// The recorded nodes (name, capability, memory as the driver reports it).
-NodeFacts recorded_node(const std::string& gpu, int gpus, bool ray) {
+NodeFacts emulated_node(const std::string& gpu, int gpus, bool ray) {
   struct Row {
     std::string_view key;
     const char* name;
@@ -102,7 +103,7 @@ Json refusal_json(const Refusal& refusal) {
 }  // namespace
 
 NodeFacts recorded_node(const Json& node) {
-  return recorded_node(node.at("gpu").get<std::string>(), node.at("gpus").get<int>(),
+  return emulated_node(node.at("gpu").get<std::string>(), node.at("gpus").get<int>(),
                        node.at("ray_installed").get<bool>());
 }
 
@@ -164,17 +165,17 @@ Json resolved_json(const Resolved& r) {
   return out;
 }
 
-std::shared_ptr<const ModelFacts> verify_model_facts(VerifyModels& models, const std::string& name,
-                                                     VllmVersion version) {
+std::shared_ptr<const ModelFacts> verify_model_facts(VerifyModels& models, const std::string& name, VllmVersion version,
+                                                     const std::string& overrides) {
   struct Key {
-    std::string name;
+    std::string name, overrides;
     VllmVersion version;
     const VerifyModels* models;
     auto operator<=>(const Key&) const = default;
   };
   static std::shared_mutex mutex;
   static std::map<Key, std::shared_ptr<const ModelFacts>> cache;
-  const Key key{name, version, &models};
+  const Key key{name, overrides, version, &models};
   {
     std::shared_lock lock(mutex);
     if (const auto it = cache.find(key); it != cache.end()) return it->second;
@@ -183,12 +184,16 @@ std::shared_ptr<const ModelFacts> verify_model_facts(VerifyModels& models, const
   DiskSource disk;
   const std::string dir = models.dir() + "/" + name;
   if (const auto text = models.dir().empty() ? std::nullopt : disk.read(dir + "/config.json")) {
-    const Json config = parse_python_json(*text, dir + "/config.json");
+    Json config = parse_python_json(*text, dir + "/config.json");
+    if (!overrides.empty()) config = with_hf_overrides(config, overrides, "input.args");
     const auto quant = disk.read(dir + "/hf_quant_config.json");
     const Json quant_config = quant ? parse_python_json(*quant, dir + "/hf_quant_config.json") : Json();
     facts = std::make_shared<const ModelFacts>(model_facts(config, quant ? &quant_config : nullptr, name, version));
   } else {
-    facts = std::make_shared<const ModelFacts>(model_facts(*models.get(name), version));
+    auto model = *models.get(name);
+    if (!overrides.empty() && model.config)
+      model.config = std::make_shared<const Json>(with_hf_overrides(*model.config, overrides, "input.args"));
+    facts = std::make_shared<const ModelFacts>(model_facts(model, version));
   }
   std::unique_lock lock(mutex);
   return cache.try_emplace(key, std::move(facts)).first->second;
@@ -202,7 +207,7 @@ Json predict_sweep(const Json& input, VerifyModels& models) {
   args.tensor_parallel_size = input.at("tp").get<int>();
   args.pipeline_parallel_size = input.at("pp").get<int>();
   const auto result =
-      resolve(args, *facts, recorded_node("B200", 128, false), {}, kDefaultVllmVersion, EntryMode::offline);
+      resolve(args, *facts, emulated_node("B200", 128, false), {}, kDefaultVllmVersion, EntryMode::offline);
   if (const auto* refusal = std::get_if<Refusal>(&result)) return {{"accept", false}, {"rule", refusal->rule}};
   const auto& r = std::get<Resolved>(result);
   Json out{{"accept", true}};
@@ -225,13 +230,32 @@ Json predict_start(const Json& input, VerifyModels& models) {
   Environment env;
   if (const auto it = input.find("env"); it != input.end())
     for (const auto& [key, value] : it->items()) env[key] = value.is_string() ? value.get<std::string>() : value.dump();
-  const auto& n = input.at("node");
-  const auto node =
-      recorded_node(n.at("gpu").get<std::string>(), n.at("gpus").get<int>(), n.at("ray_installed").get<bool>());
+  auto node = recorded_node(input.at("node"));
+  node.stateless_gpus = 0;  // recorded with CUDA_VISIBLE_DEVICES=""
   const auto mode = input.at("mode") == "offline" ? EntryMode::offline : EntryMode::serve;
   const auto result = resolve(args, *facts, node, env, version, mode);
   if (const auto* refusal = std::get_if<Refusal>(&result)) return refusal_json(*refusal);
   return resolved_json(std::get<Resolved>(result));
+}
+
+/// Third shape: the model class built for one rank, GPU count left open.
+Json predict_construction(const Json& input, VerifyModels& models) {
+  const auto args = read_engine_args(input.at("args"), "input");
+  const auto facts = verify_model_facts(models, input.at("model").get<std::string>(), kDefaultVllmVersion,
+                                        args.hf_overrides.value_or(""));
+  auto node = emulated_node("H100", 1 << 20, false);
+  const auto capability = input.value("compute_capability", std::string("9.0"));
+  if (capability.starts_with("10")) node = emulated_node("B200", 1 << 20, false);
+  const auto result = resolve(args, *facts, node, {}, kDefaultVllmVersion, EntryMode::offline);
+  if (const auto* refusal = std::get_if<Refusal>(&result)) return refusal_json(*refusal);
+  const auto& r = std::get<Resolved>(result);
+  const auto parallel = engine_config(r).parallel;
+  const int rank = input.value("global_rank", 0);
+  const int stage =
+      rank / (parallel.tensor_parallel_size * parallel.prefill_context_parallel_size) % parallel.pipeline_parallel_size;
+  if (const auto refusal = check_construction(*facts, parallel, r.quantization.value_or(""), stage))
+    return refusal_json(*refusal);
+  return {{"accept", true}};
 }
 
 }  // namespace
@@ -242,6 +266,7 @@ VerifyTopic legality_topic() {
           {"message", "error", "where", "parameters"},
           [](const std::string&, const Json& input, VerifyModels& models) {
             if (input.contains("tp")) return predict_sweep(input, models);
+            if (input.contains("global_rank")) return predict_construction(input, models);
             return predict_start(input, models);
           }};
 }

@@ -18,7 +18,7 @@ std::vector<VllmVersion> versions(const std::string& cell) {
 /// Whether `version` is in a list that was read at some versions only: the nearest version that was read decides.
 bool holds_at(const std::vector<VllmVersion>& list, VllmVersion version) {
   static const std::vector<VllmVersion> read = {{0, 16, 0}, {0, 20, 2}, {0, 24, 0}, {0, 26, 0},
-                                                {0, 28, 0}, {0, 30, 0}, {0, 32, 0}};
+                                                {0, 28, 0}, {0, 30, 0}, {0, 32, 0}, {0, 33, 0}};
   VllmVersion at = read.front();
   for (const auto v : read)
     if (v <= version) at = v;
@@ -55,6 +55,7 @@ const ArchitectureRow* find_architecture(std::string_view name) {
       row.has_noops = c[9] == "1";
       row.registered_in = versions(c[10]);
       row.pp_in = versions(c[11]);
+      row.passes_eplb = c[12] == "1";
       names.push_back(row.name);
       map->emplace(names.back(), std::move(row));
     }

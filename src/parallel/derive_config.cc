@@ -46,6 +46,26 @@ void read_compilation(S& s, const std::string& text) {
     s.max_capture_size = it->get<std::int64_t>();
 }
 
+/// The first argument that this version does not have.
+void find_unknown_argument(S& s) {
+  for (const auto& row : flag_rows()) {
+    if (row.since <= s.v && s.v < row.until) continue;
+    const bool given = std::visit(
+        [&](auto member) {
+          if constexpr (std::is_same_v<decltype(member), std::monostate>)
+            return false;
+          else
+            return (s.a.*member).has_value();
+        },
+        row.member);
+    if (given) {
+      s.field_problem = "unknown_argument";
+      s.field_message = row.name;
+      return;
+    }
+  }
+}
+
 void derive_arguments(S& s) {
   auto& r = s.r;
   const auto& a = s.a;
@@ -74,10 +94,15 @@ void derive_arguments(S& s) {
       r.num_redundant_experts = c.value("num_redundant_experts", std::int64_t{0});
       s.eplb_use_async = c.value("use_async", s.eplb_use_async);
       s.eplb_policy = c.value("policy", std::string("default"));
+      if (c.contains("communicator") && s.v < VllmVersion{0, 20, 0}) {
+        s.field_problem = "unknown_argument";
+        s.field_message = "eplb_config.communicator";
+      }
       if (const auto it = c.find("communicator"); it != c.end() && it->is_string())
         s.eplb_communicator = it->get<std::string>();
     }
   }
+  if (s.v < VllmVersion{0, 31, 0} || s.v >= VllmVersion{0, 33, 0}) find_unknown_argument(s);
   if (a.compilation_config) read_compilation(s, *a.compilation_config);
   if (a.cudagraph_capture_sizes) s.capture_sizes = a.cudagraph_capture_sizes;
   if (a.max_cudagraph_capture_size) s.max_capture_size = a.max_cudagraph_capture_size;
@@ -102,9 +127,7 @@ void derive_serve(S& s) {
   s.is_external_lb_cli = a.data_parallel_external_lb.value_or(false) || a.data_parallel_rank.has_value();
   s.is_multi_port = a.data_parallel_multi_port_external_lb.value_or(false);
   s.hybrid_lb = a.data_parallel_hybrid_lb.value_or(false);
-  // A start rank of 0 counts as given from 0.28 on.
-  const bool start_given =
-      a.data_parallel_start_rank && (s.v >= VllmVersion{0, 28, 0} || *a.data_parallel_start_rank != 0);
+  const bool start_given = a.data_parallel_start_rank.has_value();
   s.is_hybrid_lb_cli = s.hybrid_lb || (!s.is_multi_port && start_given);
   if (!s.served) {
     s.is_hybrid_lb_cli = false;
@@ -176,6 +199,7 @@ void derive_features(S& s) {
   r.block_size_given = s.a.block_size.has_value();
   r.mamba_block_size = s.a.mamba_block_size;
   r.mamba_cache_mode = s.a.mamba_cache_mode.value_or("none");
+  if (s.v < VllmVersion{0, 18, 0} && !r.block_size_given && s.m.is_mla && s.n.capability >= 90) r.block_size = 64;
   r.gpu_memory_utilization = s.a.gpu_memory_utilization.value_or(s.v >= VllmVersion{0, 20, 0} ? 0.92 : 0.9);
   r.kv_cache_memory_bytes = s.a.kv_cache_memory_bytes;
 }
@@ -202,6 +226,7 @@ void derive_options(S& s) {
     s.hybrid_lb = false;
   } else if (s.dp_local) {
     r.data_parallel_size_local = *s.dp_local;
+    // A start rank of 0 counts as given from 0.28 on.
     const bool start_given =
         a.data_parallel_start_rank && (s.v >= VllmVersion{0, 28, 0} || *a.data_parallel_start_rank != 0);
     if (start_given && !s.headless) s.hybrid_lb = true;
@@ -229,7 +254,9 @@ void derive_parallel(S& s) {
   r.nnodes = s.nnodes;
   r.node_rank = s.node_rank;
   r.cp_kv_cache_interleave_size = s.a.cp_kv_cache_interleave_size.value_or(1);
-  r.disable_custom_all_reduce = s.a.disable_custom_all_reduce.value_or(false);
+  // Until 0.26 several nodes turned the custom all-reduce off.
+  r.disable_custom_all_reduce =
+      s.a.disable_custom_all_reduce.value_or(false) || (s.nnodes > 1 && s.v < VllmVersion{0, 27, 0});
   const bool launcher = s.backend == "external_launcher";
   r.world_size = s.world() * (launcher ? s.dp_size : 1);
   if (s.dp_size > 1 || r.data_parallel_size_local == 0) {

@@ -76,6 +76,13 @@ void derive_scheduler(S& s) {
   if (s.m.is_encoder_decoder) r.enable_chunked_prefill = false;
 }
 
+/// Classes with SupportsMambaPrefixCaching: mode "all" until 0.27.
+bool caches_every_block(std::string_view arch) {
+  return arch == "NemotronHForCausalLM" || arch == "FalconH1ForCausalLM" || arch == "GraniteMoeHybridForCausalLM" ||
+         arch == "JambaForCausalLM" || arch == "MambaForCausalLM" || arch == "Mamba2ForCausalLM" ||
+         arch == "FalconMambaForCausalLM" || arch == "Zamba2ForCausalLM" || arch == "BambaForCausalLM";
+}
+
 /// model_executor/models/config.py: hooks by architecture, then vllm.py set_dcp_defaults.
 void derive_hooks(S& s) {
   auto& r = s.r;
@@ -94,7 +101,8 @@ void derive_hooks(S& s) {
   if (arch == "GptOssForCausalLM" && !s.capture_sizes && !s.max_capture_size) s.max_capture_size = 1024;
   if (arch == "MambaForCausalLM" || arch == "Mamba2ForCausalLM" || arch == "FalconMambaForCausalLM" || s.m.is_hybrid) {
     if (r.enable_prefix_caching) {
-      if (r.mamba_cache_mode == "none") r.mamba_cache_mode = "align";
+      if (r.mamba_cache_mode == "none")
+        r.mamba_cache_mode = s.v < VllmVersion{0, 28, 0} && caches_every_block(arch) ? "all" : "align";
       if (!r.mamba_block_size) r.mamba_block_size = r.block_size;
     } else {
       r.mamba_cache_mode = "none";
@@ -203,16 +211,21 @@ void derive_runner(S& s) {
   const bool spec = s.has_spec && (s.spec_method == "suffix" || s.spec_method == "medusa" ||
                                    s.spec_method == "mlp_speculator" || s.spec_method == "custom_class");
   const bool ubatch = s.a.enable_dbo.value_or(false) || s.a.ubatch_size.value_or(0) > 1;
-  const bool unsupported = launcher_pp || spec || ubatch;
+  // 0.28: prefill context parallelism forces V2, which has it for MLA only and without n-gram speculation.
+  const bool forced =
+      s.v >= VllmVersion{0, 28, 0} && s.v < VllmVersion{0, 29, 0} && s.r.prefill_context_parallel_size > 1;
+  const bool pcp = forced && (!s.m.is_mla || launcher_pp || (s.has_spec && s.spec_method.starts_with("ngram")));
+  const bool unsupported = launcher_pp || spec || ubatch || pcp;
   if (it != s.env.end() && !it->second.empty())
     s.v2_runner = it->second != "0";
   else
-    s.v2_runner = !unsupported;
+    s.v2_runner = forced || !unsupported;
   if (s.v2_runner && unsupported) {
     s.field_problem = "v2_runner_unsupported";
-    s.field_message = launcher_pp ? "pipeline parallelism with external_launcher"
-                      : spec      ? "speculative method " + s.spec_method
-                                  : "dual batch overlap";
+    s.field_message = pcp           ? "prefill context parallelism"
+                      : launcher_pp ? "pipeline parallelism with external_launcher"
+                      : spec        ? "speculative method " + s.spec_method
+                                    : "dual batch overlap";
   }
 }
 
@@ -223,7 +236,8 @@ void derive_run(S& s) {
                           s.spec_method == "eagle3" || s.spec_method == "extract_hidden_states" ||
                           s.spec_method == "dflash" || s.spec_method == "ngram_gpu" || s.spec_method == "draft_model" ||
                           s.spec_method == "dspark" || (s.spec_method == "ngram" && s.v >= VllmVersion{0, 33, 0});
-  r.async_scheduling = s.a.async_scheduling.value_or(spec_async && !(r.pipeline_parallel_size > 1 && !s.v2_runner));
+  r.async_scheduling = s.a.async_scheduling.value_or(
+      spec_async && !(r.pipeline_parallel_size > 1 && !s.v2_runner && s.v >= VllmVersion{0, 30, 0}));
 
   // Optimisation levels: vllm.py OPTIMIZATION_LEVEL_TO_CONFIG.
   const auto level = s.a.optimization_level.value_or(2);
@@ -312,7 +326,7 @@ void derive_launch(S& s) {
     launch.local_engines = Launch::Engines{static_cast<int>(local), static_cast<int>(r.data_parallel_rank), 0};
     return;
   }
-  if (*s.api_server_count <= 1) launch.api_server_count = std::nullopt;
+  if (*s.api_server_count <= 1 && s.v >= VllmVersion{0, 17, 1}) launch.api_server_count = std::nullopt;
   launch.executor = executor;
   const bool offline = r.data_parallel_rank_local.has_value();
   const bool coordinated = r.data_parallel_size > 1 && (s.m.is_moe || !r.data_parallel_external_lb);
@@ -350,13 +364,21 @@ void derive_worker(S& s) {
     if (!launch.headless_workers_only)
       launch.engine_core = data_parallel && s.m.is_moe ? "DPEngineCoreProc" : "EngineCoreProc";
     if (!launch.headless_workers_only && !data_parallel) local_dp = r.data_parallel_rank_local.value_or(0);
+    // Until 0.26 a dense replica of a multi-node launch took the node count for its own.
+    const bool counts_nodes = s.nnodes > 1 && data_parallel && !s.m.is_moe && s.v < VllmVersion{0, 27, 0};
+    const auto local_world = counts_nodes ? r.world_size / s.nnodes : r.local_world_size;
     std::int64_t offset = 0;
-    if (r.data_parallel_backend != "ray" && r.nnodes_within_dp == 1) {
+    if (!counts_nodes && r.data_parallel_backend != "ray" && r.nnodes_within_dp == 1) {
       const auto pcp = s.v >= VllmVersion{0, 31, 0} ? r.prefill_context_parallel_size : 1;
       offset = local_dp * r.tensor_parallel_size * r.pipeline_parallel_size * pcp;
     }
     std::vector<int> devices;
-    for (std::int64_t w = 0; w < r.local_world_size; ++w) {
+    if (s.v < VllmVersion{0, 24, 0} && !counts_nodes && r.nnodes_within_dp == 1 && offset < limit &&
+        local_world > limit) {
+      s.launch_problem = "worker_local_world_size";
+      return;
+    }
+    for (std::int64_t w = 0; w < local_world; ++w) {
       const auto index = offset + w;
       if (index >= limit) {
         s.launch_problem = "worker_gpu_out_of_range";

@@ -5,9 +5,11 @@
 #include <limits>
 #include <set>
 
+#include "base/input_error.h"
 #include "base/text.h"
 #include "config/json.h"
 #include "parallel/construction.h"
+#include "parallel/quantization_methods.h"
 
 namespace shardwise {
 namespace {
@@ -267,10 +269,10 @@ bool breakable(std::string_view architecture, VllmVersion version) {
                                  {"HYV4ForCausalLM", v30},
                                  {"InklingForCausalLM", v30},
                                  {"InklingForConditionalGeneration", v30},
-                                 {"KimiK3ForConditionalGeneration", v30},
-                                 {"KimiLinearForCausalLM", v30},
-                                 {"MiniMaxM3SparseForCausalLM", v30},
-                                 {"MiniMaxM3SparseForConditionalGeneration", v30},
+                                 {"KimiK3ForConditionalGeneration", {0, 28, 0}},
+                                 {"KimiLinearForCausalLM", {0, 28, 0}},
+                                 {"MiniMaxM3SparseForCausalLM", v24},
+                                 {"MiniMaxM3SparseForConditionalGeneration", v24},
                                  {"Qwen4ExpForCausalLM", v30},
                                  {"Qwen4ExpForConditionalGeneration", v30}};
   for (const auto& row : rows)
@@ -388,6 +390,10 @@ ModelFacts model_facts(const Json& config, const Json* hf_quant_config, const st
   f.breakable_cudagraph = breakable(f.architecture, version);
   f.has_index_topk = field(c, "index_topk") != nullptr;
 
+  if (row && !row->registered(version)) {
+    f.refusal_rule = "model_unknown";
+    f.refusal_message = f.architecture + " is not in vLLM " + to_string(version);
+  }
   derive_length(t, version, f);
   for (const Json* part : {&c, &t, field(c, "vision_config")}) {
     if (!part) continue;
@@ -398,8 +404,23 @@ ModelFacts model_facts(const Json& config, const Json* hf_quant_config, const st
     break;
   }
   derive_quantisation(c, t, hf_quant_config, f);
+  f.quantization = resolve_quantization(f, "", version).method;
   derive_construction(f);
   return f;
+}
+
+Json with_hf_overrides(const Json& config, const std::string& overrides, const std::string& file) {
+  const Json changes = parse_json(overrides, file);
+  if (!changes.is_object()) throw InputError(file, 0, "hf_overrides", "must be an object of config.json fields");
+  Json out = config;
+  for (const auto& [key, value] : changes.items()) {
+    auto& slot = out[key];
+    if (value.is_object() && slot.is_object())
+      slot.merge_patch(value);
+    else
+      slot = value;
+  }
+  return out;
 }
 
 ModelFacts model_facts(const Model& model, VllmVersion version) {

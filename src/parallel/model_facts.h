@@ -20,7 +20,7 @@ struct ArchitectureRow {
   std::string module;  ///< vLLM's file, without .py
   std::string kind;    ///< text, multimodal, draft, pooling, transformers
   bool is_hybrid = false, is_attention_free = false, has_inner_state = false, supports_multimodal = false,
-       has_noops = false;
+       has_noops = false, passes_eplb = false;
   std::vector<VllmVersion> registered_in, pp_in;  ///< of the versions that were read
   bool registered(VllmVersion version) const;
   bool supports_pp(VllmVersion version) const;
@@ -28,29 +28,24 @@ struct ArchitectureRow {
 /// Row by name, null if no version that was read registers it.
 const ArchitectureRow* find_architecture(std::string_view name);
 
-/// A linear layer whose partition sizes are checked when the model is built (quantisation blocks and groups).
-struct ShardedWidth {
-  const char* what;  ///< "qkv_proj output", "experts intermediate" ...
-  int width = 0;     ///< whole width that TP divides
-  int divisor = 1;   ///< what a partition must be a multiple of; 1 = only whole
-};
-
-/// Sizes that the constructors of the model's classes check.
+/// Sizes that the constructors of the model's classes check. 0 or empty = nothing to check.
 struct ConstructionFacts {
-  int padded_vocab = 0;  ///< vocab_size rounded up to 64; must divide by TP
+  int padded_vocab = 0;  ///< vocab_size rounded up to 64; divides by TP
   int hidden_size = 0;
-  bool kv_heads_checked = true;           ///< attention of this class asserts kv_heads % TP == 0 or TP % kv_heads == 0
-  std::vector<int> kv_head_counts;        ///< distinct KV head counts of full-attention layers
-  std::vector<int> dense_intermediates;   ///< distinct dense FFN widths (TP divides)
-  std::vector<int> shared_intermediates;  ///< distinct shared-expert widths (TP divides)
-  int moe_intermediate = 0;               ///< of one routed expert (MoE TP divides)
-  int linear_key_heads = 0, linear_value_heads = 0;  ///< GDN / Mamba2 heads and groups (TP divides)
-  int mamba_intermediate = 0, mamba_groups = 0;
-  int fp8_block_n = 0, fp8_block_k = 0;  ///< fp8 weight block; 0 = none
-  int group_size = 0;                    ///< int4/nvfp4/mxfp4 group along K; 0 = none
-  bool eplb_supported = true;            ///< expert quantisation supports EPLB
-  std::vector<bool> layer_is_moe;        ///< per layer
-  bool stage_needs_moe_layer = false;    ///< class raises if a stage has no MoE layer
+  std::vector<int> kv_head_counts;      ///< distinct KV head counts of the attention layers (not MLA)
+  bool kv_heads_must_cover_tp = false;  ///< class divides KV heads by TP without replicating them (gpt-oss)
+  std::vector<int> row_inputs;          ///< distinct inputs of row-parallel dense layers (attention output, FFN down)
+  std::vector<int> column_outputs;      ///< distinct outputs of single column-parallel layers (MLA up-projections)
+  int moe_intermediate = 0;             ///< of one routed expert (MoE TP divides)
+  int linear_key_heads = 0, linear_value_heads = 0;  ///< gated delta net, KDA (TP divides)
+  int mamba_heads = 0, mamba_groups = 0;             ///< Mamba-2 (TP divides heads; groups too unless there is one)
+  int mamba_intermediate = 0;                        ///< Mamba-1 inner width (TP divides)
+  int fp8_block_n = 0, fp8_block_k = 0;              ///< fp8 weight block
+  int group_size = 0;                                ///< group along K that a row-parallel partition must hold whole
+  bool passes_eplb = true;                           ///< the class hands EPLB on to its MoE layers
+  bool eplb_supported = true;                        ///< the expert kernels' quantisation supports EPLB
+  bool pcp_supported = false;      ///< an attention implementation with prefill context parallelism (MLA)
+  std::vector<bool> layer_is_moe;  ///< per layer, for classes that need a MoE layer on every stage; else empty
 };
 
 struct ModelFacts {
@@ -81,6 +76,7 @@ struct ModelFacts {
   bool quant_has_config = false;              ///< the checkpoint has a quantisation config
   std::string quant_checkpoint_method;        ///< its normalised quant_method; may be "" all the same
   std::string quant_format;                   ///< "format" of a compressed-tensors checkpoint
+  std::string quantization;                   ///< the method vLLM settles on without --quantization; "" = none
   std::string modelopt_algo;                  ///< quant_algo of a ModelOpt checkpoint: FP8, NVFP4, MIXED_PRECISION ...
   std::string kv_cache_dtype = "auto";        ///< what --kv-cache-dtype auto resolves to
   std::string refusal_rule, refusal_message;  ///< set when vLLM cannot read this config at all
@@ -90,6 +86,8 @@ struct ModelFacts {
 
 /// From a read model. `version` matters for architectures and quantisation names.
 ModelFacts model_facts(const Model& model, VllmVersion version = kDefaultVllmVersion);
+/// `config` with --hf-overrides applied: fields replaced, objects merged. `file` names bad overrides in errors.
+Json with_hf_overrides(const Json& config, const std::string& overrides, const std::string& file);
 /// From config.json itself (and hf_quant_config.json, null if none).
 ModelFacts model_facts(const Json& config, const Json* hf_quant_config, const std::string& name,
                        VllmVersion version = kDefaultVllmVersion);

@@ -15,10 +15,12 @@ constexpr QuantizationMethod methods[] = {
     {"fp8", 75, true, true, false, W::online, always, ever, "Fp8Config"},
     {"fbgemm_fp8", 80, true, true, false, W::online, always, ever, "FBGEMMFp8Config"},
     {"fp_quant", 100, true, false, false, W::online, always, ever, "FPQuantConfig"},
-    {"modelopt", 80, true, true, false, W::needs_file, always, ever, "ModelOptFp8Config"},
+    {"modelopt", 89, true, true, false, W::needs_file, always, {0, 26, 0}, "ModelOptFp8Config"},
+    {"modelopt", 80, true, true, false, W::needs_file, {0, 26, 0}, ever, "ModelOptFp8Config"},
     {"modelopt_fp4", 75, true, true, false, W::needs_file, always, ever, "ModelOptNvFp4Config"},
     {"modelopt_mxfp8", 80, true, false, false, W::needs_file, always, ever, "ModelOptMxFp8Config"},
-    {"modelopt_mixed", 80, true, true, false, W::needs_file, always, ever, "ModelOptMixedPrecisionConfig"},
+    {"modelopt_mixed", 89, true, true, false, W::needs_file, always, {0, 24, 0}, "ModelOptMixedPrecisionConfig"},
+    {"modelopt_mixed", 80, true, true, false, W::needs_file, {0, 24, 0}, ever, "ModelOptMixedPrecisionConfig"},
     {"auto_gptq", 60, true, true, false, W::needs_file, v0_24, ever, "AutoGPTQConfig"},
     {"gptq", 60, true, true, false, W::needs_file, always, ever, "AutoGPTQConfig"},
     {"gptq_marlin", 60, true, true, false, W::needs_file, always, ever, "AutoGPTQConfig"},
@@ -81,7 +83,7 @@ QuantizationChoice resolve_quantization(const ModelFacts& m, const std::string& 
     if (m.modelopt_algo == "MIXED_PRECISION") return override_with("modelopt_mixed");
   }
   if (among(method, {"mxfp4", "gpt_oss_mxfp4"}) && m.model_type == "gpt_oss")
-    return override_with(version >= VllmVersion{0, 24, 0} ? "gpt_oss_mxfp4" : "mxfp4");
+    return override_with(version >= VllmVersion{0, 20, 0} ? "gpt_oss_mxfp4" : "mxfp4");
   if (among(method, {"fp8", "deepseek_v4_fp8"}) &&
       (m.model_type.starts_with("deepseek_v4") || user == "deepseek_v4_fp8"))
     return override_with("deepseek_v4_fp8");

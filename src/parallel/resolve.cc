@@ -1,10 +1,13 @@
 #include "parallel/resolve.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <unordered_map>
 
 #include "base/text.h"
+#include "parallel/construction.h"
 #include "parallel/rule_rows.h"
 
 namespace shardwise {
@@ -171,8 +174,62 @@ ExpertPlacement effective_placement(const ParallelConfig& p, std::optional<int> 
   return all2all && !tables ? ExpertPlacement::linear : ExpertPlacement::round_robin;
 }
 
-std::optional<Refusal> check_layout(const ModelFacts&, const ParallelConfig&, const NodeFacts&, VllmVersion) {
-  return std::nullopt;
+namespace {
+
+Refusal layout_refusal(std::string_view id, std::string message) {
+  const auto* rule = find_rule(id);
+  return rule ? refusal(*rule, std::move(message)) : Refusal{std::string(id), "config", "", std::move(message), ""};
+}
+
+}  // namespace
+
+std::optional<Refusal> check_layout(const ModelFacts& m, const ParallelConfig& p, const NodeFacts&,
+                                    VllmVersion version) {
+  const int tp = p.tensor_parallel_size, pcp = p.prefill_context_parallel_size, dcp = p.decode_context_parallel_size;
+  const int ranks = tp * pcp * p.data_parallel_size;
+  if (version >= VllmVersion{0, 26, 0} && version < VllmVersion{0, 30, 0} && pcp > 1 && p.data_parallel_size > 1)
+    return layout_refusal("pcp_with_dp", fmt::format("PCP {} with DP {}", pcp, p.data_parallel_size));
+  if (p.enable_eplb && !p.enable_expert_parallel)
+    return layout_refusal("eplb_needs_ep", "EPLB without expert parallelism");
+  if (p.enable_eplb && ranks <= 1) return layout_refusal("eplb_needs_parallelism", "one expert rank");
+  if (!p.enable_eplb && p.num_redundant_experts != 0)
+    return layout_refusal("redundant_experts_without_eplb",
+                          fmt::format("num_redundant_experts {} without EPLB", p.num_redundant_experts));
+  if ((pcp == 1 || version < VllmVersion{0, 26, 0}) && tp % dcp != 0)
+    return layout_refusal("dcp_does_not_divide_tp", fmt::format("tp_size={} is not divisible by dcp_size={}", tp, dcp));
+  if (pcp > 1 && version >= VllmVersion{0, 26, 0} && dcp != 1 && dcp != pcp && dcp != tp * pcp)
+    return layout_refusal("dcp_with_pcp_bad_size", fmt::format("TP={}, PCP={}, DCP={}", tp, pcp, dcp));
+  if (m.num_attention_heads % tp != 0)
+    return layout_refusal(
+        "attn_heads_not_divisible_by_tp",
+        fmt::format("{} attention heads are not divisible by tensor_parallel_size {}", m.num_attention_heads, tp));
+  if (p.enable_expert_parallel && !m.is_moe) return layout_refusal("ep_on_dense_model", "the model has 0 experts");
+  if (p.pipeline_parallel_size > 1 && !m.supports_pp)
+    return layout_refusal(
+        "pp_not_supported_by_model",
+        fmt::format("pipeline_parallel_size {}, and {} does not support it", p.pipeline_parallel_size, m.architecture));
+  if (dcp > 1 && !m.is_mla) {
+    const int kv = m.num_key_value_heads;
+    if (kv == 0) return layout_refusal("other:integer_division_or_modulo_by_zero", "the model has 0 KV heads");
+    if (tp <= kv)
+      return layout_refusal("dcp_gqa_tp_not_above_kv_heads",
+                            fmt::format("tensor_parallel_size {} is not above the {} KV heads", tp, kv));
+    if (dcp > tp / kv)
+      return layout_refusal("dcp_gqa_exceeds_max",
+                            fmt::format("decode_context_parallel_size {} is above {}", dcp, tp / kv));
+    if ((m.num_attention_heads / kv) % dcp != 0)
+      return layout_refusal(
+          "dcp_gqa_q_per_kv",
+          fmt::format("{} query heads per KV head are not divisible by decode_context_parallel_size {}",
+                      m.num_attention_heads / kv, dcp));
+  }
+  if (p.all2all_backend == "moonep" &&
+      (!m.quantization.empty() || p.enable_eplb || p.expert_placement_strategy != ExpertPlacement::linear))
+    return layout_refusal(!m.quantization.empty() ? "moonep_bf16_only"
+                          : p.enable_eplb         ? "moonep_no_eplb"
+                                                  : "moonep_linear_only",
+                          "moonep");
+  return check_construction(m, p, m.quantization);
 }
 
 }  // namespace shardwise

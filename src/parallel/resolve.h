@@ -24,6 +24,9 @@ struct NodeFacts {
   std::int64_t memory_bytes = std::int64_t{81559} << 20;
   int capability = 90;  ///< 90 = 9.0
   int gpus = 8;         ///< visible to the command
+  /// GPUs that old versions count through the driver (CUDA_VISIBLE_DEVICES respected); nullopt = `gpus`. Matters for
+  /// the world-size check before 0.17.
+  std::optional<int> stateless_gpus;
   bool ray_installed = false;
   bool nixl_installed = false;
   std::string host_ip = "10.0.0.1";

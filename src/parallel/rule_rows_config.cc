@@ -24,9 +24,17 @@ std::int64_t gpus_of_node(const S& s) { return s.n.gpus; }
 
 const RuleRow rows[] = {
     // ---- arguments
-    {{"eplb_async_communicator", "config", "config/parallel.py:_validate_eplb_config",
+    {{"unknown_argument", "config", "engine/arg_utils.py:__init__", "The argument must be one that this version has.",
+      "leave it out, or use a version that has it", always, ever},
+     Phase::arguments,
+     SHARDWISE_RULE(s.field_problem == "unknown_argument", "{}", s.field_message)},
+    {{"eplb_async_communicator",
+      "config",
+      "config/parallel.py:_validate_eplb_config",
       "Asynchronous EPLB cannot use a NCCL communicator (torch_nccl, pynccl).",
-      "communicator torch_gloo or nixl, or eplb_config.use_async false", always, ever},
+      "communicator torch_gloo or nixl, or eplb_config.use_async false",
+      {0, 23, 0},
+      ever},
      Phase::arguments,
      SHARDWISE_RULE(s.eplb_use_async && (s.eplb_communicator == "torch_nccl" || s.eplb_communicator == "pynccl"),
                     "{} communicator is incompatible with async EPLB", s.eplb_communicator)},
@@ -232,7 +240,11 @@ const RuleRow rows[] = {
      Phase::parallel,
      +[](const S& s) -> Violation {
        if (!s.backend.empty() || s.nnodes > 1) return no();
-       const auto counted = s.v >= VllmVersion{0, 17, 1} ? s.r.world_size_across_dp : s.r.world_size;
+       const bool old = s.v < VllmVersion{0, 17, 1};
+       const auto counted = old ? s.r.world_size : s.r.world_size_across_dp;
+       if (old && s.n.stateless_gpus && counted > 1 && s.r.world_size > *s.n.stateless_gpus)
+         return fmt::format("World size {} is larger than the {} GPUs of this node", s.r.world_size,
+                            *s.n.stateless_gpus);
        return counted > 1 && s.r.world_size > gpus_of_node(s)
                   ? Violation(fmt::format("World size {} is larger than the {} GPUs of this node", s.r.world_size,
                                           gpus_of_node(s)))

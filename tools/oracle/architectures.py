@@ -72,6 +72,27 @@ class Tree:
             return self.bases(dotted, alias[name])
         return frozenset([name])
 
+    def passes_eplb(self, dotted):
+        """Whether the module of a class (or its package) hands enable_eplb on to its MoE layers."""
+        path = os.path.join(self.root, *dotted.split(".")[1:])
+        if os.path.isdir(path):
+            files = [os.path.join(d, f) for d, _, names in os.walk(path) for f in names if f.endswith(".py")]
+        else:
+            files = [path + ".py"]
+        return any("enable_eplb" in open(f).read() for f in files if os.path.exists(f))
+
+    @functools.lru_cache(None)
+    def eplb(self, dotted, depth=2):
+        if self.passes_eplb(dotted):
+            return True
+        m = self.module(dotted)
+        if m is None or depth == 0:
+            return False
+        # wrappers build a class of another model file
+        return any(self.eplb(base, depth - 1) for base, name in m[1].values()
+                   if base.startswith("vllm.model") and name.endswith(("ForCausalLM", "Model", "MoE", "SparseMoeBlock", "DecoderLayer"))
+                   and base != dotted)
+
     def registry(self):
         tree = ast.parse(open(os.path.join(self.root, "model_executor/models/registry.py")).read())
         out = {}
@@ -95,8 +116,9 @@ def main():
     names = sorted({n for r in registries.values() for n in r})
     print("# What vLLM's model classes support, read off vLLM's registry and classes by tools/oracle/architectures.py.")
     print("# versions: the ones (of those read) that register the name; pp_versions: the ones whose class has SupportsPP.")
+    print("# eplb: the class, or the one it wraps, hands enable_eplb on to its MoE layers.")
     print("# kind: text, multimodal, draft, pooling, transformers (served by Hugging Face's own model code).")
-    print("architecture,module,class,kind,supports_pp,is_hybrid,is_attention_free,has_inner_state,supports_multimodal,has_noops,versions,pp_versions")
+    print("architecture,module,class,kind,supports_pp,is_hybrid,is_attention_free,has_inner_state,supports_multimodal,has_noops,versions,pp_versions,eplb")
     for name in names:
         facts = None
         have, pp = [], []
@@ -109,10 +131,11 @@ def main():
                 kind = ("draft" if "SPECULATIVE" in group else "multimodal" if "MULTIMODAL" in group else
                         "transformers" if "TRANSFORMERS" in group else "text" if "TEXT_GENERATION" in group else "pooling")
                 facts = [dotted.rsplit(".", 1)[-1], cls, kind] + [str(int(i in b)) for i in INTERFACES]
+                eplb = str(int(t.eplb(dotted)))
             have.append(v)
             if "SupportsPP" in b:
                 pp.append(v)
-        print(",".join([name] + facts + [" ".join(sorted(have)), " ".join(sorted(pp))]))
+        print(",".join([name] + facts + [" ".join(sorted(have)), " ".join(sorted(pp)), eplb]))
 
 
 if __name__ == "__main__":
