@@ -107,6 +107,20 @@ NodeFacts recorded_node(const Json& node) {
                        node.at("ray_installed").get<bool>());
 }
 
+namespace {
+
+/// A config without its "quantized_layers": tens of thousands of names that no rule asks for, and that an object which
+/// keeps the order of its keys takes long to hold.
+Json read_config(std::string_view text, const std::string& file) {
+  auto wanted = [](int, Json::parse_event_t event, Json& parsed) {
+    return event != Json::parse_event_t::key || parsed != "quantized_layers";
+  };
+  Json config = Json::parse(text.begin(), text.end(), wanted, false);
+  return config.is_discarded() ? parse_python_json(text, file) : config;
+}
+
+}  // namespace
+
 Json resolved_json(const Resolved& r) {
   Json out = Json::object();
   out["accept"] = true;
@@ -184,10 +198,10 @@ std::shared_ptr<const ModelFacts> verify_model_facts(VerifyModels& models, const
   DiskSource disk;
   const std::string dir = models.dir() + "/" + name;
   if (const auto text = models.dir().empty() ? std::nullopt : disk.read(dir + "/config.json")) {
-    Json config = parse_python_json(*text, dir + "/config.json");
+    Json config = read_config(*text, dir + "/config.json");
     if (!overrides.empty()) config = with_hf_overrides(config, overrides, "input.args");
     const auto quant = disk.read(dir + "/hf_quant_config.json");
-    const Json quant_config = quant ? parse_python_json(*quant, dir + "/hf_quant_config.json") : Json();
+    const Json quant_config = quant ? read_config(*quant, dir + "/hf_quant_config.json") : Json();
     facts = std::make_shared<const ModelFacts>(model_facts(config, quant ? &quant_config : nullptr, name, version));
   } else {
     auto model = *models.get(name);
