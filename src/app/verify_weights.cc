@@ -27,7 +27,8 @@ class PreparedModels {
     auto& slot = entries_[key];
     if (!slot.model) {
       slot.model = models.get(name);
-      if (overrides && !overrides->empty()) slot.model = std::make_shared<const Model>(with_overrides(*slot.model, *overrides));
+      if (overrides && !overrides->empty())
+        slot.model = std::make_shared<const Model>(with_overrides(*slot.model, *overrides));
       slot.program = std::make_shared<const WeightProgram>(compile_weights(*slot.model, draft));
     }
     return slot;
@@ -41,18 +42,29 @@ class PreparedModels {
 EngineConfig engine_of(const Json& args, int compute_capability) {
   EngineConfig engine;
   auto& p = engine.parallel;
-  engine.max_num_batched_tokens = compute_capability >= 100 ? 16384 : 8192;  // vLLM's default for 80 GiB and for larger GPUs
+  engine.max_num_batched_tokens =
+      compute_capability >= 100 ? 16384 : 8192;  // vLLM's default for 80 GiB and for larger GPUs
   for (const auto& [key, value] : args.items()) {
-    if (key == "tensor_parallel_size") p.tensor_parallel_size = value.get<int>();
-    else if (key == "pipeline_parallel_size") p.pipeline_parallel_size = value.get<int>();
-    else if (key == "data_parallel_size") p.data_parallel_size = value.get<int>();
-    else if (key == "prefill_context_parallel_size") p.prefill_context_parallel_size = value.get<int>();
-    else if (key == "decode_context_parallel_size") p.decode_context_parallel_size = value.get<int>();
-    else if (key == "enable_expert_parallel") p.enable_expert_parallel = value.get<bool>();
-    else if (key == "enable_eplb") p.enable_eplb = value.get<bool>();
-    else if (key == "eplb_config") p.num_redundant_experts = value.value("num_redundant_experts", 0);
-    else if (key == "max_num_batched_tokens") engine.max_num_batched_tokens = value.get<std::int64_t>();
-    else if (key == "max_model_len") engine.max_model_len = value.get<std::int64_t>();
+    if (key == "tensor_parallel_size")
+      p.tensor_parallel_size = value.get<int>();
+    else if (key == "pipeline_parallel_size")
+      p.pipeline_parallel_size = value.get<int>();
+    else if (key == "data_parallel_size")
+      p.data_parallel_size = value.get<int>();
+    else if (key == "prefill_context_parallel_size")
+      p.prefill_context_parallel_size = value.get<int>();
+    else if (key == "decode_context_parallel_size")
+      p.decode_context_parallel_size = value.get<int>();
+    else if (key == "enable_expert_parallel")
+      p.enable_expert_parallel = value.get<bool>();
+    else if (key == "enable_eplb")
+      p.enable_eplb = value.get<bool>();
+    else if (key == "eplb_config")
+      p.num_redundant_experts = value.value("num_redundant_experts", 0);
+    else if (key == "max_num_batched_tokens")
+      engine.max_num_batched_tokens = value.get<std::int64_t>();
+    else if (key == "max_model_len")
+      engine.max_model_len = value.get<std::int64_t>();
   }
   return engine;
 }
@@ -80,16 +92,21 @@ Json layout_verdict(const Model& model, const Json& args, int capability, const 
   if (capability >= 100) node.gpu_name = "NVIDIA B200", node.memory_bytes = std::int64_t{183359} << 20;
   const ModelFacts facts = model_facts(model);
   const auto said = [](const Refusal& r) {
-    return Json{{"refused_at", r.stage == "model" ? "construct" : "config"}, {"where", r.where}, {"message", r.message}};
+    return Json{
+        {"refused_at", r.stage == "model" ? "construct" : "config"}, {"where", r.where}, {"message", r.message}};
   };
-  const auto resolution = resolve(read_engine_args(args, "input.args"), facts, node, {}, kDefaultVllmVersion, EntryMode::offline);
+  const auto resolution =
+      resolve(read_engine_args(args, "input.args"), facts, node, {}, kDefaultVllmVersion, EntryMode::offline);
   if (const auto* refused = std::get_if<Refusal>(&resolution)) return said(*refused);
   if (const auto refused = check_layout(facts, engine.parallel, node, kDefaultVllmVersion)) return said(*refused);
   const auto program = weight_program(model);
   const auto& p = engine.parallel;
   for (int stage = 0; stage < p.pipeline_parallel_size; ++stage) {
     std::optional<WeightRefusal> refusal;
-    run_weights(*program, weight_layout(model, engine, stage * p.tensor_parallel_size * p.prefill_context_parallel_size, capability), &refusal);
+    run_weights(
+        *program,
+        weight_layout(model, engine, stage * p.tensor_parallel_size * p.prefill_context_parallel_size, capability),
+        &refusal);
     if (refusal) return Json{{"refused_at", "construct"}, {"where", refusal->where}, {"message", refusal->message}};
   }
   return Json{{"refused_at", nullptr}};
@@ -101,7 +118,8 @@ Json predict(PreparedModels& prepared, const Json& input, VerifyModels& models) 
   const Json& args = args_at == input.end() ? none : *args_at;
   const auto overrides = args.find("hf_overrides");
   const bool draft = input.value("draft", false);
-  const auto& entry = prepared.get(models, input.at("model").get<std::string>(), overrides == args.end() ? nullptr : &*overrides, draft);
+  const auto& entry = prepared.get(models, input.at("model").get<std::string>(),
+                                   overrides == args.end() ? nullptr : &*overrides, draft);
   const int capability = capability_of(input);
   const EngineConfig engine = engine_of(args, capability);
   if (!input.contains("rank")) return layout_verdict(*entry.model, args, capability, engine);
@@ -129,7 +147,9 @@ VerifyTopic weights_topic() {
   return {.name = "weights",
           .doc = "parameters and buffers of one rank, to the byte",
           .aside = {"model_class", "where", "message"},
-          .predict = [prepared](const std::string&, const Json& input, VerifyModels& models) { return predict(*prepared, input, models); }};
+          .predict = [prepared](const std::string&, const Json& input, VerifyModels& models) {
+            return predict(*prepared, input, models);
+          }};
 }
 
 }  // namespace shardwise

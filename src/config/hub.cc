@@ -45,7 +45,8 @@ std::string hf_cache_dir() {
 
 std::optional<std::string> hf_cached_snapshot(const std::string& cache_dir, const std::string& repo, TextSource& disk) {
   const auto slash = repo.find('/');
-  if (cache_dir.empty() || slash == std::string::npos || repo.find('/', slash + 1) != std::string::npos) return std::nullopt;
+  if (cache_dir.empty() || slash == std::string::npos || repo.find('/', slash + 1) != std::string::npos)
+    return std::nullopt;
   const std::string base = cache_dir + "/models--" + repo.substr(0, slash) + "--" + repo.substr(slash + 1);
   if (const auto ref = disk.read(base + "/refs/main")) {
     std::string snapshot = base + "/snapshots/" + std::string(trim(*ref));
@@ -71,14 +72,18 @@ HubOptions hub_options_from_environment() {
 
 std::optional<std::string> HubSource::read(const std::string& name) {
   const auto file_at = name.rfind('/');
-  if (file_at == std::string::npos || file_at == 0) throw InputError(name, 0, "", "is not a file of a repository", "write org/name/config.json");
+  if (file_at == std::string::npos || file_at == 0)
+    throw InputError(name, 0, "", "is not a file of a repository", "write org/name/config.json");
   const std::string repo = name.substr(0, file_at), file = name.substr(file_at + 1);
-  if (options_.offline) throw InputError(repo, 0, "", "is not in the local cache, and HF_HUB_OFFLINE forbids asking the hub", "unset HF_HUB_OFFLINE, or give a directory with its config.json");
+  if (options_.offline)
+    throw InputError(repo, 0, "", "is not in the local cache, and HF_HUB_OFFLINE forbids asking the hub",
+                     "unset HF_HUB_OFFLINE, or give a directory with its config.json");
   static std::once_flag once;
   std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
   const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl(curl_easy_init(), &curl_easy_cleanup);
   if (!curl) throw InputError(repo, 0, "", "cannot be asked for: libcurl does not start");
-  const std::string url = options_.endpoint + "/" + repo + "/resolve/main/" + file, bearer = "Authorization: Bearer " + options_.token;
+  const std::string url = options_.endpoint + "/" + repo + "/resolve/main/" + file,
+                    bearer = "Authorization: Bearer " + options_.token;
   std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)> headers(nullptr, &curl_slist_free_all);
   if (!options_.token.empty()) headers.reset(curl_slist_append(nullptr, bearer.c_str()));
   std::string body;
@@ -95,14 +100,17 @@ std::optional<std::string> HubSource::read(const std::string& name) {
   curl_easy_setopt(curl.get(), CURLOPT_WRITEDATA, &body);
   const CURLcode code = curl_easy_perform(curl.get());
   if (code != CURLE_OK)
-    throw InputError(repo, 0, "", std::string("the hub at ") + options_.endpoint + " cannot be reached: " + curl_easy_strerror(code),
+    throw InputError(repo, 0, "",
+                     std::string("the hub at ") + options_.endpoint + " cannot be reached: " + curl_easy_strerror(code),
                      "give a directory with its config.json, or a bundled name (shardwise models)");
   long status = 0;
   curl_easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &status);
   if (status == 404) return std::nullopt;
   if (status == 401 || status == 403) {
     // The hub answers 401 for repositories that do not exist, too.
-    throw InputError(repo, 0, "", "the hub refuses access (HTTP " + std::to_string(status) + "): the repository is gated, private or does not exist",
+    throw InputError(repo, 0, "",
+                     "the hub refuses access (HTTP " + std::to_string(status) +
+                         "): the repository is gated, private or does not exist",
                      options_.token.empty() ? "set HF_TOKEN, or check the name" : "check that HF_TOKEN may read it");
   }
   if (status != 200) throw InputError(repo, 0, "", "the hub answers HTTP " + std::to_string(status) + " for " + url);

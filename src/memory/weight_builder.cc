@@ -15,20 +15,27 @@ using Kind = WeightModule::Kind;
 bool same(const QuantScheme& a, const QuantScheme& b) { return a == b; }
 
 bool same(const WeightModule& a, const WeightModule& b) {
-  if (a.kind != b.kind || a.cls != b.cls || a.type != b.type || a.buffer != b.buffer || a.bias != b.bias || a.num_parts != b.num_parts ||
-      a.in != b.in || a.count != b.count || a.num_experts != b.num_experts || a.intermediate != b.intermediate || a.shards != b.shards || a.sequence_parallel != b.sequence_parallel || a.no_eplb != b.no_eplb || !same(a.scheme, b.scheme))
+  if (a.kind != b.kind || a.cls != b.cls || a.type != b.type || a.buffer != b.buffer || a.bias != b.bias ||
+      a.num_parts != b.num_parts || a.in != b.in || a.count != b.count || a.num_experts != b.num_experts ||
+      a.intermediate != b.intermediate || a.shards != b.shards || a.sequence_parallel != b.sequence_parallel ||
+      a.no_eplb != b.no_eplb || !same(a.scheme, b.scheme))
     return false;
   for (std::size_t i = 0; i < a.parts.size(); ++i)
-    if (a.parts[i].units != b.parts[i].units || a.parts[i].unit != b.parts[i].unit || a.parts[i].kv != b.parts[i].kv) return false;
+    if (a.parts[i].units != b.parts[i].units || a.parts[i].unit != b.parts[i].unit || a.parts[i].kv != b.parts[i].kv)
+      return false;
   return true;
 }
 
 bool same(const LayerProgram& a, const LayerProgram& b) {
-  return a.shared == b.shared && a.modules.size() == b.modules.size() && std::equal(a.modules.begin(), a.modules.end(), b.modules.begin(), [](const auto& x, const auto& y) { return same(x, y); });
+  return a.shared == b.shared && a.modules.size() == b.modules.size() &&
+         std::equal(a.modules.begin(), a.modules.end(), b.modules.begin(),
+                    [](const auto& x, const auto& y) { return same(x, y); });
 }
 
 StoredType stored(DType dtype) {
-  return dtype == DType::float16 ? StoredType::float16 : dtype == DType::float32 ? StoredType::float32 : StoredType::bfloat16;
+  return dtype == DType::float16   ? StoredType::float16
+         : dtype == DType::float32 ? StoredType::float32
+                                   : StoredType::bfloat16;
 }
 
 void set_parts(WeightModule& m, const std::vector<OutPart>& parts) {
@@ -49,7 +56,8 @@ WeightBuilder::WeightBuilder(const Model& model, WeightProgram& program)
 
 bool WeightBuilder::flag(std::initializer_list<const char*> names, bool otherwise) const {
   for (const char* name : names)
-    if (const auto it = model_.text_config->find(name); it != model_.text_config->end() && it->is_boolean()) return it->get<bool>();
+    if (const auto it = model_.text_config->find(name); it != model_.text_config->end() && it->is_boolean())
+      return it->get<bool>();
   return otherwise;
 }
 
@@ -76,7 +84,8 @@ QuantScheme WeightBuilder::scheme(const std::string& path, const Names& shards, 
   return rules_.scheme(parent + shards.front(), kind);
 }
 
-void WeightBuilder::column(WeightClass cls, std::int64_t in, Parts parts, bool bias, const std::string& path, const Names& shards, int) {
+void WeightBuilder::column(WeightClass cls, std::int64_t in, Parts parts, bool bias, const std::string& path,
+                           const Names& shards, int) {
   auto& m = add(Kind::column, cls);
   m.in = in;
   m.bias = bias;
@@ -92,7 +101,8 @@ void WeightBuilder::row(WeightClass cls, std::int64_t in, std::int64_t out, bool
   m.scheme = scheme(path, {}, QuantRules::Module::linear);
 }
 
-void WeightBuilder::full(WeightClass cls, std::int64_t in, Parts parts, bool bias, const std::string& path, const Names& shards) {
+void WeightBuilder::full(WeightClass cls, std::int64_t in, Parts parts, bool bias, const std::string& path,
+                         const Names& shards) {
   auto& m = add(Kind::full, cls);
   m.in = in;
   m.bias = bias;
@@ -121,7 +131,9 @@ void WeightBuilder::full_plain(WeightClass cls, std::int64_t in, Parts parts, bo
   set_parts(m, parts);
 }
 
-void WeightBuilder::replicated(WeightClass cls, std::int64_t elements, int count) { replicated(cls, elements, count, program_.dtype); }
+void WeightBuilder::replicated(WeightClass cls, std::int64_t elements, int count) {
+  replicated(cls, elements, count, program_.dtype);
+}
 
 void WeightBuilder::replicated(WeightClass cls, std::int64_t elements, int count, StoredType type) {
   auto& m = add(Kind::replicated, cls);
@@ -158,12 +170,13 @@ void WeightBuilder::experts(const MoeFfn& moe, std::int64_t hidden, const std::s
 void WeightBuilder::attention_layer(bool mla) {
   buffer(BufferKind::kv_scales, 4, 4);
   bare(8);
-  // quantization/kv_cache.py BaseKVCacheMethod: q, k, v and probability scales become parameters; which configurations ask for it
-  // differs (fp8.py and compressed_tensors.py: Attention; modelopt.py: MLAAttention too).
+  // quantization/kv_cache.py BaseKVCacheMethod: q, k, v and probability scales become parameters; which configurations
+  // ask for it differs (fp8.py and compressed_tensors.py: Attention; modelopt.py: MLAAttention too).
   const auto& method = rules_.method();
   const bool mixed = rules_.mixed() && !mla && rules_.kv_cache_dtype();
   const std::size_t before = target_->modules.size();
-  if ((method.starts_with("modelopt") && !rules_.mixed()) || mixed || (!mla && method == "fp8")) replicated(WeightClass::attention, 1, 4);
+  if ((method.starts_with("modelopt") && !rules_.mixed()) || mixed || (!mla && method == "fp8"))
+    replicated(WeightClass::attention, 1, 4);
   if (!mla && method == "compressed-tensors") {
     replicated(WeightClass::attention, 1, 3);
     replicated(WeightClass::attention, 1, 3, StoredType::float32);
@@ -196,7 +209,9 @@ void WeightBuilder::kda_decode(const LinearAttention& a) {
 void WeightBuilder::opaque_state(const LinearAttention& a) {
   // Kinds without a program of their own: the projections' size, split over TP.
   const std::int64_t value = static_cast<std::int64_t>(a.num_heads) * a.head_dim;
-  column_plain(WeightClass::attention, hidden(), {{a.num_heads, a.head_dim}, {a.num_heads, a.head_dim}, {a.num_heads, a.head_dim}, {a.num_heads, a.head_dim}});
+  column_plain(
+      WeightClass::attention, hidden(),
+      {{a.num_heads, a.head_dim}, {a.num_heads, a.head_dim}, {a.num_heads, a.head_dim}, {a.num_heads, a.head_dim}});
   row_plain(WeightClass::attention, value, hidden(), false);
 }
 
@@ -221,7 +236,8 @@ void WeightBuilder::topk_buffer(std::int64_t width, int heads) {
   if (heads) set_parts(m, {{heads}});
 }
 
-void WeightBuilder::vocabulary(WeightClass cls, std::int64_t rows, std::int64_t width, bool bias, const QuantScheme& quant) {
+void WeightBuilder::vocabulary(WeightClass cls, std::int64_t rows, std::int64_t width, bool bias,
+                               const QuantScheme& quant) {
   auto& m = add(Kind::vocabulary, cls);
   m.in = width;
   m.bias = bias;
@@ -250,9 +266,12 @@ void WeightBuilder::draft_frame(bool deepseek, const std::function<void()>& bloc
     replicated(WeightClass::norm_other, hidden(), 3);
     full_plain(WeightClass::norm_other, 2 * static_cast<std::int64_t>(hidden()), {{hidden()}});
     vocabulary(WeightClass::norm_other, model_.vocab_size, hidden(), false, {});
-    if (const double topk = number(*model_.text_config, "index_topk", 0); topk > 0) topk_buffer(static_cast<std::int64_t>(topk));
+    if (const double topk = number(*model_.text_config, "index_topk", 0); topk > 0)
+      topk_buffer(static_cast<std::int64_t>(topk));
   }
-  for (const int shared : target_->shared) buffer(program_.shared[static_cast<std::size_t>(shared)].kind, program_.shared[static_cast<std::size_t>(shared)].bytes);
+  for (const int shared : target_->shared)
+    buffer(program_.shared[static_cast<std::size_t>(shared)].kind,
+           program_.shared[static_cast<std::size_t>(shared)].bytes);
   target_ = nullptr;
 }
 
@@ -277,16 +296,20 @@ void WeightBuilder::surroundings() {
   vocabulary(WeightClass::embedding, model_.vocab_size, hidden(), false, {});
   target_ = family_.embedding_everywhere ? &program_.every : &program_.first;
   if (family_.learned_positions) {
-    const double positions = number(*model_.text_config, "max_position_embeddings", number(*model_.text_config, "n_positions", 1024));
+    const double positions =
+        number(*model_.text_config, "max_position_embeddings", number(*model_.text_config, "n_positions", 1024));
     replicated(WeightClass::embedding, static_cast<std::int64_t>(positions) * hidden());
   }
   target_ = family_.norm_everywhere ? &program_.every : &program_.last;
   if (family_.final_norm)
     for (int i = 0; i < norm_vectors; ++i) replicated(WeightClass::norm_other, hidden());
   target_ = family_.head_everywhere ? &program_.every : &program_.last;
-  if (!model_.tie_word_embeddings) vocabulary(WeightClass::lm_head, model_.vocab_size, hidden(), false, rules_.scheme("lm_head", QuantRules::Module::lm_head));
+  if (!model_.tie_word_embeddings)
+    vocabulary(WeightClass::lm_head, model_.vocab_size, hidden(), false,
+               rules_.scheme("lm_head", QuantRules::Module::lm_head));
   target_ = &program_.every;
-  if (const double topk = number(*model_.text_config, "index_topk", 0); topk > 0 && model_.is_mla()) topk_buffer(static_cast<std::int64_t>(topk));
+  if (const double topk = number(*model_.text_config, "index_topk", 0); topk > 0 && model_.is_mla())
+    topk_buffer(static_cast<std::int64_t>(topk));
   for (const auto& l : model_.layers)
     if (const auto* a = std::get_if<FullAttention>(&l.attention); a && a->indexer) {
       topk_buffer(a->indexer->topk / std::max(1, a->indexer->block_size), a->indexer->num_heads);
@@ -297,7 +320,8 @@ void WeightBuilder::surroundings() {
     target_ = &program_.last;
     replicated(WeightClass::norm_other, hidden(), 2);
   }
-  if (const auto mult = static_cast<std::int64_t>(number(*model_.text_config, "hc_mult", 0)); family_.deepseek_v4 && mult > 0) {
+  if (const auto mult = static_cast<std::int64_t>(number(*model_.text_config, "hc_mult", 0));
+      family_.deepseek_v4 && mult > 0) {
     target_ = &program_.every;
     replicated(WeightClass::norm_other, mult * mult * hidden(), 1, StoredType::float32);
     replicated(WeightClass::norm_other, mult, 1, StoredType::float32);
@@ -317,31 +341,41 @@ void WeightBuilder::rope(int head_dim, bool sliding, const std::string& variant)
   }
   if (family_.no_rope) return;
   const Json& text = *model_.text_config;
-  double partial = number(text, "partial_rotary_factor", 1.0), positions = number(text, "max_position_embeddings", 2048), theta = number(text, "rope_theta", 10000);
+  double partial = number(text, "partial_rotary_factor", 1.0),
+         positions = number(text, "max_position_embeddings", 2048), theta = number(text, "rope_theta", 10000);
   if (const double fixed = number(text, "rotary_dim", 0); fixed > 0 && partial == 1.0) partial = fixed / head_dim;
   const Json* scaling = nullptr;
   for (const char* key : {"rope_parameters", "rope_scaling"})
     if (const auto it = text.find(key); it != text.end() && it->is_object()) scaling = &*it;
   if (scaling)  // one entry per attention kind
-    if (const auto it = scaling->find(sliding ? "sliding_attention" : "full_attention"); it != scaling->end() && it->is_object()) scaling = &*it;
+    if (const auto it = scaling->find(sliding ? "sliding_attention" : "full_attention");
+        it != scaling->end() && it->is_object())
+      scaling = &*it;
   if (sliding)
     for (const char* key : {"rope_local_base_freq", "swa_rope_theta"})
-      if (const double local = number(text, key, 0); local > 0) theta = local, scaling = std::string(key) == "rope_local_base_freq" ? nullptr : scaling;
+      if (const double local = number(text, key, 0); local > 0)
+        theta = local, scaling = std::string(key) == "rope_local_base_freq" ? nullptr : scaling;
   std::string type = "default";
   if (scaling) {
     theta = number(*scaling, "rope_theta", theta);
     partial = number(*scaling, "partial_rotary_factor", partial);
     const auto word = scaling->contains("rope_type") ? scaling->find("rope_type") : scaling->find("type");
     if (word != scaling->end() && word->is_string()) type = word->get<std::string>();
-    if (type == "yarn" || type == "deepseek_yarn") positions = number(*scaling, "original_max_position_embeddings", positions) * number(*scaling, "factor", 1);
+    if (type == "yarn" || type == "deepseek_yarn")
+      positions = number(*scaling, "original_max_position_embeddings", positions) * number(*scaling, "factor", 1);
     if (type == "linear") positions *= number(*scaling, "factor", 1);
     if (type == "proportional") partial = 1;
-    if (type == "longrope" || type == "su") positions += number(*scaling, "original_max_position_embeddings", number(text, "original_max_position_embeddings", 0));
+    if (type == "longrope" || type == "su")
+      positions +=
+          number(*scaling, "original_max_position_embeddings", number(text, "original_max_position_embeddings", 0));
   }
   const auto rotary = static_cast<std::int64_t>(static_cast<double>(head_dim) * partial + 1e-9) / 2 * 2;
-  const int width = family_.float_rope || (type == "yarn" && variant.starts_with("float")) ? 4 : bytes_of(program_.dtype);
-  SharedBuffer made{type == "longrope" || type == "su" ? BufferKind::other : BufferKind::cos_sin_cache, static_cast<std::int64_t>(positions) * rotary * width,
-                    std::to_string(rotary) + "/" + std::to_string(theta) + "/" + type + "/" + std::to_string(positions) + variant};
+  const int width =
+      family_.float_rope || (type == "yarn" && variant.starts_with("float")) ? 4 : bytes_of(program_.dtype);
+  SharedBuffer made{
+      type == "longrope" || type == "su" ? BufferKind::other : BufferKind::cos_sin_cache,
+      static_cast<std::int64_t>(positions) * rotary * width,
+      std::to_string(rotary) + "/" + std::to_string(theta) + "/" + type + "/" + std::to_string(positions) + variant};
   share(std::move(made));
 }
 
@@ -357,7 +391,8 @@ void WeightBuilder::share(SharedBuffer made) {
     it = all.insert(all.end(), std::move(made));
   }
   const int index = static_cast<int>(it - all.begin());
-  if (std::find(target_->shared.begin(), target_->shared.end(), index) == target_->shared.end()) target_->shared.push_back(index);
+  if (std::find(target_->shared.begin(), target_->shared.end(), index) == target_->shared.end())
+    target_->shared.push_back(index);
 }
 
 }  // namespace shardwise

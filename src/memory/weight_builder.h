@@ -1,5 +1,6 @@
 #pragma once
-// Helper that writes a WeightProgram: names modules as vLLM does, asks the quantisation rules for each, merges equal layers.
+// Helper that writes a WeightProgram: names modules as vLLM does, asks the quantisation rules for each, merges equal
+// layers.
 #include <functional>
 #include <map>
 #include <string>
@@ -15,26 +16,26 @@ struct WeightFamily {
   const char* architecture = "";
   const char* attention = "self_attn.";
   const char* o_proj = "o_proj";
-  const char* mlp = "mlp.";            ///< of MoE layers
+  const char* mlp = "mlp.";  ///< of MoE layers
   const char* dense_mlp = "mlp.";
   const char* shared = "shared_experts.";
   const char* mixer = "mixer.";
-  int norms = 2;                       ///< hidden-sized norms per layer
+  int norms = 2;  ///< hidden-sized norms per layer
   bool norm_bias = false;
   bool final_norm = true;
   bool embedding_everywhere = false, norm_everywhere = false, head_everywhere = false;  ///< on every pipeline stage
-  bool float_rope = false;             ///< rope table in float32
-  bool replicated_qk_norm = false;     ///< norms over all heads are not sharded
+  bool float_rope = false;                                                              ///< rope table in float32
+  bool replicated_qk_norm = false;        ///< norms over all heads are not sharded
   bool sequence_parallel_shared = false;  ///< shared experts follow sequence-parallel MoE
   bool sequence_parallel_dense = false;   ///< dense layers too, without pipeline parallelism
   bool no_eplb = false;
   bool gemma4 = false;
   bool needs_experts_everywhere = false;  ///< raises if a pipeline stage has no MoE layer
-  bool no_kv_replication = false;      ///< KV heads must divide by TP
-  bool deepseek_draft = false;         ///< its MTP layers have DeepSeek's form
+  bool no_kv_replication = false;         ///< KV heads must divide by TP
+  bool deepseek_draft = false;            ///< its MTP layers have DeepSeek's form
   bool deepseek_v4 = false, kimi_k3 = false;
-  bool weightless_qk_norm = false;     ///< q/k norm without weights on rotary layers (Llama 4)
-  bool head_norm_per_head = false;     ///< q/k norms hold one vector per head (Cohere)
+  bool weightless_qk_norm = false;  ///< q/k norm without weights on rotary layers (Llama 4)
+  bool head_norm_per_head = false;  ///< q/k norms hold one vector per head (Cohere)
   bool interleaved_gdn = false;
   bool float_gate = false;             ///< router weight in float32
   bool model_type_correction = false;  ///< e_score_correction_bias in the model's type
@@ -42,8 +43,8 @@ struct WeightFamily {
   bool mamba1_norms = false;
   bool no_rope = false;
   bool transformers_rope = false;
-  bool normalizer_buffer = false;      ///< Gemma's embedding scale
-  int learned_positions = 0;           ///< 1: an embedding of n_positions
+  bool normalizer_buffer = false;  ///< Gemma's embedding scale
+  int learned_positions = 0;       ///< 1: an embedding of n_positions
   bool float_gdn_norm = false;
 };
 const WeightFamily& weight_family(const Model& model);
@@ -59,12 +60,13 @@ class WeightBuilder {
   const WeightFamily& family() const { return family_; }
   StoredType dtype() const { return program_.dtype; }
   int hidden() const { return model_.hidden_size; }
-  bool flag(std::initializer_list<const char*> names, bool otherwise) const;   ///< of the text config
+  bool flag(std::initializer_list<const char*> names, bool otherwise) const;  ///< of the text config
   double number(const Json& where, const char* name, double otherwise) const;
 
-  // Modules. `path` = name below the layers' root ("layers.3.self_attn.qkv_proj"); `shards` = what the checkpoint calls its
-  // parts, if not fused there.
-  void column(WeightClass cls, std::int64_t in, Parts parts, bool bias, const std::string& path, const Names& shards, int logical_parts = 0);
+  // Modules. `path` = name below the layers' root ("layers.3.self_attn.qkv_proj"); `shards` = what the checkpoint calls
+  // its parts, if not fused there.
+  void column(WeightClass cls, std::int64_t in, Parts parts, bool bias, const std::string& path, const Names& shards,
+              int logical_parts = 0);
   void row(WeightClass cls, std::int64_t in, std::int64_t out, bool bias, const std::string& path);
   void full(WeightClass cls, std::int64_t in, Parts parts, bool bias, const std::string& path, const Names& shards);
   void column_plain(WeightClass cls, std::int64_t in, Parts parts, bool bias = false);
@@ -79,7 +81,7 @@ class WeightBuilder {
   void rope(int head_dim, bool sliding = false, const std::string& variant = "");
   void rope_table(std::int64_t positions, int dims, int width, const std::string& key);
   void share(SharedBuffer made);
-  void attention_layer(bool mla = false);   ///< scale buffers of one attention layer
+  void attention_layer(bool mla = false);  ///< scale buffers of one attention layer
   void norms(int count);
   void padded_heads(WeightClass cls, int heads);
   void kda_in(WeightClass cls, const LinearAttention& a, bool full_rank_gate);
@@ -100,7 +102,7 @@ class WeightBuilder {
   std::string layer_prefix(int layer) const { return "layers." + std::to_string(layer) + "."; }
   LayerProgram layer_program(const std::function<void()>& write);
   int intern(LayerProgram made);
-  void surroundings();                       ///< embedding, head, final norm, vision tower
+  void surroundings();  ///< embedding, head, final norm, vision tower
   const QuantRules& rules() const { return rules_; }
 
  private:

@@ -11,7 +11,8 @@ namespace {
 
 using Kind = WeightModule::Kind;
 
-// ---- attention -------------------------------------------------------------------------------------------------------
+// ---- attention
+// -------------------------------------------------------------------------------------------------------
 
 void full_attention(WeightBuilder& b, const FullAttention& a, const std::string& at) {
   const auto cls = WeightClass::attention;
@@ -52,7 +53,8 @@ void mla_attention(WeightBuilder& b, const MlaAttention& a, const std::string& a
   const std::string self = at + b.family().attention;
   const int latent = a.kv_lora_rank + a.qk_rope_head_dim, qk = a.qk_nope_head_dim + a.qk_rope_head_dim;
   if (a.q_lora_rank) {
-    b.full(cls, b.hidden(), {{*a.q_lora_rank}, {latent}}, a.qkv_bias, self + "fused_qkv_a_proj", {"q_a_proj", "kv_a_proj_with_mqa"});
+    b.full(cls, b.hidden(), {{*a.q_lora_rank}, {latent}}, a.qkv_bias, self + "fused_qkv_a_proj",
+           {"q_a_proj", "kv_a_proj_with_mqa"});
     b.replicated(cls, *a.q_lora_rank);
     b.column(cls, *a.q_lora_rank, {{a.num_heads, qk}}, false, self + "q_b_proj", {});
   } else {
@@ -108,13 +110,15 @@ void compressor(WeightBuilder& b, int ratio, int head_dim) {
 void deepseek_v4_attention(WeightBuilder& b, const MlaAttention& a, const std::string& at) {
   const auto cls = WeightClass::attention;
   const std::string self = at + "attn.";
-  const int head_dim = a.kv_lora_rank + a.qk_rope_head_dim, q_rank = a.q_lora_rank.value_or(b.hidden()), ratio = std::max(1, *a.compress_ratio), groups = std::max(1, a.o_groups);
+  const int head_dim = a.kv_lora_rank + a.qk_rope_head_dim, q_rank = a.q_lora_rank.value_or(b.hidden()),
+            ratio = std::max(1, *a.compress_ratio), groups = std::max(1, a.o_groups);
   b.padded_heads(cls, a.num_heads);
   b.full(cls, b.hidden(), {{q_rank}, {head_dim}}, false, self + "fused_wqa_wkv", {"wq_a", "wkv"});
   b.replicated(cls, q_rank);
   b.column(cls, q_rank, {{a.num_heads, head_dim}}, false, self + "wq_b", {});
   b.replicated(cls, head_dim);
-  b.column(cls, static_cast<std::int64_t>(a.num_heads) * head_dim / groups, {{groups, a.o_lora_rank}}, false, self + "wo_a", {});
+  b.column(cls, static_cast<std::int64_t>(a.num_heads) * head_dim / groups, {{groups, a.o_lora_rank}}, false,
+           self + "wo_a", {});
   b.row(cls, static_cast<std::int64_t>(groups) * a.o_lora_rank, b.hidden(), false, self + "wo_b");
   if (ratio > 1) compressor(b, ratio, head_dim);
   if (a.indexer) {
@@ -123,7 +127,8 @@ void deepseek_v4_attention(WeightBuilder& b, const MlaAttention& a, const std::s
     compressor(b, ratio, a.indexer->head_dim);
   }
   double positions = b.number(*b.model().text_config, "max_position_embeddings", 2048);
-  if (const auto it = b.model().text_config->find("rope_scaling"); it != b.model().text_config->end() && it->is_object())
+  if (const auto it = b.model().text_config->find("rope_scaling");
+      it != b.model().text_config->end() && it->is_object())
     positions = b.number(*it, "original_max_position_embeddings", positions) * b.number(*it, "factor", 1);
   b.rope_table(static_cast<std::int64_t>(positions), a.qk_rope_head_dim, 4, ratio > 1 ? "compressed" : "window");
 }
@@ -134,7 +139,9 @@ void kimi_delta(WeightBuilder& b, const LinearAttention& a, const std::string& a
   const std::string self = at + "self_attn.";
   const int wide = a.num_heads * a.head_dim;
   bool full_rank = false;
-  if (const auto it = b.model().text_config->find("linear_attn_config"); it != b.model().text_config->end() && it->is_object()) full_rank = it->value("use_full_rank_gate", false);
+  if (const auto it = b.model().text_config->find("linear_attn_config");
+      it != b.model().text_config->end() && it->is_object())
+    full_rank = it->value("use_full_rank_gate", false);
   b.kda_in(cls, a, full_rank);
   b.column(cls, a.head_dim, {{a.num_heads, a.head_dim}}, false, self + "f_b_proj", {});
   b.sharded(cls, wide, StoredType::float32);
@@ -154,12 +161,14 @@ void mamba2(WeightBuilder& b, const LinearAttention& a, const std::string& at) {
   const std::string self = at + b.family().mixer;
   const int inner = a.intermediate_size, groups = a.num_key_heads;
   const OutPart heads{a.num_heads, a.head_dim}, group{groups, a.state_size, groups == 1};
-  const bool conv_bias = b.flag({"use_conv_bias", "mamba_conv_bias"}, true), bias = b.flag({"use_bias", "mamba_proj_bias"}, false);
+  const bool conv_bias = b.flag({"use_conv_bias", "mamba_conv_bias"}, true),
+             bias = b.flag({"use_bias", "mamba_proj_bias"}, false);
   if (groups > 1) b.must_divide(groups, false);
   b.column_plain(cls, a.conv_kernel, {heads, group, group}, conv_bias);
-  b.column(cls, b.hidden(), {heads, heads, group, group, {a.num_heads}}, bias, self + "in_proj", {}, groups == 1 ? 1 : 5);
+  b.column(cls, b.hidden(), {heads, heads, group, group, {a.num_heads}}, bias, self + "in_proj", {},
+           groups == 1 ? 1 : 5);
   b.sharded(cls, a.num_heads, StoredType::float32);  // A
-  b.sharded(cls, a.num_heads, b.dtype(), 2);          // D, dt_bias
+  b.sharded(cls, a.num_heads, b.dtype(), 2);         // D, dt_bias
   b.row(cls, inner, b.hidden(), bias, self + "out_proj");
   if (b.flag({"mamba_rms_norm", "rms_norm"}, true)) b.sharded(cls, inner);
 }
@@ -167,7 +176,8 @@ void mamba2(WeightBuilder& b, const LinearAttention& a, const std::string& at) {
 void mamba1(WeightBuilder& b, const LinearAttention& a) {
   const auto cls = WeightClass::attention;
   const int inner = a.intermediate_size;
-  const bool conv_bias = b.flag({"use_conv_bias", "mamba_conv_bias"}, true), bias = b.flag({"use_bias", "mamba_proj_bias"}, false);
+  const bool conv_bias = b.flag({"use_conv_bias", "mamba_conv_bias"}, true),
+             bias = b.flag({"use_bias", "mamba_proj_bias"}, false);
   b.column_plain(cls, a.conv_kernel, {{inner}}, conv_bias);
   b.column_plain(cls, b.hidden(), {{inner}, {inner}}, bias);
   b.row_plain(cls, inner, a.time_step_rank + 2 * a.state_size, false);
@@ -181,7 +191,8 @@ void mamba1(WeightBuilder& b, const LinearAttention& a) {
   }
 }
 
-// ---- FFN -------------------------------------------------------------------------------------------------------------
+// ---- FFN
+// -------------------------------------------------------------------------------------------------------------
 
 void dense(WeightBuilder& b, const DenseFfn& f, const std::string& self, WeightClass cls) {
   const OutPart wide{f.intermediate_size};
@@ -200,7 +211,8 @@ void moe(WeightBuilder& b, const MoeFfn& f, const std::string& at) {
   const StoredType gate_type = family.float_gate ? StoredType::float32 : b.dtype();
   b.replicated(router, static_cast<std::int64_t>(b.hidden()) * f.num_experts, 1, gate_type);
   if (f.router_bias) b.replicated(router, f.num_experts, 1, gate_type);
-  if (f.correction_bias) b.replicated(router, f.num_experts, 1, family.model_type_correction ? b.dtype() : StoredType::float32);
+  if (f.correction_bias)
+    b.replicated(router, f.num_experts, 1, family.model_type_correction ? b.dtype() : StoredType::float32);
   if (f.shared_intermediate_size > 0) {
     const DenseFfn shared{f.shared_intermediate_size, f.gated, false};
     b.sequence_parallel(family.sequence_parallel_shared ? 1 : 0);
@@ -208,13 +220,15 @@ void moe(WeightBuilder& b, const MoeFfn& f, const std::string& at) {
     b.sequence_parallel(0);
     if (f.shared_expert_gate) b.replicated(WeightClass::shared_experts, b.hidden());
   }
-  if (f.hash_routing) b.replicated(router, static_cast<std::int64_t>(b.model().vocab_size) * f.num_experts_per_tok, 1, StoredType::int32);
+  if (f.hash_routing)
+    b.replicated(router, static_cast<std::int64_t>(b.model().vocab_size) * f.num_experts_per_tok, 1, StoredType::int32);
   if (f.latent_size && family.kimi_k3) {
     b.full_plain(WeightClass::dense_mlp, b.hidden(), {{*f.latent_size}});
     b.full_plain(WeightClass::dense_mlp, *f.latent_size, {{b.hidden()}});
     if (b.flag({"latent_moe_use_norm"}, false)) b.replicated(WeightClass::norm_other, *f.latent_size);
   } else if (f.latent_size) {
-    const auto cls = family.mlp == std::string("mixer.") ? WeightClass::attention : WeightClass::dense_mlp;  // by the module's name
+    const auto cls =
+        family.mlp == std::string("mixer.") ? WeightClass::attention : WeightClass::dense_mlp;  // by the module's name
     b.full(cls, b.hidden(), {{*f.latent_size}}, false, self + "fc1_latent_proj", {});
     b.full(cls, *f.latent_size, {{b.hidden()}}, false, self + "fc2_latent_proj", {});
   }
@@ -236,16 +250,28 @@ void layer(WeightBuilder& b, const Layer& l, const std::string& at) {
   if (const auto* a = std::get_if<FullAttention>(&l.attention)) full_attention(b, *a, at);
   if (const auto* a = std::get_if<CrossAttention>(&l.attention)) full_attention(b, a->shape, at);
   if (const auto* a = std::get_if<MlaAttention>(&l.attention)) {
-    if (a->compress_ratio) deepseek_v4_attention(b, *a, at);
-    else mla_attention(b, *a, at);
+    if (a->compress_ratio)
+      deepseek_v4_attention(b, *a, at);
+    else
+      mla_attention(b, *a, at);
   }
   if (const auto* a = std::get_if<LinearAttention>(&l.attention)) {
     switch (a->kind) {
-      case LinearAttention::Kind::gated_delta_net: gated_delta_net(b, *a, at); break;
-      case LinearAttention::Kind::mamba1: mamba1(b, *a); break;
-      case LinearAttention::Kind::mamba2: mamba2(b, *a, at); break;
-      case LinearAttention::Kind::kimi_delta: kimi_delta(b, *a, at); break;
-      default: b.opaque_state(*a); break;
+      case LinearAttention::Kind::gated_delta_net:
+        gated_delta_net(b, *a, at);
+        break;
+      case LinearAttention::Kind::mamba1:
+        mamba1(b, *a);
+        break;
+      case LinearAttention::Kind::mamba2:
+        mamba2(b, *a, at);
+        break;
+      case LinearAttention::Kind::kimi_delta:
+        kimi_delta(b, *a, at);
+        break;
+      default:
+        b.opaque_state(*a);
+        break;
     }
   }
   if (l.parallel_state) mamba2(b, *l.parallel_state, at);
@@ -253,11 +279,14 @@ void layer(WeightBuilder& b, const Layer& l, const std::string& at) {
   const bool half = std::holds_alternative<NoAttention>(l.attention) || std::holds_alternative<NoFfn>(l.ffn);
   const auto* routed = std::get_if<MoeFfn>(&l.ffn);
   // Falcon: two layer norms unless attention and MLP run beside each other on one.
-  const bool second = b.family().attention == std::string("self_attention.") && (b.flag({"new_decoder_architecture"}, false) || !b.flag({"parallel_attn"}, true));
+  const bool second = b.family().attention == std::string("self_attention.") &&
+                      (b.flag({"new_decoder_architecture"}, false) || !b.flag({"parallel_attn"}, true));
   b.norms(half ? 1 : b.family().norms + (b.family().gemma4 && routed ? 3 : 0) + (second ? 1 : 0));
-  if (b.family().kimi_k3 && b.number(*b.model().text_config, "attn_res_block_size", 0) > 0) b.replicated(WeightClass::norm_other, b.hidden(), 4);
+  if (b.family().kimi_k3 && b.number(*b.model().text_config, "attn_res_block_size", 0) > 0)
+    b.replicated(WeightClass::norm_other, b.hidden(), 4);
   if (b.family().deepseek_v4) {  // hyper-connections
-    const auto mult = static_cast<std::int64_t>(b.number(*b.model().text_config, "hc_mult", 0)), mix = (2 + mult) * mult;
+    const auto mult = static_cast<std::int64_t>(b.number(*b.model().text_config, "hc_mult", 0)),
+               mix = (2 + mult) * mult;
     if (mult > 0) {
       b.replicated(WeightClass::norm_other, mix * mult * b.hidden(), 2, StoredType::float32);
       b.replicated(WeightClass::norm_other, mix, 2, StoredType::float32);
@@ -267,7 +296,8 @@ void layer(WeightBuilder& b, const Layer& l, const std::string& at) {
   if (b.family().gemma4) {
     const int width = bytes_of(b.dtype());
     b.buffer(BufferKind::other, width);  // layer_scalar
-    if (const auto* a = std::get_if<FullAttention>(&l.attention)) b.bare(static_cast<std::int64_t>(a->head_dim) * width);  // v_norm without weight
+    if (const auto* a = std::get_if<FullAttention>(&l.attention))
+      b.bare(static_cast<std::int64_t>(a->head_dim) * width);  // v_norm without weight
     if (routed) {
       b.replicated(WeightClass::router, b.hidden());
       b.replicated(WeightClass::router, routed->num_experts);
@@ -275,7 +305,8 @@ void layer(WeightBuilder& b, const Layer& l, const std::string& at) {
       b.bare(static_cast<std::int64_t>(b.hidden()) * width);
     }
   }
-  if (const auto* a = std::get_if<FullAttention>(&l.attention); a && a->qk_norm && b.family().weightless_qk_norm && a->attention_chunk_size)
+  if (const auto* a = std::get_if<FullAttention>(&l.attention);
+      a && a->qk_norm && b.family().weightless_qk_norm && a->attention_chunk_size)
     b.bare(static_cast<std::int64_t>(a->head_dim) * 4);
 }
 
@@ -288,9 +319,12 @@ WeightProgram compile_weights(const Model& model, bool draft) {
     // Its layers are the last layer that has attention, numbered on from the target's; an indexer of its own.
     Layer l = model.layers.back();
     for (const auto& other : model.layers)
-      if (std::holds_alternative<FullAttention>(other.attention) || std::holds_alternative<MlaAttention>(other.attention)) l = other;
+      if (std::holds_alternative<FullAttention>(other.attention) ||
+          std::holds_alternative<MlaAttention>(other.attention))
+        l = other;
     if (auto* a = std::get_if<MlaAttention>(&l.attention); a && a->indexer) a->indexer->shared = false;
-    b.draft_frame(model.is_mla() || b.family().deepseek_draft, [&] { layer(b, l, b.layer_prefix(model.num_hidden_layers())); });
+    b.draft_frame(model.is_mla() || b.family().deepseek_draft,
+                  [&] { layer(b, l, b.layer_prefix(model.num_hidden_layers())); });
     return program;
   }
   // Layers that are equal in kind and in every module's scheme share one program.

@@ -35,7 +35,8 @@ struct Sum {
     out.rounded_512 += round_up(bytes, 512) * count * times;
   }
   std::int64_t divide(std::int64_t units, std::int64_t ranks) {
-    if (units % ranks != 0) refuse("vllm/distributed/utils.py", std::to_string(units) + " is not divisible by " + std::to_string(ranks));
+    if (units % ranks != 0)
+      refuse("vllm/distributed/utils.py", std::to_string(units) + " is not divisible by " + std::to_string(ranks));
     return units / ranks;
   }
 };
@@ -52,20 +53,24 @@ struct Local {
 void check_fp8_block(Sum& sum, const QuantScheme& s, const Local& l) {
   // fp8_utils.py validate_fp8_block_shape
   const int tp = l.tp;
-  // Fused layers with a part that is no multiple of the block are let through (linear.py _maybe_allow_fp8_block_shape_mismatch).
+  // Fused layers with a part that is no multiple of the block are let through (linear.py
+  // _maybe_allow_fp8_block_shape_mismatch).
   if (l.num_parts > 1 && !l.row)
     for (int i = 0; i < l.num_parts; ++i)
       if (l.parts[static_cast<std::size_t>(i)] % s.block_n != 0) return;
   if (l.row && tp > 1 && l.full_in / std::max<std::int64_t>(l.in, 1) == tp && l.in % s.block_k != 0)
     sum.refuse("vllm/model_executor/layers/quantization/utils/fp8_utils.py",
-               "Weight input_size_per_partition = " + std::to_string(l.in) + " is not divisible by weight quantization block_k = " + std::to_string(s.block_k) + ".");
-  const bool tp_split = tp > 1 && l.split && l.full_out / std::max<std::int64_t>(l.out, 1) == tp, merged = l.num_parts > 1;
+               "Weight input_size_per_partition = " + std::to_string(l.in) +
+                   " is not divisible by weight quantization block_k = " + std::to_string(s.block_k) + ".");
+  const bool tp_split = tp > 1 && l.split && l.full_out / std::max<std::int64_t>(l.out, 1) == tp,
+             merged = l.num_parts > 1;
   if (!tp_split && !merged) return;
   const int check = !tp_split && merged ? l.num_parts - 1 : l.num_parts;
   for (int i = 0; i < check; ++i)
     if (l.parts[static_cast<std::size_t>(i)] % s.block_n != 0)
       sum.refuse("vllm/model_executor/layers/quantization/utils/fp8_utils.py",
-                 "Weight output_partition_size = " + std::to_string(l.parts[static_cast<std::size_t>(i)]) + " is not divisible by weight quantization block_n = " + std::to_string(s.block_n) + ".");
+                 "Weight output_partition_size = " + std::to_string(l.parts[static_cast<std::size_t>(i)]) +
+                     " is not divisible by weight quantization block_n = " + std::to_string(s.block_n) + ".");
 }
 
 void linear_storage(Sum& sum, const WeightModule& m, const Local& l, std::int64_t count) {
@@ -73,7 +78,9 @@ void linear_storage(Sum& sum, const WeightModule& m, const Local& l, std::int64_
   const auto put = [&](StoredType type, std::int64_t elements) { sum.tensor(m.cls, type, elements, count); };
   const std::int64_t group = s.group_size > 0 ? s.group_size : l.full_in;
   switch (s.method) {
-    case Method::none: put(m.type, l.in * l.out); break;
+    case Method::none:
+      put(m.type, l.in * l.out);
+      break;
     case Method::fp8_tensor:
       put(StoredType::float8_e4m3fn, l.in * l.out);
       put(StoredType::float32, l.num_parts);
@@ -87,7 +94,8 @@ void linear_storage(Sum& sum, const WeightModule& m, const Local& l, std::int64_
     case Method::fp8_block:
       check_fp8_block(sum, s, l);
       put(StoredType::float8_e4m3fn, l.in * l.out);
-      put(s.e8m0_scales ? StoredType::float8_e8m0fnu : StoredType::float32, ceil_div(l.out, s.block_n) * ceil_div(l.in, s.block_k));
+      put(s.e8m0_scales ? StoredType::float8_e8m0fnu : StoredType::float32,
+          ceil_div(l.out, s.block_n) * ceil_div(l.in, s.block_k));
       break;
     case Method::int8_channel:
       put(StoredType::int8, l.in * l.out);
@@ -97,7 +105,8 @@ void linear_storage(Sum& sum, const WeightModule& m, const Local& l, std::int64_
     case Method::nvfp4:
       put(StoredType::uint8, l.out * (l.in / 2));
       // The kernels' swizzled layout pads scales to 128 rows and 4 columns when loading ends.
-      put(StoredType::float8_e4m3fn, sum.layout.after_loading ? round_up(l.out, 128) * round_up(l.in / s.group_size, 4) : l.out * (l.in / s.group_size));
+      put(StoredType::float8_e4m3fn, sum.layout.after_loading ? round_up(l.out, 128) * round_up(l.in / s.group_size, 4)
+                                                              : l.out * (l.in / s.group_size));
       put(StoredType::float32, l.num_parts);
       // W4A16 drops the input scale, but older checkpoints have one: it is registered in the model's type.
       put(s.activations ? StoredType::float32 : m.type, l.num_parts);
@@ -138,14 +147,19 @@ void linear_storage(Sum& sum, const WeightModule& m, const Local& l, std::int64_
       if (s.desc_act) put(StoredType::int32, l.in);
       break;
     }
-    case Method::other: put(StoredType::uint8, l.in * l.out * std::max(1, s.bits) / 8); break;
+    case Method::other:
+      put(StoredType::uint8, l.in * l.out * std::max(1, s.bits) / 8);
+      break;
   }
 }
 
 void linear(Sum& sum, const WeightModule& m) {
   Local l;
   int tp = sum.layout.tp;
-  if ((m.vit_heads && m.vit_heads % tp != 0) || (sum.layout.sequence_parallel_moe && (m.sequence_parallel == 1 || (m.sequence_parallel == 2 && sum.layout.first_stage && sum.layout.last_stage)))) tp = 1;
+  if ((m.vit_heads && m.vit_heads % tp != 0) ||
+      (sum.layout.sequence_parallel_moe &&
+       (m.sequence_parallel == 1 || (m.sequence_parallel == 2 && sum.layout.first_stage && sum.layout.last_stage))))
+    tp = 1;
   l.tp = tp;
   l.num_parts = m.num_parts;
   l.full_in = m.in;
@@ -157,10 +171,13 @@ void linear(Sum& sum, const WeightModule& m) {
     const std::int64_t full = static_cast<std::int64_t>(part.units) * part.unit;
     std::int64_t local = full;
     if (l.split && part.kv && part.units < tp) {
-      if (tp % part.units != 0) sum.refuse("vllm/model_executor/layers/linear.py", std::to_string(tp) + " is not divisible by " + std::to_string(part.units));
+      if (tp % part.units != 0)
+        sum.refuse("vllm/model_executor/layers/linear.py",
+                   std::to_string(tp) + " is not divisible by " + std::to_string(part.units));
       local = part.unit;
     } else if (l.split) {
-      local = part.units % tp == 0 ? part.units / tp * static_cast<std::int64_t>(part.unit) : sum.divide(part.unit == 1 || part.kv ? part.units : full, tp);
+      local = part.units % tp == 0 ? part.units / tp * static_cast<std::int64_t>(part.unit)
+                                   : sum.divide(part.unit == 1 || part.kv ? part.units : full, tp);
     }
     l.parts[static_cast<std::size_t>(i)] = local;
     l.out += local;
@@ -170,7 +187,8 @@ void linear(Sum& sum, const WeightModule& m) {
   if (m.bias) sum.tensor(m.cls, m.type, l.out, m.count);
 }
 
-// Kernel-dependent rounding of MXFP4 experts: fused_moe/oracle/mxfp4.py mxfp4_round_up_hidden_size_and_intermediate_size.
+// Kernel-dependent rounding of MXFP4 experts: fused_moe/oracle/mxfp4.py
+// mxfp4_round_up_hidden_size_and_intermediate_size.
 void round_mxfp4(const WeightLayout& layout, bool gpt_oss, std::int64_t& hidden, std::int64_t& inter) {
   if (layout.compute_capability >= 100) {
     hidden = round_up(hidden, 256);
@@ -192,14 +210,18 @@ void experts(Sum& sum, const WeightModule& m) {
   const std::int64_t total = m.num_experts + (m.no_eplb ? 0 : layout.redundant_experts);
   const std::int64_t local = total / layout.ep_size + (layout.ep_rank < total % layout.ep_size ? 1 : 0);
   if (layout.redundant_experts && total % layout.ep_size != 0)
-    sum.refuse("vllm/model_executor/layers/fused_moe", std::to_string(total) + " physical experts are not divisible by EP " + std::to_string(layout.ep_size));
+    sum.refuse("vllm/model_executor/layers/fused_moe",
+               std::to_string(total) + " physical experts are not divisible by EP " + std::to_string(layout.ep_size));
   std::int64_t inter = sum.divide(m.intermediate, layout.moe_tp), hidden = m.in;
   const auto put = [&](StoredType type, std::int64_t elements) { sum.tensor(m.cls, type, elements); };
   std::int64_t up = m.shards * inter;
   switch (s.method) {
     case Method::none:
-      // FlashInfer's TRT-LLM kernel, the first choice on Blackwell, wants multiples of 128 (fused_moe/oracle/unquantized.py).
-      if (layout.compute_capability >= 100 && layout.compute_capability < 120 && !m.bias && layout.redundant_experts == 0) inter = round_up(inter, 128), up = m.shards * inter;
+      // FlashInfer's TRT-LLM kernel, the first choice on Blackwell, wants multiples of 128
+      // (fused_moe/oracle/unquantized.py).
+      if (layout.compute_capability >= 100 && layout.compute_capability < 120 && !m.bias &&
+          layout.redundant_experts == 0)
+        inter = round_up(inter, 128), up = m.shards * inter;
       put(m.type, local * up * hidden);
       put(m.type, local * hidden * inter);
       break;
@@ -207,10 +229,12 @@ void experts(Sum& sum, const WeightModule& m) {
       // A shard that cuts through blocks keeps finer scales if a block of 32 or more fits (fused_moe/oracle/fp8.py).
       std::int64_t block_n = s.block_n, block_k = s.block_k;
       const std::int64_t finer = std::gcd(std::gcd<std::int64_t>(s.block_n, s.block_k), std::gcd(inter, hidden));
-      if (inter % s.block_n != 0 && finer >= 32) block_n = block_k = finer;
+      if (inter % s.block_n != 0 && finer >= 32)
+        block_n = block_k = finer;
       else if (inter % s.block_n != 0)
         sum.refuse("vllm/model_executor/layers/quantization/utils/fp8_utils.py",
-                   "The output_size of gate's and up's weight = " + std::to_string(inter) + " is not divisible by weight quantization block_n = " + std::to_string(s.block_n) + ".");
+                   "The output_size of gate's and up's weight = " + std::to_string(inter) +
+                       " is not divisible by weight quantization block_n = " + std::to_string(s.block_n) + ".");
       put(StoredType::float8_e4m3fn, local * up * hidden);
       put(StoredType::float8_e4m3fn, local * hidden * inter);
       put(StoredType::float32, local * m.shards * ceil_div(inter, block_n) * ceil_div(hidden, block_k));
@@ -236,20 +260,26 @@ void experts(Sum& sum, const WeightModule& m) {
     case Method::nvfp4: {
       put(StoredType::uint8, local * up * (hidden / 2));
       put(StoredType::uint8, local * hidden * (inter / 2));
-      const auto scale = [&](std::int64_t rows, std::int64_t columns) { return layout.after_loading ? round_up(rows, 128) * round_up(columns, 4) : rows * columns; };
+      const auto scale = [&](std::int64_t rows, std::int64_t columns) {
+        return layout.after_loading ? round_up(rows, 128) * round_up(columns, 4) : rows * columns;
+      };
       put(StoredType::float8_e4m3fn, local * scale(up, hidden / s.group_size));
       put(StoredType::float8_e4m3fn, local * scale(hidden, inter / s.group_size));
       put(StoredType::float32, local * m.shards);
       put(StoredType::float32, local);
-      const std::int64_t scales = s.activations && layout.compute_capability >= 100 ? total : local;  // one scale for all experts of the model where the kernel takes it
+      const std::int64_t scales = s.activations && layout.compute_capability >= 100
+                                      ? total
+                                      : local;  // one scale for all experts of the model where the kernel takes it
       put(StoredType::float32, scales * m.shards);
       put(StoredType::float32, scales);
       break;
     }
     case Method::mxfp4:
       round_mxfp4(layout, m.bias, hidden, inter);
-      // Hopper's swizzled layout of Triton's kernel pads both widths to 256 when loading ends (start-up logs: 2880 -> 3072).
-      if (layout.after_loading && m.bias && layout.compute_capability >= 90 && layout.compute_capability < 100) hidden = round_up(hidden, 256);
+      // Hopper's swizzled layout of Triton's kernel pads both widths to 256 when loading ends (start-up logs: 2880 ->
+      // 3072).
+      if (layout.after_loading && m.bias && layout.compute_capability >= 90 && layout.compute_capability < 100)
+        hidden = round_up(hidden, 256);
       put(StoredType::uint8, local * m.shards * inter * (hidden / 2));
       put(StoredType::uint8, local * hidden * (inter / 2));
       put(StoredType::uint8, local * m.shards * inter * (hidden / 32));
@@ -265,7 +295,8 @@ void experts(Sum& sum, const WeightModule& m) {
     case Method::gptq:
     case Method::int4_group: {
       const int pack = 32 / std::max(1, s.bits);
-      const std::int64_t g13 = s.group_size > 0 ? hidden / s.group_size : 1, g2 = s.group_size > 0 ? inter / s.group_size : 1;
+      const std::int64_t g13 = s.group_size > 0 ? hidden / s.group_size : 1,
+                         g2 = s.group_size > 0 ? inter / s.group_size : 1;
       put(StoredType::int32, local * (s.method == Method::awq ? hidden * (up / pack) : hidden / pack * up));
       put(StoredType::int32, local * (s.method == Method::awq ? inter * (hidden / pack) : inter / pack * hidden));
       put(m.type, local * g13 * up);
@@ -273,16 +304,20 @@ void experts(Sum& sum, const WeightModule& m) {
       if (s.method == Method::int4_group) {
         put(m.type, local * 2), put(m.type, local * 2);  // weight_shape
         if (s.desc_act)
-          for (int twice = 0; twice < 2; ++twice) put(StoredType::int32, local * hidden), put(StoredType::int32, local * inter);  // g_idx and its order
+          for (int twice = 0; twice < 2; ++twice)
+            put(StoredType::int32, local * hidden), put(StoredType::int32, local * inter);  // g_idx and its order
       } else {
         put(StoredType::int32, local * g13 * (up / pack));
         put(StoredType::int32, local * g2 * (hidden / pack));
       }
       if (s.method == Method::gptq && s.desc_act)
-        for (int twice = 0; twice < 2; ++twice) put(StoredType::int32, local * hidden), put(StoredType::int32, local * inter);
+        for (int twice = 0; twice < 2; ++twice)
+          put(StoredType::int32, local * hidden), put(StoredType::int32, local * inter);
       break;
     }
-    case Method::other: put(StoredType::uint8, local * (up * hidden + hidden * inter) * std::max(1, s.bits) / 8); break;
+    case Method::other:
+      put(StoredType::uint8, local * (up * hidden + hidden * inter) * std::max(1, s.bits) / 8);
+      break;
   }
   if (m.bias) {
     put(m.type, local * m.shards * inter);
@@ -290,8 +325,8 @@ void experts(Sum& sum, const WeightModule& m) {
   }
 }
 
-// v1/attention/backends/mla: W_UK_T and W_UV in the model's type. Copies if kv_b_proj is quantised, else views; a sparse model
-// keeps the storage but only the W_UV part of the parameter.
+// v1/attention/backends/mla: W_UK_T and W_UV in the model's type. Copies if kv_b_proj is quantised, else views; a
+// sparse model keeps the storage but only the W_UV part of the parameter.
 void absorb(Sum& sum, const WeightModule& m) {
   const std::int64_t heads = m.parts[0].units / sum.layout.tp;
   if (m.scheme.method != Method::none) {
@@ -304,8 +339,12 @@ void absorb(Sum& sum, const WeightModule& m) {
 void run(Sum& sum, const WeightModule& m) {
   if (sum.layout.after_loading && m.until_loaded) return;
   switch (m.kind) {
-    case Kind::replicated: sum.tensor(m.cls, m.type, m.in, m.count); break;
-    case Kind::sharded: sum.tensor(m.cls, m.type, sum.divide(m.in, sum.layout.tp), m.count); break;
+    case Kind::replicated:
+      sum.tensor(m.cls, m.type, m.in, m.count);
+      break;
+    case Kind::sharded:
+      sum.tensor(m.cls, m.type, sum.divide(m.in, sum.layout.tp), m.count);
+      break;
     case Kind::kv_sharded: {
       const auto& p = m.parts[0];
       const std::int64_t units = p.units < sum.layout.tp ? 1 : sum.divide(p.units, sum.layout.tp);
@@ -330,36 +369,49 @@ void run(Sum& sum, const WeightModule& m) {
       if (m.bias) sum.tensor(m.cls, m.type, l.out, m.count);
       break;
     }
-    case Kind::experts: experts(sum, m); break;
-    case Kind::buffer: sum.buffer(m.buffer, m.in, m.count); break;
+    case Kind::experts:
+      experts(sum, m);
+      break;
+    case Kind::buffer:
+      sum.buffer(m.buffer, m.in, m.count);
+      break;
     case Kind::expert_map:
       if (sum.layout.expert_parallel && sum.layout.ep_size > 1)
-        sum.buffer(BufferKind::expert_map, 4 * (static_cast<std::int64_t>(m.num_experts) + (m.no_eplb ? 0 : sum.layout.redundant_experts)));
+        sum.buffer(BufferKind::expert_map,
+                   4 * (static_cast<std::int64_t>(m.num_experts) + (m.no_eplb ? 0 : sum.layout.redundant_experts)));
       break;
-    case Kind::bare: sum.out.bare_tensors += m.in * m.count * sum.times; break;
+    case Kind::bare:
+      sum.out.bare_tensors += m.in * m.count * sum.times;
+      break;
     case Kind::padded_heads: {
       const std::int64_t local = sum.divide(m.in, sum.layout.tp);
       sum.tensor(m.cls, StoredType::float32, local <= 64 ? 64 : round_up(local, 128));
       break;
     }
     case Kind::kda_in: {
-      const std::int64_t wide = sum.divide(m.parts[0].units, sum.layout.tp) * m.parts[0].unit + m.intermediate + sum.divide(m.num_experts, sum.layout.tp);
+      const std::int64_t wide = sum.divide(m.parts[0].units, sum.layout.tp) * m.parts[0].unit + m.intermediate +
+                                sum.divide(m.num_experts, sum.layout.tp);
       sum.tensor(m.cls, m.type, m.in * (m.bias ? round_up(wide, 16) : wide));
       break;
     }
     case Kind::kda_decode:
       // The fused decode kernel wants 12 heads or more on a rank.
-      if (m.num_experts / sum.layout.tp >= 12) sum.buffer(BufferKind::other, m.in / sum.layout.tp * 4), sum.buffer(BufferKind::other, static_cast<std::int64_t>(m.intermediate) * 4);
+      if (m.num_experts / sum.layout.tp >= 12)
+        sum.buffer(BufferKind::other, m.in / sum.layout.tp * 4),
+            sum.buffer(BufferKind::other, static_cast<std::int64_t>(m.intermediate) * 4);
       break;
     case Kind::must_divide:
       if (m.in % sum.layout.tp == 0) break;
       if (m.bias)
-        sum.refuse("vllm/model_executor/layers/attention/attention.py", std::to_string(m.in) + " KV heads are not divisible by TP " + std::to_string(sum.layout.tp));
+        sum.refuse("vllm/model_executor/layers/attention/attention.py",
+                   std::to_string(m.in) + " KV heads are not divisible by TP " + std::to_string(sum.layout.tp));
       else
-        sum.refuse("vllm/model_executor/layers/mamba/mamba_mixer2.py", "If tensor parallel world size does not divide num_groups, then num_groups must equal 1.");
+        sum.refuse("vllm/model_executor/layers/mamba/mamba_mixer2.py",
+                   "If tensor parallel world size does not divide num_groups, then num_groups must equal 1.");
       break;
     case Kind::topk_buffer:
-      sum.out.bare_tensors += sum.layout.max_num_batched_tokens * m.in * 4 * (m.num_parts ? std::max(1, m.parts[0].units / sum.layout.tp) : 1);
+      sum.out.bare_tensors += sum.layout.max_num_batched_tokens * m.in * 4 *
+                              (m.num_parts ? std::max(1, m.parts[0].units / sum.layout.tp) : 1);
       break;
   }
 }
@@ -376,11 +428,13 @@ std::int64_t total(const Array& values) {
 }  // namespace
 
 const char* to_string(WeightClass c) {
-  static constexpr const char* kNames[] = {"embedding", "lm_head", "attention", "dense_mlp", "routed_experts", "shared_experts", "router", "norm_other", "vision", "mtp"};
+  static constexpr const char* kNames[] = {"embedding",      "lm_head", "attention",  "dense_mlp", "routed_experts",
+                                           "shared_experts", "router",  "norm_other", "vision",    "mtp"};
   return kNames[static_cast<std::size_t>(c)];
 }
 const char* to_string(StoredType t) {
-  static constexpr const char* kNames[] = {"bfloat16", "float16", "float32", "float8_e4m3fn", "float8_e8m0fnu", "int8", "uint8", "int32", "int64"};
+  static constexpr const char* kNames[] = {"bfloat16", "float16", "float32", "float8_e4m3fn", "float8_e8m0fnu",
+                                           "int8",     "uint8",   "int32",   "int64"};
   return kNames[static_cast<std::size_t>(t)];
 }
 const char* to_string(BufferKind k) {
@@ -396,7 +450,8 @@ std::int64_t RankWeights::param_bytes() const { return total(bytes); }
 std::int64_t RankWeights::num_params() const { return total(elements); }
 std::int64_t RankWeights::buffer_bytes() const { return total(buffers); }
 
-RankWeights run_weights(const WeightProgram& program, const WeightLayout& layout, std::optional<WeightRefusal>* refusal) {
+RankWeights run_weights(const WeightProgram& program, const WeightLayout& layout,
+                        std::optional<WeightRefusal>* refusal) {
   RankWeights out;
   Sum sum{out, layout, refusal};
   run(sum, program.every);

@@ -12,7 +12,8 @@ constexpr auto kVision = WeightClass::vision;
 
 std::int64_t field(const VisionTower& v, std::initializer_list<const char*> names, std::int64_t otherwise) {
   for (const char* name : names)
-    if (const auto it = v.config->find(name); it != v.config->end() && it->is_number()) return static_cast<std::int64_t>(it->get<double>());
+    if (const auto it = v.config->find(name); it != v.config->end() && it->is_number())
+      return static_cast<std::int64_t>(it->get<double>());
   return otherwise;
 }
 
@@ -35,7 +36,8 @@ void block(WeightBuilder& b, std::int64_t width, std::int64_t inner) {
 // models/qwen3_vl.py: Qwen3_VisionTransformer; qwen3_5.py uses it too.
 void qwen3_vl(WeightBuilder& b, const VisionTower& v) {
   const std::int64_t h = v.hidden_size, merged = h * v.spatial_merge_size * v.spatial_merge_size;
-  const std::int64_t patch = static_cast<std::int64_t>(v.in_channels) * v.temporal_patch_size * v.patch_size * v.patch_size;
+  const std::int64_t patch =
+      static_cast<std::int64_t>(v.in_channels) * v.temporal_patch_size * v.patch_size * v.patch_size;
   b.replicated(kVision, patch * h);
   b.replicated(kVision, h);
   b.replicated(kVision, v.num_position_embeddings * h);
@@ -72,8 +74,10 @@ void gemma4(WeightBuilder& b, const VisionTower& v) {
 
 // models/kimi_k25_vit.py. Heads that TP does not divide put the whole tower on every rank.
 void moonvit(WeightBuilder& b, const VisionTower& v) {
-  const std::int64_t h = v.hidden_size, inner = v.intermediate_size, qkv = field(v, {"qkv_hidden_size"}, h), merged = 4 * h, out = b.hidden();
-  const bool rms = v.config->value("norm_type", std::string()) == "rmsnorm", bias = flag(v, "linear_bias", true), attn_bias = flag(v, "attn_bias", true);
+  const std::int64_t h = v.hidden_size, inner = v.intermediate_size, qkv = field(v, {"qkv_hidden_size"}, h),
+                     merged = 4 * h, out = b.hidden();
+  const bool rms = v.config->value("norm_type", std::string()) == "rmsnorm", bias = flag(v, "linear_bias", true),
+             attn_bias = flag(v, "attn_bias", true);
   const int norm = rms ? 1 : 2;
   b.vit_heads(v.num_heads);
   b.replicated(kVision, 3 * static_cast<std::int64_t>(v.patch_size) * v.patch_size * h);
@@ -104,7 +108,8 @@ void moonvit(WeightBuilder& b, const VisionTower& v) {
 
 // models/mllama4.py
 void llama4(WeightBuilder& b, const VisionTower& v) {
-  const std::int64_t h = v.hidden_size, side = field(v, {"image_size"}, 448) / std::max(1, v.patch_size), patches = side * side + 1;
+  const std::int64_t h = v.hidden_size, side = field(v, {"image_size"}, 448) / std::max(1, v.patch_size),
+                     patches = side * side + 1;
   const std::int64_t in = field(v, {"projector_input_dim"}, 4096), out = field(v, {"projector_output_dim"}, 4096);
   b.column_plain(kVision, 3 * static_cast<std::int64_t>(v.patch_size) * v.patch_size, {part(h)});
   b.replicated(kVision, h);
@@ -121,7 +126,8 @@ void llama4(WeightBuilder& b, const VisionTower& v) {
 void minimax_m3(WeightBuilder& b, const VisionTower& v) {
   const std::int64_t h = v.hidden_size, text = b.hidden(), head = h / std::max(1, v.num_heads);
   const Json& top = *b.model().config;
-  const std::int64_t wide = static_cast<std::int64_t>(b.number(top, "projector_hidden_size", static_cast<double>(text)));
+  const std::int64_t wide =
+      static_cast<std::int64_t>(b.number(top, "projector_hidden_size", static_cast<double>(text)));
   b.replicated(kVision, 3 * 2 * static_cast<std::int64_t>(v.patch_size) * v.patch_size * h);
   b.replicated(kVision, h, 2);
   for (int i = 0; i < v.num_layers; ++i) block(b, h, v.intermediate_size);
@@ -136,7 +142,8 @@ void minimax_m3(WeightBuilder& b, const VisionTower& v) {
 void any(WeightBuilder& b, const VisionTower& v) {
   const std::int64_t h = v.hidden_size;
   b.vit_heads(std::max(1, v.num_heads));
-  b.replicated(kVision, static_cast<std::int64_t>(v.in_channels) * v.temporal_patch_size * v.patch_size * v.patch_size * h);
+  b.replicated(kVision,
+               static_cast<std::int64_t>(v.in_channels) * v.temporal_patch_size * v.patch_size * v.patch_size * h);
   for (int i = 0; i < v.num_layers; ++i) block(b, h, v.intermediate_size);
   b.vit_heads(0);
   const std::int64_t merged = h * v.spatial_merge_size * v.spatial_merge_size;
@@ -149,12 +156,18 @@ void any(WeightBuilder& b, const VisionTower& v) {
 void describe_vision(WeightBuilder& b, const VisionTower& v) {
   if (v.num_layers < 1 || v.hidden_size < 1 || !v.config) return;
   const std::string arch = b.model().architectures.empty() ? "" : b.model().architectures.front();
-  if (arch.starts_with("Qwen3VL") || arch.starts_with("Qwen3_5")) qwen3_vl(b, v);
-  else if (arch.starts_with("Gemma4")) gemma4(b, v);
-  else if (arch.starts_with("KimiK")) moonvit(b, v);
-  else if (arch.starts_with("Llama4")) llama4(b, v);
-  else if (arch.starts_with("MiniMaxM3")) minimax_m3(b, v);
-  else any(b, v);
+  if (arch.starts_with("Qwen3VL") || arch.starts_with("Qwen3_5"))
+    qwen3_vl(b, v);
+  else if (arch.starts_with("Gemma4"))
+    gemma4(b, v);
+  else if (arch.starts_with("KimiK"))
+    moonvit(b, v);
+  else if (arch.starts_with("Llama4"))
+    llama4(b, v);
+  else if (arch.starts_with("MiniMaxM3"))
+    minimax_m3(b, v);
+  else
+    any(b, v);
 }
 
 }  // namespace shardwise

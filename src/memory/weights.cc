@@ -14,7 +14,8 @@ namespace {
 
 bool changes(const LayerProgram& program) {
   return std::any_of(program.modules.begin(), program.modules.end(), [](const WeightModule& m) {
-    return m.until_loaded || m.absorbed_from || m.scheme.method == QuantScheme::Method::nvfp4 || m.scheme.method == QuantScheme::Method::mxfp4;
+    return m.until_loaded || m.absorbed_from || m.scheme.method == QuantScheme::Method::nvfp4 ||
+           m.scheme.method == QuantScheme::Method::mxfp4;
   });
 }
 
@@ -48,7 +49,8 @@ std::shared_ptr<const WeightProgram> weight_program(const Model& model) {
     program = std::move(made);
     if (!key) return program;
     std::lock_guard lock(mutex);
-    for (auto it = entries.begin(); it != entries.end();) it = it->second.config.expired() ? entries.erase(it) : std::next(it);
+    for (auto it = entries.begin(); it != entries.end();)
+      it = it->second.config.expired() ? entries.erase(it) : std::next(it);
     entries[key] = {model.config, program};
   }
   last_config = key;
@@ -60,7 +62,8 @@ std::shared_ptr<const WeightProgram> weight_program(const Model& model) {
 WeightLayout weight_layout(const Model& model, const EngineConfig& engine, int rank, int compute_capability) {
   const ParallelConfig& p = engine.parallel;
   const int tp = p.tensor_parallel_size, pcp = p.prefill_context_parallel_size, pp = p.pipeline_parallel_size;
-  const int tp_rank = rank % tp, pcp_rank = rank / tp % pcp, pp_rank = rank / (tp * pcp) % pp, dp_rank = rank / (tp * pcp * pp);
+  const int tp_rank = rank % tp, pcp_rank = rank / tp % pcp, pp_rank = rank / (tp * pcp) % pp,
+            dp_rank = rank / (tp * pcp * pp);
   const auto stages = pp_layers(model.num_hidden_layers(), p);
   const auto [first, last] = stages[static_cast<std::size_t>(pp_rank)];
   WeightLayout l;
@@ -107,14 +110,17 @@ WeightBytes rank_weights(const Model& model, const EngineConfig& engine, int ran
     const RankWeights d = run_weights(*program->draft, layout);
     const auto part = [&](WeightClass c) { return d.bytes[static_cast<std::size_t>(c)]; };
     std::int64_t head = part(WeightClass::lm_head);
-    if (!head && part(WeightClass::mtp)) head = 2 * round_up(model.vocab_size, 64) / layout.tp * static_cast<std::int64_t>(model.hidden_size) * std::max(1, model.num_mtp_layers);
+    if (!head && part(WeightClass::mtp))
+      head = 2 * round_up(model.vocab_size, 64) / layout.tp * static_cast<std::int64_t>(model.hidden_size) *
+             std::max(1, model.num_mtp_layers);
     out.mtp += Bytes(d.param_bytes() - part(WeightClass::embedding) - head);
   }
   if (program->changes_after_loading) {
     layout.after_loading = true;
-    // Up to 0.25 the Hopper kernel's MXFP4 experts were padded to 256 x 128, as for older GPUs (start-up logs: gpt-oss-120b
-    // 66.14 GiB on one GPU, 17.22 on four).
-    if (engine.vllm_version < VllmVersion{0, 26, 0} && compute_capability == 90 && model.quantisation.routed_experts.method == QuantScheme::Method::mxfp4)
+    // Up to 0.25 the Hopper kernel's MXFP4 experts were padded to 256 x 128, as for older GPUs (start-up logs:
+    // gpt-oss-120b 66.14 GiB on one GPU, 17.22 on four).
+    if (engine.vllm_version < VllmVersion{0, 26, 0} && compute_capability == 90 &&
+        model.quantisation.routed_experts.method == QuantScheme::Method::mxfp4)
       layout.compute_capability = 80;
     out.after_loading = Bytes(resident(run_weights(*program, layout)) - resident(w));
   }

@@ -43,7 +43,8 @@ TEST(RankWeights, ShardsAddUpToTheModel) {
 
 // Stages of a pipeline hold every layer once: their layers' bytes add up.
 TEST(RankWeights, StagesAddUpToTheModel) {
-  for (const char* name : {"meta-llama/Llama-3.1-8B", "deepseek-ai/DeepSeek-V3", "moonshotai/Kimi-K2.5", "nvidia/GLM-5-NVFP4"}) {
+  for (const char* name :
+       {"meta-llama/Llama-3.1-8B", "deepseek-ai/DeepSeek-V3", "moonshotai/Kimi-K2.5", "nvidia/GLM-5-NVFP4"}) {
     const Model model = bundled(name);
     const auto whole = rank_weights(model, layout(1), 0, 100);
     for (int pp : {2, 3, 5}) {
@@ -65,12 +66,14 @@ TEST(RankWeights, ExpertsAddUpUnderExpertParallelism) {
   const auto whole = rank_weights(model, layout(1), 0, 90);
   for (int dp : {2, 3, 5, 8}) {
     Bytes routed;
-    for (int rank = 0; rank < dp; ++rank) routed += rank_weights(model, layout(1, 1, dp, true), rank, 90).routed_experts;
+    for (int rank = 0; rank < dp; ++rank)
+      routed += rank_weights(model, layout(1, 1, dp, true), rank, 90).routed_experts;
     EXPECT_EQ(routed, whole.routed_experts) << dp;
   }
 }
 
-// More tensor parallelism never puts more bytes on a rank. (Padding of quantised kernels aside, which rounds shards up.)
+// More tensor parallelism never puts more bytes on a rank. (Padding of quantised kernels aside, which rounds shards
+// up.)
 TEST(RankWeights, MoreTensorParallelismIsNeverMoreBytes) {
   for (const auto& item : bundled_models()) {
     const Model model = bundled(item.name.c_str());
@@ -86,7 +89,8 @@ TEST(RankWeights, MoreTensorParallelismIsNeverMoreBytes) {
 
 TEST(RankWeights, KvHeadsReplicateWhenTensorParallelismExceedsThem) {
   const Model model = bundled("Qwen/Qwen2.5-7B");  // 28 heads, 4 KV heads
-  const auto at4 = rank_weights(model, layout(4), 0, 90).attention.value, at28 = rank_weights(model, layout(28), 0, 90).attention.value;
+  const auto at4 = rank_weights(model, layout(4), 0, 90).attention.value,
+             at28 = rank_weights(model, layout(28), 0, 90).attention.value;
   EXPECT_GT(at28 * 7, at4);  // one KV head stays on each rank
 }
 
@@ -111,7 +115,7 @@ TEST(RankWeights, DraftSharesEmbeddingAndHead) {
   EXPECT_EQ(rank_weights(model, engine, 0, 90).mtp.value, 0);
   engine.num_speculative_tokens = 1;
   const auto mtp = rank_weights(model, engine, 0, 90).mtp.value;
-  EXPECT_GT(mtp, 1455484064);             // the layer itself
+  EXPECT_GT(mtp, 1455484064);              // the layer itself
   EXPECT_LT(mtp, 1455484064 + 250000000);  // and its projection, but no head of its own
 }
 

@@ -5,8 +5,8 @@
 namespace shardwise {
 namespace {
 
-// Source of each row: the class of that name in vLLM 0.32.0, vllm/model_executor/models/ (linear layers' bias arguments,
-// q_norm / k_norm modules, gate modules).
+// Source of each row: the class of that name in vLLM 0.32.0, vllm/model_executor/models/ (linear layers' bias
+// arguments, q_norm / k_norm modules, gate modules).
 constexpr Bias kField = Bias::field, kAlways = Bias::always, kNone = Bias::none;
 constexpr ArchitectureTraits kRows[] = {
     // Llama and what vLLM builds with the Llama class
@@ -38,7 +38,11 @@ constexpr ArchitectureTraits kRows[] = {
     {.name = "GraniteMoeForCausalLM", .qkv_bias = kField, .o_bias = kField},
     {.name = "GraniteMoeSharedForCausalLM", .qkv_bias = kField, .o_bias = kField},
     {.name = "GraniteMoeHybridForCausalLM", .qkv_bias = kField, .o_bias = kField},
-    {.name = "ApertusForCausalLM", .o_bias = kField, .qk_norm = QkNorm::per_head, .gated_ffn = false, .ffn_bias = kField},
+    {.name = "ApertusForCausalLM",
+     .o_bias = kField,
+     .qk_norm = QkNorm::per_head,
+     .gated_ffn = false,
+     .ffn_bias = kField},
     {.name = "ArceeForCausalLM", .o_bias = kField, .gated_ffn = false, .ffn_bias = kField},
     {.name = "StableLmForCausalLM", .qkv_bias = kField},
     {.name = "StablelmForCausalLM", .qkv_bias = kField},
@@ -53,8 +57,14 @@ constexpr ArchitectureTraits kRows[] = {
     {.name = "Qwen3VLForConditionalGeneration", .qk_norm = QkNorm::per_head},
     {.name = "Qwen3VLMoeForConditionalGeneration", .qk_norm = QkNorm::per_head},
     {.name = "Qwen3NextForCausalLM", .qk_norm = QkNorm::per_head, .shared_expert_gate = true, .output_gate = true},
-    {.name = "Qwen3_5ForConditionalGeneration", .qk_norm = QkNorm::per_head, .shared_expert_gate = true, .output_gate = true},
-    {.name = "Qwen3_5MoeForConditionalGeneration", .qk_norm = QkNorm::per_head, .shared_expert_gate = true, .output_gate = true},
+    {.name = "Qwen3_5ForConditionalGeneration",
+     .qk_norm = QkNorm::per_head,
+     .shared_expert_gate = true,
+     .output_gate = true},
+    {.name = "Qwen3_5MoeForConditionalGeneration",
+     .qk_norm = QkNorm::per_head,
+     .shared_expert_gate = true,
+     .output_gate = true},
     {.name = "Qwen3_5ForCausalLM", .qk_norm = QkNorm::per_head, .shared_expert_gate = true, .output_gate = true},
     {.name = "Qwen3_5MoeForCausalLM", .qk_norm = QkNorm::per_head, .shared_expert_gate = true, .output_gate = true},
     {.name = "MiMoForCausalLM", .qkv_bias = kAlways},
@@ -67,11 +77,19 @@ constexpr ArchitectureTraits kRows[] = {
     {.name = "DbrxForCausalLM", .qkv_bias = kNone},
     {.name = "ArcticForCausalLM", .qkv_bias = kNone},
     {.name = "JambaForCausalLM", .qkv_bias = kNone},
-    {.name = "GptOssForCausalLM", .qkv_bias = kAlways, .o_bias = kAlways, .sinks = true, .router_bias = true, .moe_bias = true},
+    {.name = "GptOssForCausalLM",
+     .qkv_bias = kAlways,
+     .o_bias = kAlways,
+     .sinks = true,
+     .router_bias = true,
+     .moe_bias = true},
     {.name = "MiniMaxM2ForCausalLM", .qkv_bias = kField, .qk_norm = QkNorm::all_heads, .correction_bias = true},
     {.name = "MiniMaxM3ForCausalLM", .qkv_bias = kNone, .qk_norm = QkNorm::per_head, .correction_bias = true},
     {.name = "MiniMaxM3SparseForCausalLM", .qkv_bias = kNone, .qk_norm = QkNorm::per_head, .correction_bias = true},
-    {.name = "MiniMaxM3SparseForConditionalGeneration", .qkv_bias = kNone, .qk_norm = QkNorm::per_head, .correction_bias = true},
+    {.name = "MiniMaxM3SparseForConditionalGeneration",
+     .qkv_bias = kNone,
+     .qk_norm = QkNorm::per_head,
+     .correction_bias = true},
     {.name = "MiniMaxText01ForCausalLM", .qkv_bias = kNone},
     {.name = "MiniMaxForCausalLM", .qkv_bias = kNone},
     {.name = "Ernie4_5ForCausalLM", .qkv_bias = kField, .o_bias = kField, .ffn_bias = kField},

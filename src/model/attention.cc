@@ -25,23 +25,27 @@ FullAttention full_attention(const LayerContext& c, std::size_t layer) {
   if (const auto attn = f.object("attn_config"))  // DBRX, MPT
     if (const auto kv = attn->integer({"kv_n_heads"}, 1)) a.num_kv_heads = *kv;
   if (!a.num_kv_heads)
-    a.num_kv_heads = f.integer_at({"n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num", "num_attention_groups"}, layer)
+    a.num_kv_heads = f.integer_at({"n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num",
+                                   "num_attention_groups"},
+                                  layer)
                          .value_or(0);
   const bool falcon = c.model_type == "falcon" || c.model_type == "RefinedWebModel" || c.model_type == "RefinedWeb";
-  if (falcon && !f.boolean({"new_decoder_architecture"}, false) && f.boolean({"multi_query"}, false)) a.num_kv_heads = 1;
+  if (falcon && !f.boolean({"new_decoder_architecture"}, false) && f.boolean({"multi_query"}, false))
+    a.num_kv_heads = 1;
   if (c.model_type == "gpt_bigcode" && f.boolean({"multi_query"}, true)) a.num_kv_heads = 1;
   if (c.model_type == "chatglm" && !f.boolean({"multi_query_attention"}, false)) a.num_kv_heads = a.num_heads;
   if (a.num_kv_heads < 1) a.num_kv_heads = a.num_heads;
   if (a.num_kv_heads > a.num_heads) f.fail("num_key_value_heads", "is larger than num_attention_heads");
   a.head_dim = f.integer_or({"head_dim", "hidden_size_per_head", "kv_channels", "attention_head_dim"}, 0);
   if (a.head_dim < 1) a.head_dim = c.hidden_size / a.num_heads;
-  if (c.model_type == "minicpm3")
-    a.head_dim = f.required({"qk_nope_head_dim"}) + f.required({"qk_rope_head_dim"});
+  if (c.model_type == "minicpm3") a.head_dim = f.required({"qk_nope_head_dim"}) + f.required({"qk_rope_head_dim"});
   if (a.head_dim < 1) f.fail("head_dim", "is missing and hidden_size is smaller than num_attention_heads");
   a.v_head_dim = a.head_dim;
-  const bool field_bias = f.boolean({"attention_bias", "use_qkv_bias", "qkv_bias", "use_bias", "bias", "add_qkv_bias"}, false);
+  const bool field_bias =
+      f.boolean({"attention_bias", "use_qkv_bias", "qkv_bias", "use_bias", "bias", "add_qkv_bias"}, false);
   a.qkv_bias = resolve(row.qkv_bias, field_bias);
-  a.o_bias = resolve(row.o_bias, f.boolean({"o_bias", "attention_out_bias", "attention_bias", "use_bias", "bias"}, false));
+  a.o_bias =
+      resolve(row.o_bias, f.boolean({"o_bias", "attention_out_bias", "attention_bias", "use_bias", "bias"}, false));
   const bool norm_field = f.boolean({"use_qk_norm", "qk_norm", "qk_layernorm"}, false);
   a.qk_norm = row.qk_norm == QkNorm::field ? norm_field : row.qk_norm != QkNorm::none;
   a.qk_norm_full = row.qk_norm == QkNorm::all_heads;
@@ -75,7 +79,8 @@ void apply_window(const LayerContext& c, const std::vector<std::string>& types, 
   const auto window = f.integer({"sliding_window", "sliding_window_size"}, 0);
   const auto chunk = c.model_type.starts_with("mimo_v2") ? std::nullopt : f.integer({"attention_chunk_size"}, 0);
   if (i < types.size()) {
-    if (one_of(types[i], {"sliding_attention", "local_attention", "sliding"}) && window.value_or(0) > 0) a.sliding_window = window;
+    if (one_of(types[i], {"sliding_attention", "local_attention", "sliding"}) && window.value_or(0) > 0)
+      a.sliding_window = window;
     if (types[i] == "chunked_attention" && chunk.value_or(0) > 0) a.attention_chunk_size = chunk;
     return;
   }
@@ -102,7 +107,8 @@ void apply_gemma4(const LayerContext& c, FullAttention& a) {
 void apply_mimo_v2(const LayerContext& c, int layer, FullAttention& a) {
   const Fields& f = c.fields;
   const auto pattern = f.integers("hybrid_layer_pattern");
-  const bool sliding = static_cast<std::size_t>(layer) < pattern.size() && pattern[static_cast<std::size_t>(layer)] == 1;
+  const bool sliding =
+      static_cast<std::size_t>(layer) < pattern.size() && pattern[static_cast<std::size_t>(layer)] == 1;
   a.v_head_dim = f.integer_or({"v_head_dim"}, a.head_dim);
   a.sliding_window.reset();
   a.sinks = f.boolean({"add_full_attention_sink_bias"}, false);
@@ -122,19 +128,23 @@ void apply_block_sparse(const LayerContext& c, int layer, FullAttention& a) {
   const auto freq = sparse->integers("sparse_attention_freq");
   const auto i = static_cast<std::size_t>(layer);
   if (i < freq.size() && freq[i] == 0) return;
-  a.indexer = SparseIndexer{.num_heads = sparse->required({"sparse_num_index_heads"}),
-                            .head_dim = sparse->required({"sparse_index_dim"}),
-                            .topk = sparse->integer_or({"sparse_topk_blocks"}, 0) * sparse->integer_or({"sparse_block_size"}, 1),
-                            .shared = false,
-                            .block_size = sparse->integer_or({"sparse_block_size"}, 0)};
+  a.indexer = SparseIndexer{
+      .num_heads = sparse->required({"sparse_num_index_heads"}),
+      .head_dim = sparse->required({"sparse_index_dim"}),
+      .topk = sparse->integer_or({"sparse_topk_blocks"}, 0) * sparse->integer_or({"sparse_block_size"}, 1),
+      .shared = false,
+      .block_size = sparse->integer_or({"sparse_block_size"}, 0)};
 }
 
 bool is_mla_model(const LayerContext& c) {
   static constexpr std::initializer_list<const char*> kMla = {
-      "axk1", "deepseek_v2", "deepseek_v3", "deepseek_v32", "deepseek_v4", "deepseek_ref", "dots3_note", "deepseek_mtp", "glm5_next",
-      "glm5_next_text", "glm_moe_dsa", "glm4_moe_lite", "kimi_k2", "kimi_linear", "longcat_flash", "pangu_ultra_moe",
+      "axk1",           "deepseek_v2",    "deepseek_v3",   "deepseek_v32",
+      "deepseek_v4",    "deepseek_ref",   "dots3_note",    "deepseek_mtp",
+      "glm5_next",      "glm5_next_text", "glm_moe_dsa",   "glm4_moe_lite",
+      "kimi_k2",        "kimi_linear",    "longcat_flash", "pangu_ultra_moe",
       "bailing_hybrid", "hy_v4"};  // vLLM: transformers_utils/model_arch_config_convertor.py is_deepseek_mla
-  if (one_of(c.model_type, kMla)) return c.fields.has("compress_ratios") ? c.fields.has("head_dim") : c.fields.has("kv_lora_rank");
+  if (one_of(c.model_type, kMla))
+    return c.fields.has("compress_ratios") ? c.fields.has("head_dim") : c.fields.has("kv_lora_rank");
   return !c.row && c.fields.has("kv_lora_rank") && c.fields.has("qk_rope_head_dim");
 }
 
@@ -203,7 +213,8 @@ LinearAttention mamba(const LayerContext& c) {
   if (first) {
     a.intermediate_size = c.hidden_size * expand;
     const Json* rank = f.find({"mamba_dt_rank", "time_step_rank"});
-    a.time_step_rank = rank && rank->is_number() ? f.integer_or({"mamba_dt_rank", "time_step_rank"}, 0) : (c.hidden_size + 15) / 16;
+    a.time_step_rank =
+        rank && rank->is_number() ? f.integer_or({"mamba_dt_rank", "time_step_rank"}, 0) : (c.hidden_size + 15) / 16;
     return a;
   }
   a.head_dim = f.integer_or({"mamba_head_dim", "mamba_d_head", "mamba_headdim", "head_dim"}, 64);
@@ -214,8 +225,8 @@ LinearAttention mamba(const LayerContext& c) {
   return a;
 }
 
-// Kind of every layer as a word: "full_attention", "sliding_attention", "chunked_attention", "linear_attention", "mamba",
-// "conv", "none". Empty when config.json names none: then all layers have attention.
+// Kind of every layer as a word: "full_attention", "sliding_attention", "chunked_attention", "linear_attention",
+// "mamba", "conv", "none". Empty when config.json names none: then all layers have attention.
 std::vector<std::string> layer_types(const LayerContext& c) {
   const Fields& f = c.fields;
   const auto n = static_cast<std::size_t>(c.num_layers);
@@ -237,10 +248,15 @@ std::vector<std::string> layer_types(const LayerContext& c) {
   }
   if (const auto linear = f.object("linear_attn_config")) {
     const auto kda = linear->integers("kda_layers");  // counted from 1
-    return by([&](int i) { return std::find(kda.begin(), kda.end(), i + 1) != kda.end() ? "linear_attention" : "full_attention"; });
+    return by([&](int i) {
+      return std::find(kda.begin(), kda.end(), i + 1) != kda.end() ? "linear_attention" : "full_attention";
+    });
   }
   if (const auto list = f.integers("attn_type_list"); !list.empty())  // MiniMax-Text-01: 0 = lightning
-    return by([&](int i) { return static_cast<std::size_t>(i) < list.size() && list[static_cast<std::size_t>(i)] == 0 ? "linear_attention" : "full_attention"; });
+    return by([&](int i) {
+      return static_cast<std::size_t>(i) < list.size() && list[static_cast<std::size_t>(i)] == 0 ? "linear_attention"
+                                                                                                 : "full_attention";
+    });
   if (const auto every = f.integer({"full_attention_interval"}, 1); every && f.has("linear_num_value_heads"))
     return by([&](int i) { return (i + 1) % *every == 0 ? "full_attention" : "linear_attention"; });
   if (const auto period = f.integer({"attn_layer_period"}, 1)) {
@@ -289,7 +305,9 @@ std::vector<Attention> read_attention(const LayerContext& c) {
     } else if (type == "mamba" || type == "mamba2") {
       out.emplace_back(mamba(c));
     } else if (type == "conv") {
-      out.emplace_back(LinearAttention{.kind = Kind::short_conv, .conv_kernel = f.integer_or({"conv_L_cache"}, 3), .intermediate_size = f.integer_or({"conv_dim"}, c.hidden_size)});
+      out.emplace_back(LinearAttention{.kind = Kind::short_conv,
+                                       .conv_kernel = f.integer_or({"conv_L_cache"}, 3),
+                                       .intermediate_size = f.integer_or({"conv_dim"}, c.hidden_size)});
     } else if (type == "linear_attention") {
       if (const auto linear = f.object("linear_attn_config")) {
         out.emplace_back(kimi_delta(*linear));
@@ -312,7 +330,8 @@ std::vector<Attention> read_attention(const LayerContext& c) {
             out.emplace_back(NoAttention{});
             continue;
           }
-          if (const auto group = attention->integer({"n_heads_in_group"}, 1)) a.num_kv_heads = std::max(1, a.num_heads / *group);
+          if (const auto group = attention->integer({"n_heads_in_group"}, 1))
+            a.num_kv_heads = std::max(1, a.num_heads / *group);
         }
       }
       apply_window(c, types, layer, a);

@@ -29,8 +29,10 @@ void for_each_row(F&& use) {
 // Lower case, "org--name" as "org/name", and without a remark in brackets at the end ("DeepSeek-V4 (from path name)").
 std::string normal(std::string_view spec) {
   std::string key = to_lower(trim(spec));
-  if (const auto remark = key.rfind(" ("); remark != std::string::npos && remark > 0 && key.ends_with(')')) key.resize(remark);
-  if (const auto dashes = key.find("--"); dashes != std::string::npos && key.find('/') == std::string::npos) key.replace(dashes, 2, "/");
+  if (const auto remark = key.rfind(" ("); remark != std::string::npos && remark > 0 && key.ends_with(')'))
+    key.resize(remark);
+  if (const auto dashes = key.find("--"); dashes != std::string::npos && key.find('/') == std::string::npos)
+    key.replace(dashes, 2, "/");
   return key;
 }
 
@@ -43,7 +45,8 @@ const std::unordered_map<std::string, std::string>& lookup() {
       for (std::size_t i = 1; i < cells.size(); ++i) {
         const auto key = normal(cells[i]);
         keys.try_emplace(key, cells[0]);
-        if (const auto slash = key.find('/'); slash != std::string::npos) last_parts.emplace_back(key.substr(slash + 1), cells[0]);
+        if (const auto slash = key.find('/'); slash != std::string::npos)
+          last_parts.emplace_back(key.substr(slash + 1), cells[0]);
       }
       keys.try_emplace(normal(cells[0]), cells[0]);
     });

@@ -19,8 +19,14 @@ bool gated(const LayerContext& c) {
 
 int dense_width(const LayerContext& c, std::size_t layer) {
   const Fields& f = c.fields;
-  if (const auto at = f.integer_at({"dense_intermediate_size", "intermediate_size_mlp", "intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim"}, layer); at && *at > 0) return *at;
-  if (c.model_type == "gpt2" || c.model_type == "falcon" || c.model_type == "gpt_bigcode" || c.model_type == "bloom" || c.model_type == "gptj") return 4 * c.hidden_size;
+  if (const auto at = f.integer_at({"dense_intermediate_size", "intermediate_size_mlp", "intermediate_size",
+                                    "ffn_hidden_size", "n_inner", "ffn_dim"},
+                                   layer);
+      at && *at > 0)
+    return *at;
+  if (c.model_type == "gpt2" || c.model_type == "falcon" || c.model_type == "gpt_bigcode" || c.model_type == "bloom" ||
+      c.model_type == "gptj")
+    return 4 * c.hidden_size;
   if (c.model_type == "mpt") return f.integer_or({"expansion_ratio"}, 4) * c.hidden_size;
   return f.required({"intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size"});
 }
@@ -47,14 +53,17 @@ std::vector<int> layer_list(const Fields& f, const char* name) {
   std::vector<int> out;  // "3,4,5" (Step-3)
   for (const auto& part : split(value->get_ref<const std::string&>(), ',')) {
     const auto word = trim(part);
-    if (word.empty() || word.size() > 6 || !std::all_of(word.begin(), word.end(), [](char ch) { return ch >= '0' && ch <= '9'; }))
+    if (word.empty() || word.size() > 6 ||
+        !std::all_of(word.begin(), word.end(), [](char ch) { return ch >= '0' && ch <= '9'; }))
       f.fail(name, "is not a list of layer numbers");
     out.push_back(std::stoi(std::string(word)));
   }
   return out;
 }
 
-bool contains(const std::vector<int>& list, int value) { return std::find(list.begin(), list.end(), value) != list.end(); }
+bool contains(const std::vector<int>& list, int value) {
+  return std::find(list.begin(), list.end(), value) != list.end();
+}
 
 // Whether a layer of a model that has routed experts uses them.
 class SparseLayers {
@@ -62,8 +71,10 @@ class SparseLayers {
   explicit SparseLayers(const LayerContext& c) : f_(c.fields) {
     types_ = f_.texts("mlp_layer_types");
     enumerated_ = layer_list(f_, "moe_layers_enum");
-    if (const Json* freq = f_.find({"moe_layer_freq"}); freq && freq->is_array()) list_ = f_.integers("moe_layer_freq");
-    else freq_ = f_.integer_or({"moe_layer_freq", "moe_layer_interval"}, 1);
+    if (const Json* freq = f_.find({"moe_layer_freq"}); freq && freq->is_array())
+      list_ = f_.integers("moe_layer_freq");
+    else
+      freq_ = f_.integer_or({"moe_layer_freq", "moe_layer_interval"}, 1);
     dense_only_ = f_.integers("mlp_only_layers");
     moe_layers_ = f_.integers("moe_layers");
     first_dense_ = f_.integer_or({"first_k_dense_replace", "num_dense_layers"}, 0);
@@ -108,19 +119,25 @@ std::optional<MoeFfn> experts(const LayerContext& c) {
     moe.moe_intermediate_size = ffn->integer_or({"ffn_hidden_size"}, 0);
   }
   const auto number = [&](Fields::Names names) { return f.integer_at(names, 0).value_or(0); };
-  if (!moe.num_experts) moe.num_experts = number({"num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts"});
+  if (!moe.num_experts)
+    moe.num_experts = number({"num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts"});
   if (moe.num_experts <= 1) return std::nullopt;
   if (c.model_type.starts_with("gemma4") && !f.boolean({"enable_moe_block"}, false)) return std::nullopt;
   if (!moe.num_experts_per_tok)
-    moe.num_experts_per_tok = number({"num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_topk", "moe_top_k", "moe_k", "experts_per_token"});
+    moe.num_experts_per_tok = number({"num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_topk",
+                                      "moe_top_k", "moe_k", "experts_per_token"});
   if (moe.num_experts_per_tok < 1) f.fail("num_experts_per_tok", "is missing; the model cannot be read without it");
   if (moe.num_experts_per_tok > moe.num_experts) f.fail("num_experts_per_tok", "is larger than the number of experts");
-  if (!moe.moe_intermediate_size) moe.moe_intermediate_size = number({"moe_intermediate_size", "expert_ffn_hidden_size"});
+  if (!moe.moe_intermediate_size)
+    moe.moe_intermediate_size = number({"moe_intermediate_size", "expert_ffn_hidden_size"});
   if (!moe.moe_intermediate_size) moe.moe_intermediate_size = f.required({"intermediate_size", "ffn_hidden_size"});
 
-  moe.num_shared_experts = number({"n_shared_experts", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts"});
-  moe.shared_intermediate_size = number({"shared_expert_intermediate_size", "moe_shared_expert_intermediate_size", "shared_intermediate_size", "share_expert_dim"});
-  if (c.model_type.starts_with("llama4")) moe.num_shared_experts = 1, moe.shared_intermediate_size = moe.moe_intermediate_size;
+  moe.num_shared_experts =
+      number({"n_shared_experts", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts"});
+  moe.shared_intermediate_size = number({"shared_expert_intermediate_size", "moe_shared_expert_intermediate_size",
+                                         "shared_intermediate_size", "share_expert_dim"});
+  if (c.model_type.starts_with("llama4"))
+    moe.num_shared_experts = 1, moe.shared_intermediate_size = moe.moe_intermediate_size;
   if (moe.num_shared_experts > 0 && moe.shared_intermediate_size == 0)
     moe.shared_intermediate_size = moe.num_shared_experts * moe.moe_intermediate_size;
   if (moe.shared_intermediate_size > 0 && moe.num_shared_experts == 0) moe.num_shared_experts = 1;
@@ -129,12 +146,16 @@ std::optional<MoeFfn> experts(const LayerContext& c) {
   moe.gated = gated(c);
   moe.bias = row.moe_bias;
   moe.router_bias = row.router_bias;
-  moe.correction_bias = row.correction_bias || f.text({"topk_method"}) == "noaux_tc" || f.boolean({"use_routing_bias", "use_moe_router_bias", "moe_use_aux_free", "moe_router_enable_expert_bias"}, false);
+  moe.correction_bias =
+      row.correction_bias || f.text({"topk_method"}) == "noaux_tc" ||
+      f.boolean({"use_routing_bias", "use_moe_router_bias", "moe_use_aux_free", "moe_router_enable_expert_bias"},
+                false);
   if (const auto groups = f.integer({"n_group", "num_expert_group"}, 0); groups && *groups > 0) {
     moe.n_group = groups;
     moe.topk_group = f.integer({"topk_group"}, 0);
   }
-  if (const auto latent = f.integer({"moe_latent_size", "routed_expert_hidden_size"}, 0); latent && *latent > 0) moe.latent_size = latent;
+  if (const auto latent = f.integer({"moe_latent_size", "routed_expert_hidden_size"}, 0); latent && *latent > 0)
+    moe.latent_size = latent;
   return moe;
 }
 

@@ -47,7 +47,8 @@ Fields::Found Fields::locate(Names names) const {
 
 const Json* Fields::find(Names names) const { return locate(names).value; }
 
-std::int64_t Fields::checked_integer(const Json& value, std::string_view field, std::int64_t least, std::int64_t most) const {
+std::int64_t Fields::checked_integer(const Json& value, std::string_view field, std::int64_t least,
+                                     std::int64_t most) const {
   double number = 0;
   if (value.is_number_integer() || value.is_number_float()) {
     number = value.get<double>();
@@ -114,7 +115,8 @@ std::vector<int> Fields::integers(const char* name) const {
   if (!value) return {};
   if (!value->is_array()) fail(name, "is " + shown(*value) + ", not a list");
   std::vector<int> out;
-  for (const auto& item : *value) out.push_back(static_cast<int>(checked_integer(item, name, -1'000'000'000, 2'000'000'000)));
+  for (const auto& item : *value)
+    out.push_back(static_cast<int>(checked_integer(item, name, -1'000'000'000, 2'000'000'000)));
   return out;
 }
 

@@ -18,8 +18,10 @@ std::string without_infinities(std::string_view text) {
   bool in_string = false;
   for (std::size_t i = 0; i < out.size(); ++i) {
     if (in_string) {
-      if (out[i] == '\\') ++i;
-      else if (out[i] == '"') in_string = false;
+      if (out[i] == '\\')
+        ++i;
+      else if (out[i] == '"')
+        in_string = false;
       continue;
     }
     if (out[i] == '"') in_string = true;
@@ -52,15 +54,16 @@ DType read_dtype(const Fields& top, const Fields& text) {
   if (word.empty()) word = text.text({"dtype", "torch_dtype"});
   if (word.starts_with("torch.")) word = word.substr(6);
   if (word == "float16" || word == "half") return DType::float16;
-  if (word == "float32" || word == "float") return DType::bfloat16;  // vLLM's "auto" serves float32 checkpoints in 16 bits
+  if (word == "float32" || word == "float")
+    return DType::bfloat16;  // vLLM's "auto" serves float32 checkpoints in 16 bits
   return DType::bfloat16;
 }
 
 // vLLM: config/model.py _get_and_verify_max_len, and derive_max_model_len_and_key for the fields.
 void derive_max_len(const Fields& top, const Fields& text, Model& model) {
   double longest = std::numeric_limits<double>::infinity();
-  for (const char* key : {"max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length", "max_target_positions",
-                          "max_sequence_length", "max_seq_length", "seq_len"})
+  for (const char* key : {"max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length",
+                          "max_target_positions", "max_sequence_length", "max_seq_length", "seq_len"})
     if (const auto value = text.number({key})) longest = std::min(longest, *value);
   if (const auto value = text.number({"model_max_length"}); value && *value > 0) longest = *value;
   if (!(longest >= 1) || longest > 1e15) {
@@ -73,7 +76,8 @@ void derive_max_len(const Fields& top, const Fields& text, Model& model) {
     const auto word = rope.find("rope_type") != rope.end() ? rope.find("rope_type") : rope.find("type");
     const std::string type = word != rope.end() && word->is_string() ? word->get<std::string>() : "default";
     if (type == "su" || type == "longrope") longrope = true;
-    for (const char* scaled : {"su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling", "mrope", "default"})
+    for (const char* scaled :
+         {"su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling", "mrope", "default"})
       if (type == scaled) return;
     if (const auto it = rope.find("factor"); it != rope.end() && it->is_number()) factor = it->get<double>();
   };
@@ -92,7 +96,8 @@ void derive_max_len(const Fields& top, const Fields& text, Model& model) {
       model.default_max_model_len = std::min(model.default_max_model_len, static_cast<std::int64_t>(*original));
 }
 
-std::shared_ptr<const Json> quant_config(const Json& config, const Json& text, std::string_view hf_quant_config, const std::string& file) {
+std::shared_ptr<const Json> quant_config(const Json& config, const Json& text, std::string_view hf_quant_config,
+                                         const std::string& file) {
   for (const Json* where : {&config, &text})
     for (const char* key : {"quantization_config", "compression_config"})
       if (const Json* q = nested(*where, key)) return std::make_shared<Json>(*q);
@@ -103,12 +108,15 @@ std::shared_ptr<const Json> quant_config(const Json& config, const Json& text, s
 }
 
 // Names of the fields that no reader looked at, so that a generic plan can say what it left out.
-std::vector<std::string> unused_fields(const Json& config, const std::string& prefix, const std::set<std::string>& used) {
-  static constexpr const char* kIrrelevant[] = {"architectures", "model_type", "transformers_version", "_name_or_path", "auto_map", "use_cache", "torch_dtype", "dtype"};
+std::vector<std::string> unused_fields(const Json& config, const std::string& prefix,
+                                       const std::set<std::string>& used) {
+  static constexpr const char* kIrrelevant[] = {"architectures", "model_type", "transformers_version", "_name_or_path",
+                                                "auto_map",      "use_cache",  "torch_dtype",          "dtype"};
   std::vector<std::string> out;
   for (const auto& [key, value] : config.items()) {
     const std::string path = prefix.empty() ? key : prefix + "." + key;
-    const bool skip = std::any_of(std::begin(kIrrelevant), std::end(kIrrelevant), [name = key](const char* k) { return name == k; });
+    const bool skip =
+        std::any_of(std::begin(kIrrelevant), std::end(kIrrelevant), [name = key](const char* k) { return name == k; });
     if (!skip && !used.count(path)) out.push_back(key);
   }
   return out;
@@ -123,8 +131,10 @@ bool tied(const Fields& top, const Fields& text, bool is_nested) {
 }  // namespace
 
 Model read_hf_config(std::string_view config_text, std::string_view hf_quant_config_text, const std::string& file) {
-  const bool odd = config_text.find("Infinity") != std::string_view::npos || config_text.find("NaN") != std::string_view::npos;
-  auto config = std::make_shared<Json>(odd ? parse_json(without_infinities(config_text), file) : parse_json(config_text, file));
+  const bool odd =
+      config_text.find("Infinity") != std::string_view::npos || config_text.find("NaN") != std::string_view::npos;
+  auto config =
+      std::make_shared<Json>(odd ? parse_json(without_infinities(config_text), file) : parse_json(config_text, file));
   if (!config->is_object()) throw InputError(file, 1, "", "is not a JSON object", "give a Hugging Face config.json");
   const auto [text_json, text_path] = text_part(*config);
   FieldContext context{file, config_text, {}};
@@ -135,14 +145,18 @@ Model read_hf_config(std::string_view config_text, std::string_view hf_quant_con
   const Fields bare_text(*text_json, text_path, context);
   model.model_type = bare_text.text({"model_type"}, top.text({"model_type"}));
   const Json defaults = class_defaults(model.model_type);
-  // At the top level the sizes must be stated; the class supplies the rest. A nested language part may leave sizes out too.
+  // At the top level the sizes must be stated; the class supplies the rest. A nested language part may leave sizes out
+  // too.
   Json soft = defaults;
   if (text_path.empty())
-    for (const char* size : {"hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "intermediate_size", "n_embd", "n_layer", "n_head"}) soft.erase(size);
+    for (const char* size : {"hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size",
+                             "intermediate_size", "n_embd", "n_layer", "n_head"})
+      soft.erase(size);
   const Fields text(*text_json, text_path, context, &soft);
 
   if (model.architectures.empty() && model.model_type.empty())
-    top.fail("architectures", "is missing, and so is model_type; the model cannot be recognised", "write \"architectures\": [\"LlamaForCausalLM\"]");
+    top.fail("architectures", "is missing, and so is model_type; the model cannot be recognised",
+             "write \"architectures\": [\"LlamaForCausalLM\"]");
   const ArchitectureTraits* row = find_traits(model.architectures);
   model.generic = row == nullptr;
   model.dtype = read_dtype(top, text);
@@ -150,12 +164,14 @@ Model read_hf_config(std::string_view config_text, std::string_view hf_quant_con
   int num_layers = text.integer_or({"num_hidden_layers", "n_layer", "num_layers", "n_layers"}, 0);
   for (const char* list : {"layers_block_type", "hybrid_override_pattern", "layer_types", "block_configs"})
     if (num_layers < 1)
-      if (const Json* kinds = text.find({list})) num_layers = static_cast<int>(kinds->is_string() ? kinds->get_ref<const std::string&>().size() : kinds->size());
+      if (const Json* kinds = text.find({list}))
+        num_layers = static_cast<int>(kinds->is_string() ? kinds->get_ref<const std::string&>().size() : kinds->size());
   if (num_layers < 1) num_layers = text.required({"num_hidden_layers", "n_layer", "num_layers", "n_layers"});
   if (num_layers > 4096) text.fail("num_hidden_layers", "is larger than 4096");
   model.vocab_size = text.required({"vocab_size", "padded_vocab_size"});
   model.tie_word_embeddings = tied(top, text, !text_path.empty());
-  model.num_mtp_layers = text.integer_or({"num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules", "num_mtp_layers"}, 0);
+  model.num_mtp_layers =
+      text.integer_or({"num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules", "num_mtp_layers"}, 0);
 
   const LayerContext layers{text, row, model.model_type, num_layers, model.hidden_size};
   const auto attention = read_attention(layers);
@@ -169,7 +185,8 @@ Model read_hf_config(std::string_view config_text, std::string_view hf_quant_con
   model.vision = read_vision(top);
   model.quant_config = quant_config(*config, *text_json, hf_quant_config_text, file);
   const std::string prefix = text_path.empty() ? "" : text_path + ".";
-  for (const auto& name : context.used) model.fields_used.push_back(name.starts_with(prefix) ? name.substr(prefix.size()) : name);
+  for (const auto& name : context.used)
+    model.fields_used.push_back(name.starts_with(prefix) ? name.substr(prefix.size()) : name);
   model.fields_ignored = unused_fields(*text_json, text_path, context.used);
   model.text_config = std::shared_ptr<const Json>(config, text_json);
   model.config = std::move(config);
@@ -181,8 +198,10 @@ Model read_hf_config(std::string_view config_text, std::string_view hf_quant_con
 Model with_overrides(const Model& model, const Json& overrides) {
   Json config = *model.config;
   config.merge_patch(overrides);
-  const bool stated = config.contains("quantization_config") || config.contains("compression_config") || (model.text_config && model.text_config->contains("quantization_config"));
-  Model out = read_hf_config(config.dump(), model.quant_config && !stated ? model.quant_config->dump() : std::string(), model.name);
+  const bool stated = config.contains("quantization_config") || config.contains("compression_config") ||
+                      (model.text_config && model.text_config->contains("quantization_config"));
+  Model out = read_hf_config(config.dump(), model.quant_config && !stated ? model.quant_config->dump() : std::string(),
+                             model.name);
   out.name = model.name;
   return out;
 }

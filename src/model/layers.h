@@ -1,5 +1,6 @@
 #pragma once
-// Attention and FFN kind of every layer, from the fields of the language part of a config.json. Internal to the model layer.
+// Attention and FFN kind of every layer, from the fields of the language part of a config.json. Internal to the model
+// layer.
 #include <vector>
 
 #include "model/architectures.h"

@@ -31,13 +31,14 @@ TEST(Bundle, EveryModelReads) {
 
 TEST(Bundle, NamesResolve) {
   MemorySource none;
-  for (const auto& [spec, name] : std::map<std::string, std::string>{{"meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Meta-Llama-3.1-8B"},
-                                                                     {"llama-3.1-8b", "meta-llama/Meta-Llama-3.1-8B"},
-                                                                     {"Qwen--Qwen3-32B", "Qwen/Qwen3-32B"},
-                                                                     {"deepseek-v3", "deepseek-ai/DeepSeek-V3"},
-                                                                     {"GPT-OSS-120B", "openai/gpt-oss-120b"},
-                                                                     {"qwen2.5-72b", "Qwen/Qwen2.5-72B"},
-                                                                     {"nvidia/Kimi-K2.5-NVFP4 (from path name)", "nvidia/Kimi-K2.5-NVFP4"}})
+  for (const auto& [spec, name] :
+       std::map<std::string, std::string>{{"meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Meta-Llama-3.1-8B"},
+                                          {"llama-3.1-8b", "meta-llama/Meta-Llama-3.1-8B"},
+                                          {"Qwen--Qwen3-32B", "Qwen/Qwen3-32B"},
+                                          {"deepseek-v3", "deepseek-ai/DeepSeek-V3"},
+                                          {"GPT-OSS-120B", "openai/gpt-oss-120b"},
+                                          {"qwen2.5-72b", "Qwen/Qwen2.5-72B"},
+                                          {"nvidia/Kimi-K2.5-NVFP4 (from path name)", "nvidia/Kimi-K2.5-NVFP4"}})
     EXPECT_EQ(load_model(spec, none).name, name) << spec;
   EXPECT_GE(bundled_models().size(), 120u);
 }
@@ -46,11 +47,13 @@ TEST(Bundle, NoNameMeansTwoModels) {
   std::map<std::string, std::string> seen;
   for (const auto& model : bundled_models()) {
     EXPECT_TRUE(seen.emplace(model.name, model.name).second) << model.name;
-    for (const auto& alias : model.aliases) EXPECT_TRUE(seen.emplace(alias, model.name).second) << alias << " of " << model.name << " and " << seen[alias];
+    for (const auto& alias : model.aliases)
+      EXPECT_TRUE(seen.emplace(alias, model.name).second) << alias << " of " << model.name << " and " << seen[alias];
   }
 }
 
-const char* kTiny = R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+const char* kTiny =
+    R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
   "num_attention_heads": 8, "vocab_size": 100})";
 
 TEST(Load, DirectoryAndFileComeBeforeTheBundle) {
@@ -58,7 +61,8 @@ TEST(Load, DirectoryAndFileComeBeforeTheBundle) {
   disk.files["models/gpt-oss-120b/config.json"] = kTiny;
   EXPECT_EQ(load_model("models/gpt-oss-120b", disk).num_hidden_layers(), 2);
   EXPECT_EQ(load_model("models/gpt-oss-120b/config.json", disk).num_hidden_layers(), 2);
-  disk.files["models/gpt-oss-120b/hf_quant_config.json"] = R"({"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "FP8"}})";
+  disk.files["models/gpt-oss-120b/hf_quant_config.json"] =
+      R"({"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "FP8"}})";
   EXPECT_EQ(load_model("models/gpt-oss-120b/", disk).quantisation.quant_method, "modelopt");
 }
 

@@ -40,10 +40,14 @@ void add_strings(const Json& object, const char* key, std::vector<std::string>& 
 bool glob(std::string_view pattern, std::string_view text) {
   std::size_t p = 0, t = 0, star = std::string_view::npos, mark = 0;
   while (t < text.size()) {
-    if (p < pattern.size() && pattern[p] == '*') star = p++, mark = t;
-    else if (p < pattern.size() && (pattern[p] == text[t] || pattern[p] == '?')) ++p, ++t;
-    else if (star != std::string_view::npos) p = star + 1, t = ++mark;
-    else return false;
+    if (p < pattern.size() && pattern[p] == '*')
+      star = p++, mark = t;
+    else if (p < pattern.size() && (pattern[p] == text[t] || pattern[p] == '?'))
+      ++p, ++t;
+    else if (star != std::string_view::npos)
+      p = star + 1, t = ++mark;
+    else
+      return false;
   }
   while (p < pattern.size() && pattern[p] == '*') ++p;
   return p == pattern.size();
@@ -52,14 +56,26 @@ bool glob(std::string_view pattern, std::string_view text) {
 // ModelOpt's names for an algorithm (vLLM: layers/quantization/modelopt.py).
 QuantScheme modelopt_scheme(const std::string& algo, int group_size) {
   QuantScheme s;
-  if (algo == "FP8") s = {.method = Method::fp8_tensor, .bits = 8, .activations = true, .static_activations = true};
-  else if (algo == "FP8_PER_CHANNEL_PER_TOKEN") s = {.method = Method::fp8_channel, .bits = 8, .activations = true};
-  else if (algo == "FP8_PB_WO") s = {.method = Method::fp8_block, .bits = 8, .block_n = 128, .block_k = 128};
-  else if (algo == "NVFP4") s = {.method = Method::nvfp4, .bits = 4, .group_size = group_size ? group_size : 16, .activations = true, .static_activations = true};
-  else if (algo == "W4A16_NVFP4" || algo == "NVFP4_W4A16") s = {.method = Method::nvfp4, .bits = 4, .group_size = group_size ? group_size : 16};
-  else if (algo == "MXFP8") s = {.method = Method::mxfp8, .bits = 8, .group_size = 32, .activations = true};
-  else if (algo == "MXFP4") s = {.method = Method::mxfp4, .bits = 4, .group_size = 32};
-  else if (!algo.empty()) s = {.method = Method::other, .bits = 8};
+  if (algo == "FP8")
+    s = {.method = Method::fp8_tensor, .bits = 8, .activations = true, .static_activations = true};
+  else if (algo == "FP8_PER_CHANNEL_PER_TOKEN")
+    s = {.method = Method::fp8_channel, .bits = 8, .activations = true};
+  else if (algo == "FP8_PB_WO")
+    s = {.method = Method::fp8_block, .bits = 8, .block_n = 128, .block_k = 128};
+  else if (algo == "NVFP4")
+    s = {.method = Method::nvfp4,
+         .bits = 4,
+         .group_size = group_size ? group_size : 16,
+         .activations = true,
+         .static_activations = true};
+  else if (algo == "W4A16_NVFP4" || algo == "NVFP4_W4A16")
+    s = {.method = Method::nvfp4, .bits = 4, .group_size = group_size ? group_size : 16};
+  else if (algo == "MXFP8")
+    s = {.method = Method::mxfp8, .bits = 8, .group_size = 32, .activations = true};
+  else if (algo == "MXFP4")
+    s = {.method = Method::mxfp4, .bits = 4, .group_size = 32};
+  else if (!algo.empty())
+    s = {.method = Method::other, .bits = 8};
   return s;
 }
 
@@ -81,13 +97,15 @@ QuantScheme compressed_tensors_scheme(const Json& group) {
   } else if (type == "float") {
     const auto block = weights->find("block_structure");
     s.method = strategy == "block" || (block != weights->end() && block->is_array()) ? Method::fp8_block
-               : strategy == "channel"                                              ? Method::fp8_channel
-               : strategy == "group" && size == 32                                  ? Method::mxfp8
-                                                                                    : Method::fp8_tensor;
+               : strategy == "channel"                                               ? Method::fp8_channel
+               : strategy == "group" && size == 32                                   ? Method::mxfp8
+                                                                                     : Method::fp8_tensor;
     if (s.method == Method::fp8_block) {
       s.block_n = s.block_k = 128;
-      if (block != weights->end() && block->is_array() && block->size() == 2 && (*block)[0].is_number() && (*block)[1].is_number())
-        s.block_n = std::clamp((*block)[0].get<int>(), 1, 1 << 20), s.block_k = std::clamp((*block)[1].get<int>(), 1, 1 << 20);
+      if (block != weights->end() && block->is_array() && block->size() == 2 && (*block)[0].is_number() &&
+          (*block)[1].is_number())
+        s.block_n = std::clamp((*block)[0].get<int>(), 1, 1 << 20),
+        s.block_k = std::clamp((*block)[1].get<int>(), 1, 1 << 20);
     }
     if (s.method == Method::mxfp8) s.group_size = 32;
   } else if (input && bits == 8) {
@@ -114,13 +132,15 @@ bool pattern_covers(std::string_view pattern, std::string_view module) {
   if (pattern.starts_with("re:")) {
     if (pattern.size() > 300 || module.size() > 300) return false;
     try {
-      return std::regex_search(std::string(module), std::regex(std::string(pattern.substr(3))), std::regex_constants::match_continuous);
+      return std::regex_search(std::string(module), std::regex(std::string(pattern.substr(3))),
+                               std::regex_constants::match_continuous);
     } catch (const std::regex_error&) {
       return false;
     }
   }
   if (pattern.find('*') != std::string_view::npos) return glob(pattern, module);
-  return module == pattern || (module.size() > pattern.size() && module.starts_with(pattern) && module[pattern.size()] == '.');
+  return module == pattern ||
+         (module.size() > pattern.size() && module.starts_with(pattern) && module[pattern.size()] == '.');
 }
 
 QuantRules::QuantRules(const Json& config) {
@@ -130,7 +150,8 @@ QuantRules::QuantRules(const Json& config) {
   std::replace(method_.begin(), method_.end(), '_', '-');
   // Each method reads its own key (vLLM: the from_config functions of layers/quantization).
   const bool fp8 = method_ == "fp8" || method_ == "deepseek-v4-fp8";
-  for (const char* key : {"ignore", "ignored_layers", "modules_to_not_convert", "exclude_modules", "exclude", "exclude_layers"}) {
+  for (const char* key :
+       {"ignore", "ignored_layers", "modules_to_not_convert", "exclude_modules", "exclude", "exclude_layers"}) {
     if (fp8 && (std::string_view(key) == "ignore" || std::string_view(key).starts_with("exclude"))) continue;
     add_strings(config, key, ignore_);
     if (nested) add_strings(*nested, key, ignore_);
@@ -139,22 +160,33 @@ QuantRules::QuantRules(const Json& config) {
   const int group_size = int_at(q, "group_size");
   if (const Json* layers = object_at(q, "quantized_layers")) {
     for (const auto& [name, value] : layers->items())
-      if (value.is_object()) by_module_.emplace_back(canonical_module(name), modelopt_scheme(text_at(value, "quant_algo"), int_at(value, "group_size")));
+      if (value.is_object())
+        by_module_.emplace_back(canonical_module(name),
+                                modelopt_scheme(text_at(value, "quant_algo"), int_at(value, "group_size")));
     std::sort(by_module_.begin(), by_module_.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   }
   const Json* groups = object_at(config, "config_groups");
   // A ModelOpt file without quant_method is recognised by its producer and its nested "quantization" alone
   // (vLLM: model_arch_config_convertor.py _normalize_quantization_config); else the weights count as unquantised.
   const Json* producer = object_at(config, "producer");
-  if (method_.empty() && nested && !algo.empty() && ((producer && text_at(*producer, "name") == "modelopt") || nested->contains("modelopt_quant_config")))
+  if (method_.empty() && nested && !algo.empty() &&
+      ((producer && text_at(*producer, "name") == "modelopt") || nested->contains("modelopt_quant_config")))
     method_ = algo == "NVFP4" ? "modelopt-fp4" : "modelopt";
   if (method_ == "fp8") {
-    common_ = {.method = Method::fp8_tensor, .bits = 8, .activations = true, .static_activations = text_at(config, "activation_scheme") == "static"};
-    if (const auto block = config.find("weight_block_size"); block != config.end() && block->is_array() && block->size() == 2 && (*block)[0].is_number() && (*block)[1].is_number())
-      common_.method = Method::fp8_block, common_.block_n = std::clamp((*block)[0].get<int>(), 1, 1 << 20), common_.block_k = std::clamp((*block)[1].get<int>(), 1, 1 << 20);
-    if (const auto experts = text_at(config, "moe_quant_algo"); !experts.empty()) expert_scheme_ = modelopt_scheme(experts, group_size);
+    common_ = {.method = Method::fp8_tensor,
+               .bits = 8,
+               .activations = true,
+               .static_activations = text_at(config, "activation_scheme") == "static"};
+    if (const auto block = config.find("weight_block_size"); block != config.end() && block->is_array() &&
+                                                             block->size() == 2 && (*block)[0].is_number() &&
+                                                             (*block)[1].is_number())
+      common_.method = Method::fp8_block, common_.block_n = std::clamp((*block)[0].get<int>(), 1, 1 << 20),
+      common_.block_k = std::clamp((*block)[1].get<int>(), 1, 1 << 20);
+    if (const auto experts = text_at(config, "moe_quant_algo"); !experts.empty())
+      expert_scheme_ = modelopt_scheme(experts, group_size);
   } else if (method_.starts_with("modelopt")) {
-    if (by_module_.empty() || algo != "MIXED_PRECISION") common_ = modelopt_scheme(algo.empty() ? (method_ == "modelopt-fp4" ? "NVFP4" : "FP8") : algo, group_size);
+    if (by_module_.empty() || algo != "MIXED_PRECISION")
+      common_ = modelopt_scheme(algo.empty() ? (method_ == "modelopt-fp4" ? "NVFP4" : "FP8") : algo, group_size);
   } else if (method_ == "compressed-tensors") {
     if (groups)
       for (const auto& [name, group] : groups->items()) {
@@ -164,9 +196,16 @@ QuantRules::QuantRules(const Json& config) {
         groups_.emplace_back(std::move(targets), compressed_tensors_scheme(group));
       }
   } else if (method_ == "awq" || method_ == "awq-marlin") {
-    common_ = {.method = Method::awq, .bits = int_at(config, "bits", int_at(config, "w_bit", 4)), .group_size = int_at(config, "group_size", int_at(config, "q_group_size", 128)), .zero_points = bool_at(config, "zero_point", true)};
+    common_ = {.method = Method::awq,
+               .bits = int_at(config, "bits", int_at(config, "w_bit", 4)),
+               .group_size = int_at(config, "group_size", int_at(config, "q_group_size", 128)),
+               .zero_points = bool_at(config, "zero_point", true)};
   } else if (method_ == "gptq" || method_ == "gptq-marlin" || method_ == "auto-round" || method_ == "inc") {
-    common_ = {.method = Method::gptq, .bits = int_at(config, "bits", 4), .group_size = int_at(config, "group_size", 128), .zero_points = !bool_at(config, "sym", true), .desc_act = bool_at(config, "desc_act")};
+    common_ = {.method = Method::gptq,
+               .bits = int_at(config, "bits", 4),
+               .group_size = int_at(config, "group_size", 128),
+               .zero_points = !bool_at(config, "sym", true),
+               .desc_act = bool_at(config, "desc_act")};
   } else if (method_ == "mxfp4" || method_ == "gpt-oss-mxfp4") {
     common_ = {.method = Method::mxfp4, .bits = 4, .group_size = 32};
     experts_only_ = true;
@@ -182,10 +221,13 @@ QuantRules::QuantRules(const Json& config) {
   for (const auto& pattern : ignore_) {
     if (pattern.starts_with("re:") || pattern.find('*') != std::string::npos) {
       // "parent*" of one parent is as common as a plain name, and found faster as one.
-      const bool tail = pattern.ends_with('*') && pattern.find('*') + 1 == pattern.size() && !pattern.starts_with("re:");
-      const auto stem = tail ? std::string_view(pattern).substr(0, pattern.size() - (pattern.ends_with(".*") ? 2 : 1)) : std::string_view();
+      const bool tail =
+          pattern.ends_with('*') && pattern.find('*') + 1 == pattern.size() && !pattern.starts_with("re:");
+      const auto stem = tail ? std::string_view(pattern).substr(0, pattern.size() - (pattern.ends_with(".*") ? 2 : 1))
+                             : std::string_view();
       if (tail && !stem.empty() && stem.find('.') != std::string_view::npos) plain_.emplace(canonical_module(stem));
-      if (!tail || !pattern.ends_with(".*")) patterns_.emplace_back(pattern.starts_with("re:") ? pattern : std::string(canonical_module(pattern)));
+      if (!tail || !pattern.ends_with(".*"))
+        patterns_.emplace_back(pattern.starts_with("re:") ? pattern : std::string(canonical_module(pattern)));
     } else if (pattern.find('.') == std::string::npos) {
       bare_.push_back(pattern);
     } else {
@@ -194,7 +236,9 @@ QuantRules::QuantRules(const Json& config) {
   }
   const std::string kv = to_lower(text_at(q, "kv_cache_quant_algo"));
   const Json* scheme = object_at(config, "kv_cache_scheme");
-  if (kv == "fp8" || to_lower(text_at(config, "kv_cache_scheme")) == "fp8" || (scheme && int_at(*scheme, "num_bits") == 8)) kv_cache_dtype_ = DType::fp8_e4m3;
+  if (kv == "fp8" || to_lower(text_at(config, "kv_cache_scheme")) == "fp8" ||
+      (scheme && int_at(*scheme, "num_bits") == 8))
+    kv_cache_dtype_ = DType::fp8_e4m3;
   if (kv == "nvfp4") kv_cache_dtype_ = DType::fp4;
 }
 
@@ -204,16 +248,20 @@ bool QuantRules::ignored(std::string_view module) const {
     if (plain_.count(std::string(module.substr(0, dot)))) return true;
   const std::string name(module);
   for (const auto& pattern : patterns_)
-    if (pattern_covers(pattern, module) || pattern_covers(pattern, "model." + name) || pattern_covers(pattern, "language_model.model." + name)) return true;
+    if (pattern_covers(pattern, module) || pattern_covers(pattern, "model." + name) ||
+        pattern_covers(pattern, "language_model.model." + name))
+      return true;
   for (const auto& word : bare_)
-    if (module == word || module.ends_with("." + word) || module.find("." + word + ".") != std::string_view::npos) return true;
+    if (module == word || module.ends_with("." + word) || module.find("." + word + ".") != std::string_view::npos)
+      return true;
   return false;
 }
 
 QuantRules quant_rules(const Model& model) {
   if (!model.quant_config) return {};
   QuantRules rules(*model.quant_config);
-  if (model.model_type == "deepseek_v4" && rules.method() == "fp8") rules.set_deepseek_v4(text_at(*model.text_config, "expert_dtype"));
+  if (model.model_type == "deepseek_v4" && rules.method() == "fp8")
+    rules.set_deepseek_v4(text_at(*model.text_config, "expert_dtype"));
   return rules;
 }
 
@@ -229,8 +277,11 @@ QuantScheme QuantRules::scheme(std::string_view full_name, Module kind) const {
   const std::string_view module = canonical_module(full_name);
   if (method_.empty() || kind == Module::embedding) return {};
   if (!by_module_.empty()) {
-    auto it = std::lower_bound(by_module_.begin(), by_module_.end(), module, [](const auto& entry, std::string_view m) { return entry.first < m; });
-    if (it != by_module_.end() && (it->first == module || (std::string_view(it->first).starts_with(module) && it->first[module.size()] == '.'))) return it->second;
+    auto it = std::lower_bound(by_module_.begin(), by_module_.end(), module,
+                               [](const auto& entry, std::string_view m) { return entry.first < m; });
+    if (it != by_module_.end() &&
+        (it->first == module || (std::string_view(it->first).starts_with(module) && it->first[module.size()] == '.')))
+      return it->second;
     if (mixed_) return {};
   }
   if (ignored(module)) return {};
@@ -254,11 +305,14 @@ Quantisation summarise(const QuantRules& rules, const Model& model) {
     const std::string number = std::to_string(layer);
     QuantScheme found;
     bool any_ignored = false;
-    for (const char* base : {"model.layers.", "model.language_model.layers.", "language_model.model.layers.", "backbone.layers.", "layers."})
+    for (const char* base : {"model.layers.", "model.language_model.layers.", "language_model.model.layers.",
+                             "backbone.layers.", "layers."})
       for (const char* name : names) {
         const auto scheme = rules.scheme(base + number + "." + name, kind);
-        if (scheme.method == QuantScheme::Method::none) any_ignored = true;
-        else found = scheme;
+        if (scheme.method == QuantScheme::Method::none)
+          any_ignored = true;
+        else
+          found = scheme;
       }
     return any_ignored ? QuantScheme{} : found;
   };
@@ -268,12 +322,15 @@ Quantisation summarise(const QuantRules& rules, const Model& model) {
   using Kind = QuantRules::Module;
   for (int layer = 0; layer < model.num_hidden_layers(); ++layer) {
     const auto& l = model.layers[static_cast<std::size_t>(layer)];
-    if (std::holds_alternative<MlaAttention>(l.attention)) out.attention = mixed(layer, {"self_attn.o_proj"}, Kind::linear);
-    else if (std::holds_alternative<FullAttention>(l.attention)) out.attention = mixed(layer, {"self_attn.o_proj"}, Kind::linear);
+    if (std::holds_alternative<MlaAttention>(l.attention))
+      out.attention = mixed(layer, {"self_attn.o_proj"}, Kind::linear);
+    else if (std::holds_alternative<FullAttention>(l.attention))
+      out.attention = mixed(layer, {"self_attn.o_proj"}, Kind::linear);
     if (std::holds_alternative<DenseFfn>(l.ffn)) out.dense_mlp = mixed(layer, {"mlp.down_proj"}, Kind::linear);
     if (std::holds_alternative<MoeFfn>(l.ffn)) {
       out.routed_experts = mixed(layer, {"mlp.experts.0.down_proj"}, Kind::experts);
-      if (std::get<MoeFfn>(l.ffn).shared_intermediate_size) out.shared_experts = mixed(layer, {"mlp.shared_experts.down_proj"}, Kind::linear);
+      if (std::get<MoeFfn>(l.ffn).shared_intermediate_size)
+        out.shared_experts = mixed(layer, {"mlp.shared_experts.down_proj"}, Kind::linear);
     }
   }
   out.lm_head = rules.scheme("lm_head", Kind::lm_head);

@@ -7,7 +7,8 @@ std::optional<VisionTower> read_vision(const Fields& top) {
   if (!vision)
     if (const auto thinker = top.object("thinker_config")) vision = thinker->object("vision_config");
   const std::string top_type = top.text({"model_type"});
-  const bool llama4 = top_type == "llama4";  // vLLM builds its tower from the class defaults when vision_config is left out
+  const bool llama4 =
+      top_type == "llama4";  // vLLM builds its tower from the class defaults when vision_config is left out
   if ((!vision || vision->json().empty()) && !llama4) return std::nullopt;
   auto merged = std::make_shared<Json>(class_defaults(llama4 ? "llama4_vision_model" : vision->text({"model_type"})));
   if (vision)
@@ -25,18 +26,24 @@ std::optional<VisionTower> read_vision(const Fields& top) {
     const double ratio = f.number({"mlp_ratio"}).value_or(4.0);
     v.intermediate_size = ratio > 0 && ratio < 64 ? static_cast<int>(v.hidden_size * ratio) : 0;
   }
-  if (const Json* patch = f.find({"patch_size", "spatial_patch_size"}); patch && patch->is_number()) v.patch_size = f.integer_or({"patch_size", "spatial_patch_size"}, 14);
+  if (const Json* patch = f.find({"patch_size", "spatial_patch_size"}); patch && patch->is_number())
+    v.patch_size = f.integer_or({"patch_size", "spatial_patch_size"}, 14);
   v.out_hidden_size = f.integer_or({"out_hidden_size", "text_hidden_size", "projection_dim", "projector_dim"}, 0);
   v.spatial_merge_size = f.integer_or({"spatial_merge_size"}, 1);
   v.temporal_patch_size = f.integer_or({"temporal_patch_size"}, 1);
   v.in_channels = f.integer_or({"in_channels", "in_chans", "num_channels"}, 3);
   v.num_position_embeddings = f.integer_or({"num_position_embeddings", "position_embedding_size"}, 0);
-  if (const Json* image = f.find({"image_size"}); image && image->is_number()) v.image_size = f.integer_or({"image_size"}, 0);
-  if (const Json* deep = f.find({"deepstack_visual_indexes"}); deep && deep->is_array()) v.deepstack_layers = static_cast<int>(deep->size());
-  // Blocks: QKV + output projection + two MLP matrices; patch embedding; merger of merge^2 patches into the model's width.
+  if (const Json* image = f.find({"image_size"}); image && image->is_number())
+    v.image_size = f.integer_or({"image_size"}, 0);
+  if (const Json* deep = f.find({"deepstack_visual_indexes"}); deep && deep->is_array())
+    v.deepstack_layers = static_cast<int>(deep->size());
+  // Blocks: QKV + output projection + two MLP matrices; patch embedding; merger of merge^2 patches into the model's
+  // width.
   const std::int64_t h = v.hidden_size, wide = h * v.spatial_merge_size * v.spatial_merge_size;
-  v.parameters = v.num_layers * (4 * h * h + 2 * h * v.intermediate_size + 4 * h) + h * v.in_channels * v.temporal_patch_size * v.patch_size * v.patch_size +
-                 h * v.num_position_embeddings + (v.out_hidden_size ? (1 + v.deepstack_layers) * (wide * wide + wide * v.out_hidden_size) : 0);
+  v.parameters = v.num_layers * (4 * h * h + 2 * h * v.intermediate_size + 4 * h) +
+                 h * v.in_channels * v.temporal_patch_size * v.patch_size * v.patch_size +
+                 h * v.num_position_embeddings +
+                 (v.out_hidden_size ? (1 + v.deepstack_layers) * (wide * wide + wide * v.out_hidden_size) : 0);
   return v;
 }
 

@@ -1,4 +1,5 @@
-// Parameters of one rank as vLLM's own model classes register them, to the byte; drafts, what stays after loading, refusals.
+// Parameters of one rank as vLLM's own model classes register them, to the byte; drafts, what stays after loading,
+// refusals.
 #include <gtest/gtest.h>
 
 #include "app/verify.h"
