@@ -64,8 +64,36 @@ void balanced_packing(const std::vector<T>& weight, int packs, std::vector<int>&
   }
 }
 
+/// Exchanges groups between the heaviest node and others as long as the heavier of the two gets lighter.
+void exchange_groups(const std::vector<float>& weight, int nodes, std::vector<int>& node_of,
+                     std::vector<int>& place_in) {
+  std::vector<double> load(at(nodes), 0);
+  for (Index g = 0; g < weight.size(); ++g) load[at(node_of[g])] += static_cast<double>(weight[g]);
+  for (int round = 0; round < 64; ++round) {
+    const int heavy = static_cast<int>(std::max_element(load.begin(), load.end()) - load.begin());
+    const double top = load[at(heavy)];
+    double best = top * (1 - 1e-12);
+    Index from = weight.size(), to = weight.size();
+    for (Index a = 0; a < weight.size(); ++a) {
+      if (node_of[a] != heavy) continue;
+      for (Index b = 0; b < weight.size(); ++b) {
+        if (node_of[b] == heavy) continue;
+        const double delta = static_cast<double>(weight[a]) - static_cast<double>(weight[b]);
+        const double heavier = std::max(top - delta, load[at(node_of[b])] + delta);
+        if (heavier < best) best = heavier, from = a, to = b;
+      }
+    }
+    if (from == weight.size()) return;
+    const double delta = static_cast<double>(weight[from]) - static_cast<double>(weight[to]);
+    load[at(node_of[from])] -= delta;
+    load[at(node_of[to])] += delta;
+    std::swap(node_of[from], node_of[to]);
+    std::swap(place_in[from], place_in[to]);
+  }
+}
+
 /// One layer of rebalance_experts_hierarchical.
-void balance_layer(std::span<const std::int64_t> counts, const EplbShape& s, int* out) {
+void balance_layer(std::span<const std::int64_t> counts, const EplbShape& s, int* out, bool even_nodes = false) {
   const int experts = static_cast<int>(counts.size()), group_size = experts / s.groups,
             groups_per_node = s.groups / s.nodes;
   const int per_node = experts / s.nodes, phy_node = s.replicas / s.nodes, gpus_node = s.ranks / s.nodes,
@@ -76,6 +104,7 @@ void balance_layer(std::span<const std::int64_t> counts, const EplbShape& s, int
   group_weight.resize(at(s.groups));
   for (int g = 0; g < s.groups; ++g) group_weight[at(g)] = pairwise_sum(weight.data() + g * group_size, group_size);
   balanced_packing(group_weight, s.nodes, pack, place);
+  if (even_nodes) exchange_groups(group_weight, s.nodes, pack, place);
   local_to_global.resize(at(experts));
   for (int g = 0; g < s.groups; ++g)
     for (int k = 0; k < group_size; ++k)
@@ -140,12 +169,14 @@ class Refiner {
     copies_.assign(counts.size(), 0);
     for (int p = 0; p < n; ++p) ++copies_[at(map[p])];
     weigh();
+    const double goal = kEven * std::accumulate(load_.begin(), load_.end(), 0.0) / gpus;
     for (int round = 0; round < kRounds; ++round)
-      if (!exchange() && !move_replica()) break;
+      if (load_[at(heaviest())] <= goal || (!exchange() && !move_replica())) break;
   }
 
  private:
-  static constexpr int kRounds = 96;  // each makes the most loaded GPU lighter, or one fewer GPU that loaded
+  static constexpr double kEven = 1.0000000001;  // the heaviest GPU this close to the mean is even enough
+  static constexpr int kRounds = 96;             // each makes the most loaded GPU lighter, or one fewer GPU that loaded
 
   double weight(int expert) const { return static_cast<double>(counts_[at(expert)]) / copies_[at(expert)]; }
 
@@ -263,10 +294,26 @@ PhysicalToLogical eplb_ours(const ExpertLoads& loads, const EplbShape& given, st
   auto out = eplb_vllm(loads, given);
   const int slots = s.replicas / s.ranks, gpus_node = s.ranks / s.nodes;
   Refiner refiner;
+  std::vector<int> other;
   for (int l = 0; l < loads.layers; ++l) {
     int* row = out.data() + at(l) * at(s.replicas);
+    if (s.nodes > 1 && s.groups > s.nodes) {
+      other.resize(at(s.replicas));
+      balance_layer(loads.layer(l), s, other.data(), true);
+      for (int node = 0; node < s.nodes; ++node)
+        refiner.run(other.data() + node * gpus_node * slots, gpus_node, slots, loads.layer(l));
+    } else {
+      other.clear();
+    }
     for (int node = 0; node < s.nodes; ++node)
       refiner.run(row + node * gpus_node * slots, gpus_node, slots, loads.layer(l));
+    if (!other.empty()) {
+      const ExpertLoads one{1, loads.experts, {loads.layer(l).begin(), loads.layer(l).end()}};
+      const auto now = rank_loads(one, std::span(row, at(s.replicas)), s.ranks, 0);
+      const auto then = rank_loads(one, other, s.ranks, 0);
+      if (*std::max_element(then.begin(), then.end()) < *std::max_element(now.begin(), now.end()))
+        std::copy(other.begin(), other.end(), row);
+    }
     if (!old.empty()) preserve_slots(row, old.data() + at(l) * at(s.replicas), s.replicas, s.ranks);
   }
   return out;
