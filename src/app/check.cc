@@ -8,6 +8,7 @@
 #include "app/explain.h"
 #include "base/input_error.h"
 #include "base/text.h"
+#include "parallel/checked_versions.h"
 #include "search/goal.h"
 
 namespace shardwise {
@@ -201,9 +202,12 @@ void find_changes(CheckAnswer& answer) {
 
 }  // namespace
 
-CheckAnswer check(const CheckRequest& request) {
+CheckAnswer check(const CheckRequest& given) {
   CheckAnswer answer;
-  answer.request = request;
+  answer.request = given;
+  answer.request.model = with_hf_overrides(given.model, given.args);
+  const CheckRequest& request = answer.request;
+  if (const auto note = unchecked_version_note(request.vllm_version)) answer.warnings.push_back(*note);
   for (const auto& [name, values] : request.args.not_used) answer.not_used.push_back(name);
   const auto facts = model_facts(*request.model, request.vllm_version);
   const auto& gpu = request.cluster.first_gpu();

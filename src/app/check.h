@@ -40,6 +40,7 @@ struct CheckAnswer {
   bool starts() const { return plan.has_value(); }
 };
 
+/// --hf-overrides change the model: answer.request.model is the changed one.
 CheckAnswer check(const CheckRequest& request);
 
 }  // namespace shardwise

@@ -20,6 +20,7 @@ LaunchRequest launch_request(const PlanRequest& request, const Plan& plan, std::
   launch.is_moe = request.model->is_moe();
   launch.engine = plan.engine;
   launch.engine.parallel = plan.layout.parallel;
+  launch.given = request.pinned;
   launch.replicas = plan.layout.replicas;
   launch.cluster = group.cluster;
   launch.node_numbers = group.node_index;

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "app/explain.h"
+#include "parallel/checked_versions.h"
 
 namespace shardwise {
 namespace {
@@ -27,9 +28,12 @@ std::optional<std::int64_t> longest(const Model& model, EngineConfig engine, con
 
 }  // namespace
 
-MemoryAnswer memory_answer(const CheckRequest& request) {
+MemoryAnswer memory_answer(const CheckRequest& given) {
   MemoryAnswer a;
-  a.request = request;
+  a.request = given;
+  a.request.model = with_hf_overrides(given.model, given.args);
+  const CheckRequest& request = a.request;
+  if (const auto note = unchecked_version_note(request.vllm_version)) a.warnings.push_back(*note);
   const auto& gpu = request.cluster.first_gpu();
   const auto facts = model_facts(*request.model, request.vllm_version);
   // Memory is asked for before anyone decides on nodes: one node with all GPUs stands for them.

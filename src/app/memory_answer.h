@@ -16,6 +16,7 @@ struct MemoryAnswer {
   double concurrency_at_mean = 0;                  ///< requests of the workload's mean length at once, per engine
   std::optional<double> recommended_gpu_memory_utilization;  ///< the least that gives this KV memory with 95 % confidence
   std::vector<MemoryWhatIf> what_ifs;
+  std::vector<std::string> warnings;
 };
 
 MemoryAnswer memory_answer(const CheckRequest& request);

@@ -9,6 +9,9 @@
 #include "app/simulate_plan.h"
 #include "base/input_error.h"
 #include "base/text.h"
+#include "config/json.h"
+#include "model/load.h"
+#include "parallel/checked_versions.h"
 #include "parallel/resolve.h"
 
 namespace shardwise {
@@ -99,6 +102,14 @@ void check_pins(const PlanRequest& request, const std::vector<NodeGroup>& groups
 
 }  // namespace
 
+std::shared_ptr<const Model> with_hf_overrides(const std::shared_ptr<const Model>& model, const EngineArgs& args) {
+  if (!args.hf_overrides || args.hf_overrides->empty() || !model->config) return model;
+  const Json changes = parse_json(*args.hf_overrides, "--hf-overrides");
+  if (!changes.is_object())
+    throw InputError("--hf-overrides", 0, "", "must be an object of config.json fields", R"(write e.g. '{"num_hidden_layers": 4}')");
+  return std::make_shared<const Model>(with_overrides(*model, changes));
+}
+
 SearchRequest search_request(const PlanRequest& request, std::vector<Assumption>* assumptions) {
   SearchRequest s;
   s.model = request.model.get();
@@ -158,9 +169,12 @@ SearchRequest search_request(const PlanRequest& request, std::vector<Assumption>
   return s;
 }
 
-PlanAnswer make_plan(const PlanRequest& request) {
+PlanAnswer make_plan(const PlanRequest& given) {
   PlanAnswer answer;
-  answer.request = request;
+  answer.request = given;
+  answer.request.model = with_hf_overrides(given.model, given.pinned);
+  const PlanRequest& request = answer.request;
+  if (const auto note = unchecked_version_note(request.vllm_version)) answer.warnings.push_back(*note);
   const auto s = search_request(request, &answer.assumptions);
   answer.search = search(s);
   if (request.simulate_finalists > 0) decide_by_simulation(request, s, answer.search, request.simulate_finalists);

@@ -91,10 +91,15 @@ struct PlanAnswer {
   bool found() const { return !search.plans.empty(); }
 };
 
-/// Throws InputError on contradictory pins or a request that vLLM refuses whatever the layout.
+/// The model as the arguments make it: `model` itself, or with --hf-overrides applied. Applying them twice changes
+/// nothing. Throws InputError if the overrides are no object or leave a config that cannot be read.
+std::shared_ptr<const Model> with_hf_overrides(const std::shared_ptr<const Model>& model, const EngineArgs& args);
+
+/// --hf-overrides among the pinned arguments change the model; answer.request.model is the changed one. Throws
+/// InputError on contradictory pins or a request that vLLM refuses whatever the layout.
 PlanAnswer make_plan(const PlanRequest& request);
 
-/// The search that make_plan runs; `request` must outlive it.
+/// The search that make_plan runs, of request.model as it is; `request` must outlive it.
 SearchRequest search_request(const PlanRequest& request, std::vector<Assumption>* assumptions);
 
 /// Launch commands of any plan of the answer.

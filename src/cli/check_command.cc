@@ -86,7 +86,7 @@ int run_simulate(const CommandOptions& o, const SimulateOptions& s, const std::v
     return kExitNo;
   }
   PlanRequest plan_request;
-  plan_request.model = request.model;
+  plan_request.model = answer.request.model;
   plan_request.workload = request.workload;
   Plan plan = *answer.plan;
   plan.layout.replicas = s.replicas;

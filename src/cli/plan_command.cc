@@ -65,7 +65,7 @@ int run_plan(const PlanOptions& o, const std::vector<std::string>& vllm_flags) {
   std::fputs((o.question.json ? plan_json(answer) : plan_text(answer, style, o.show)).c_str(), stdout);
   if (!o.why_not.empty() && !o.question.json) std::fputs(why_not_text(why_not(answer, o.why_not), style).c_str(), stdout);
   if (!o.emit.empty() && answer.found()) {
-    const auto files = launch_files_of(request, answer.search.plans.front());
+    const auto files = launch_files_of(answer.request, answer.search.plans.front());
     write_files(o.emit, files);
     std::fprintf(stderr, "shardwise: %zu files written to %s\n", files.size(), o.emit.c_str());
   }

@@ -121,6 +121,12 @@ EngineArgs plan_args(const LaunchRequest& request) {
   if (engine.num_speculative_tokens > 0)
     args.speculative_config = Json{{"method", "mtp"}, {"num_speculative_tokens", engine.num_speculative_tokens}}.dump();
   if (engine.language_model_only) args.language_model_only = true;
+  const EngineArgs& given = request.given;
+  args.dtype = given.dtype;
+  args.quantization = given.quantization;
+  args.hf_overrides = given.hf_overrides;
+  args.load_format = given.load_format;
+  if (given.speculative_config) args.speculative_config = given.speculative_config;
   return args;
 }
 

@@ -22,6 +22,8 @@ struct LaunchRequest {
   int port = 8000;                      ///< HTTP port of the first server on a node; further ones count up
   int data_parallel_rpc_port = 13345;   ///< of the first deployment; further ones count up
   int master_port = 29501;              ///< the same, for ranks that span nodes
+  EngineArgs given;  ///< the user's arguments: those of the model (dtype, quantization, hf_overrides, load_format,
+                     ///< speculative_config) are handed on, all others come from `engine`
   std::vector<std::string> extra_args;  ///< appended to every command as they are
   std::vector<int>
       node_numbers;  ///< what people call the nodes, where `cluster` is part of a larger one; empty = 0, 1 ...

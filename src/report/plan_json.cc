@@ -193,7 +193,7 @@ std::string check_json(const CheckAnswer& a) {
 }
 
 std::string memory_answer_json(const MemoryAnswer& a) {
-  Json j = {{"schema", "shardwise.memory/1"}, {"accepted", !a.refusal.has_value()}};
+  Json j = {{"schema", "shardwise.memory/1"}, {"accepted", !a.refusal.has_value()}, {"warnings", a.warnings}};
   if (a.refusal) {
     j["refusal"] = {{"rule", a.refusal->rule}, {"message", a.refusal->message}, {"instead", a.refusal->instead}};
     return j.dump(2) + "\n";

@@ -38,6 +38,7 @@ std::string operators(const std::vector<OperatorTime>& rows, const Style& style)
 
 std::string memory_answer_text(const MemoryAnswer& a, const Style& style) {
   std::string out = head(a.request, style);
+  for (const auto& w : a.warnings) out += "  " + style.accent("note: ") + wrap(w, style.width - 10, "        ") + "\n";
   if (a.refusal) return out + refusal_text(*a.refusal, style);
   out += "  " + to_string(a.engine.parallel) + ", vLLM " + to_string(a.engine.vllm_version) + ", gpu_memory_utilization " + number_text(a.engine.gpu_memory_utilization) + "\n";
   out += heading(style, "Memory") + memory_text(a.memory, style);

@@ -1,0 +1,48 @@
+#include "parallel/checked_versions.h"
+
+#include <array>
+#include <cstdlib>
+
+namespace shardwise {
+namespace {
+
+constexpr std::array kChecked = {
+    CheckedRow{{0, 16, 0}, true, false}, CheckedRow{{0, 20, 0}, false, true}, CheckedRow{{0, 20, 2}},
+    CheckedRow{{0, 24, 0}},              CheckedRow{{0, 26, 0}},              CheckedRow{{0, 28, 0}},
+    CheckedRow{{0, 30, 0}},              CheckedRow{{0, 32, 0}},              CheckedRow{{0, 33, 0}},
+};
+
+// Minor releases bring changes of rules, patches rarely: a patch counts as a hundredth of a minor release.
+long on_a_line(VllmVersion v) { return 1'000'000L * v.major_ + 100L * v.minor_ + v.patch_; }
+
+}  // namespace
+
+std::span<const CheckedRow> checked_versions() { return kChecked; }
+
+CheckedVersion checked_version(VllmVersion version) {
+  CheckedVersion best;
+  long least = -1;
+  for (const auto& row : kChecked) {
+    if (!row.rules) continue;
+    const long distance = std::labs(on_a_line(row.version) - on_a_line(version));
+    if (least < 0 || distance <= least) {
+      least = distance;
+      best = {row.version, row.version == version};
+    }
+  }
+  return best;
+}
+
+std::optional<std::string> unchecked_version_note(VllmVersion version) {
+  const auto [nearest, exact] = checked_version(version);
+  if (exact) return std::nullopt;
+  const std::string head = "vLLM " + to_string(version);
+  const std::string near = "nearest checked version " + to_string(nearest);
+  if (version < kChecked.front().version)
+    return head + " is older than every version that was checked against recordings: answered by the oldest rules known, " + near;
+  if (kChecked.back().version < version)
+    return head + " is newer than every version that was checked against recordings: answered by the newest rules known, " + near;
+  return head + " was not checked against recordings: answered by the rules known for it, " + near;
+}
+
+}  // namespace shardwise
