@@ -5,14 +5,13 @@
 #include <limits>
 #include <numeric>
 
+#include "parallel/eplb_refine.h"
+
 namespace shardwise {
 namespace {
 
 using Index = std::size_t;
 Index at(int i) { return static_cast<Index>(i); }
-
-/// The shape that the policy works with: the hierarchical one if groups divide by nodes, else one group on one node.
-EplbShape effective(const EplbShape& s) { return s.groups % s.nodes == 0 ? s : EplbShape{s.replicas, 1, 1, s.ranks}; }
 
 /// numpy's pairwise float32 sum of contiguous values: the order of additions decides the last bits.
 float pairwise_sum(const float* v, int n) {
@@ -36,10 +35,53 @@ float pairwise_sum(const float* v, int n) {
   return pairwise_sum(v, half) + pairwise_sum(v + half, n - half);
 }
 
+/// Position of the smallest of `n` values, the first one on ties, kept while values change: a tournament whose left
+/// player wins ties, so that one change costs log2(n) comparisons without branches.
+class FirstLeast {
+ public:
+  void resize(int n) {
+    leaves_ = 1;
+    while (leaves_ < n) leaves_ *= 2;
+    value_.assign(at(leaves_), std::numeric_limits<double>::infinity());
+    winner_.resize(at(2 * leaves_));
+    for (int i = 0; i < leaves_; ++i) winner_[at(leaves_ + i)] = i;
+  }
+  double& value(int i) { return value_[at(i)]; }
+  void build() {
+    for (int node = leaves_ - 1; node > 0; --node) play(node);
+  }
+  int first() const { return winner_[1]; }
+  void changed(int i) {
+    for (int node = (leaves_ + i) / 2; node > 0; node /= 2) play(node);
+  }
+
+ private:
+  void play(int node) {
+    const int left = winner_[at(2 * node)], right = winner_[at(2 * node + 1)];
+    winner_[at(node)] = value_[at(right)] < value_[at(left)] ? right : left;
+  }
+  int leaves_ = 1;
+  std::vector<double> value_;
+  std::vector<int> winner_{0, 0};
+};
+
+/// Buffers that all layers of one call share.
+struct Scratch {
+  std::vector<float> weight;
+  std::vector<double> group_weight, phy_weight;
+  std::vector<int> group_pack, group_place, pack, place, to_global, logical, copies, items;
+  struct Item {
+    double weight;
+    int index;
+  };
+  std::vector<Item> order;
+  FirstLeast lightest, hottest;
+};
+
 /// Items to packs of equal count: descending weight (stable), each to the lightest pack with room. With one item a pack
 /// the packing is the identity.
-template <class T>
-void balanced_packing(const std::vector<T>& weight, int packs, std::vector<int>& pack_of, std::vector<int>& place_in) {
+void balanced_packing(const std::vector<double>& weight, int packs, std::vector<int>& pack_of,
+                      std::vector<int>& place_in, Scratch& t) {
   const int n = static_cast<int>(weight.size()), per = n / packs;
   pack_of.resize(weight.size());
   place_in.assign(weight.size(), 0);
@@ -47,88 +89,95 @@ void balanced_packing(const std::vector<T>& weight, int packs, std::vector<int>&
     std::iota(pack_of.begin(), pack_of.end(), 0);
     return;
   }
-  thread_local std::vector<int> order;
-  order.resize(weight.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return weight[at(a)] > weight[at(b)]; });
-  thread_local std::vector<double> load;
-  thread_local std::vector<int> items;
-  load.assign(at(packs), 0);
-  items.assign(at(packs), 0);
-  for (const int item : order) {
-    const auto pack = static_cast<int>(std::min_element(load.begin(), load.end()) - load.begin());
-    pack_of[at(item)] = pack;
-    place_in[at(item)] = items[at(pack)];
-    load[at(pack)] += static_cast<double>(weight[at(item)]);
-    if (++items[at(pack)] == per) load[at(pack)] = std::numeric_limits<double>::infinity();
+  t.order.resize(weight.size());
+  for (int i = 0; i < n; ++i) t.order[at(i)] = {weight[at(i)], i};
+  std::sort(t.order.begin(), t.order.end(), [](const Scratch::Item& a, const Scratch::Item& b) {
+    return (a.weight > b.weight) | ((a.weight == b.weight) & (a.index < b.index));
+  });
+  t.lightest.resize(packs);
+  for (int i = 0; i < packs; ++i) t.lightest.value(i) = 0;
+  t.lightest.build();
+  t.items.assign(at(packs), 0);
+  for (const auto& item : t.order) {
+    const int pack = t.lightest.first();
+    pack_of[at(item.index)] = pack;
+    place_in[at(item.index)] = t.items[at(pack)];
+    t.lightest.value(pack) += item.weight;
+    if (++t.items[at(pack)] == per) t.lightest.value(pack) = std::numeric_limits<double>::infinity();
+    t.lightest.changed(pack);
   }
 }
 
-/// Exchanges groups between the heaviest node and others as long as the heavier of the two gets lighter.
-void exchange_groups(const std::vector<float>& weight, int nodes, std::vector<int>& node_of,
+/// Exchanges groups between the heaviest node and others as long as the heavier of the two gets lighter. False if there
+/// was nothing to gain.
+bool exchange_groups(const std::vector<double>& weight, int nodes, std::vector<int>& node_of,
                      std::vector<int>& place_in) {
   std::vector<double> load(at(nodes), 0);
-  for (Index g = 0; g < weight.size(); ++g) load[at(node_of[g])] += static_cast<double>(weight[g]);
+  for (Index g = 0; g < weight.size(); ++g) load[at(node_of[g])] += weight[g];
   for (int round = 0; round < 64; ++round) {
     const int heavy = static_cast<int>(std::max_element(load.begin(), load.end()) - load.begin());
     const double top = load[at(heavy)];
-    double best = top * (1 - 1e-12);
+    double best = top * (1 - 1e-9);
     Index from = weight.size(), to = weight.size();
     for (Index a = 0; a < weight.size(); ++a) {
       if (node_of[a] != heavy) continue;
       for (Index b = 0; b < weight.size(); ++b) {
         if (node_of[b] == heavy) continue;
-        const double delta = static_cast<double>(weight[a]) - static_cast<double>(weight[b]);
+        const double delta = weight[a] - weight[b];
         const double heavier = std::max(top - delta, load[at(node_of[b])] + delta);
         if (heavier < best) best = heavier, from = a, to = b;
       }
     }
-    if (from == weight.size()) return;
-    const double delta = static_cast<double>(weight[from]) - static_cast<double>(weight[to]);
+    if (from == weight.size()) return round > 0;
+    const double delta = weight[from] - weight[to];
     load[at(node_of[from])] -= delta;
     load[at(node_of[to])] += delta;
     std::swap(node_of[from], node_of[to]);
     std::swap(place_in[from], place_in[to]);
   }
+  return true;
 }
 
-/// One layer of rebalance_experts_hierarchical.
-void balance_layer(std::span<const std::int64_t> counts, const EplbShape& s, int* out, bool even_nodes = false) {
-  const int experts = static_cast<int>(counts.size()), group_size = experts / s.groups,
-            groups_per_node = s.groups / s.nodes;
-  const int per_node = experts / s.nodes, phy_node = s.replicas / s.nodes, gpus_node = s.ranks / s.nodes,
-            per_gpu = s.replicas / s.ranks;
-  thread_local std::vector<float> weight, group_weight;
-  thread_local std::vector<int> pack, place, local_to_global;
-  weight.assign(counts.begin(), counts.end());
-  group_weight.resize(at(s.groups));
-  for (int g = 0; g < s.groups; ++g) group_weight[at(g)] = pairwise_sum(weight.data() + g * group_size, group_size);
-  balanced_packing(group_weight, s.nodes, pack, place);
-  if (even_nodes) exchange_groups(group_weight, s.nodes, pack, place);
-  local_to_global.resize(at(experts));
-  for (int g = 0; g < s.groups; ++g)
-    for (int k = 0; k < group_size; ++k)
-      local_to_global[at((pack[at(g)] * groups_per_node + place[at(g)]) * group_size + k)] = g * group_size + k;
-
-  thread_local std::vector<int> logical, copies;
-  thread_local std::vector<double> share, phy_weight;
-  for (int node = 0; node < s.nodes; ++node) {
-    const int* to_global = local_to_global.data() + node * per_node;
-    logical.resize(at(phy_node));
-    copies.assign(at(per_node), 1);
-    share.resize(at(per_node));
-    for (int e = 0; e < per_node; ++e) logical[at(e)] = e, share[at(e)] = static_cast<double>(weight[at(to_global[e])]);
-    for (int p = per_node; p < phy_node; ++p) {
-      const auto hot = static_cast<int>(std::max_element(share.begin(), share.end()) - share.begin());
-      logical[at(p)] = hot;
-      share[at(hot)] = static_cast<double>(weight[at(to_global[hot])]) / ++copies[at(hot)];
-    }
-    phy_weight.resize(at(phy_node));
-    for (int p = 0; p < phy_node; ++p) phy_weight[at(p)] = share[at(logical[at(p)])];
-    balanced_packing(phy_weight, gpus_node, pack, place);
-    for (int p = 0; p < phy_node; ++p)
-      out[node * phy_node + pack[at(p)] * per_gpu + place[at(p)]] = to_global[logical[at(p)]];
+/// Replicas of one node's experts and their GPUs; group_pack and group_place say which groups are whose.
+void fill_nodes(const EplbShape& s, Scratch& t, int* out) {
+  const int experts = static_cast<int>(t.weight.size()), group_size = experts / s.groups,
+            groups_per_node = s.groups / s.nodes, per_node = experts / s.nodes, phy_node = s.replicas / s.nodes,
+            gpus_node = s.ranks / s.nodes, per_gpu = s.replicas / s.ranks;
+  t.to_global.resize(at(experts));
+  for (int g = 0; g < s.groups; ++g) {
+    const int first = (t.group_pack[at(g)] * groups_per_node + t.group_place[at(g)]) * group_size;
+    std::iota(t.to_global.begin() + first, t.to_global.begin() + first + group_size, g * group_size);
   }
+  t.logical.resize(at(phy_node));
+  t.phy_weight.resize(at(phy_node));
+  for (int node = 0; node < s.nodes; ++node) {
+    const int* to_global = t.to_global.data() + node * per_node;
+    t.copies.assign(at(per_node), 1);
+    std::iota(t.logical.begin(), t.logical.begin() + per_node, 0);
+    t.hottest.resize(per_node);
+    for (int e = 0; e < per_node; ++e) t.hottest.value(e) = -static_cast<double>(t.weight[at(to_global[e])]);
+    if (phy_node > per_node) t.hottest.build();
+    for (int p = per_node; p < phy_node; ++p) {
+      const int hot = t.logical[at(p)] = t.hottest.first();
+      t.hottest.value(hot) = -static_cast<double>(t.weight[at(to_global[hot])]) / ++t.copies[at(hot)];
+      t.hottest.changed(hot);
+    }
+    for (int p = 0; p < phy_node; ++p) t.phy_weight[at(p)] = -t.hottest.value(t.logical[at(p)]);
+    balanced_packing(t.phy_weight, gpus_node, t.pack, t.place, t);
+    for (int p = 0; p < phy_node; ++p)
+      out[node * phy_node + t.pack[at(p)] * per_gpu + t.place[at(p)]] = to_global[t.logical[at(p)]];
+  }
+}
+
+/// One layer of rebalance_experts_hierarchical. Leaves weights and groups in `t`.
+void balance_layer(std::span<const std::int64_t> counts, const EplbShape& s, Scratch& t, int* out) {
+  const int group_size = static_cast<int>(counts.size()) / s.groups;
+  t.weight.assign(counts.begin(), counts.end());
+  t.group_weight.resize(at(s.groups));
+  for (int g = 0; g < s.groups; ++g)
+    t.group_weight[at(g)] = static_cast<double>(pairwise_sum(t.weight.data() + g * group_size, group_size));
+  balanced_packing(t.group_weight, s.nodes, t.group_pack, t.group_place, t);
+  fill_nodes(s, t, out);
 }
 
 /// Experts that stay on a GPU keep the slot they had there.
@@ -159,118 +208,14 @@ void preserve_slots(int* map, const int* old, int replicas, int ranks) {
   }
 }
 
-/// Improves the GPUs of one node of one layer in place. `map` holds the node's slots (logical experts), `counts` the
-/// whole layer's tokens.
-class Refiner {
- public:
-  void run(int* map, int gpus, int slots, std::span<const std::int64_t> counts) {
-    map_ = map, gpus_ = gpus, slots_ = slots, counts_ = counts;
-    const int n = gpus * slots;
-    copies_.assign(counts.size(), 0);
-    for (int p = 0; p < n; ++p) ++copies_[at(map[p])];
-    weigh();
-    const double goal = kEven * std::accumulate(load_.begin(), load_.end(), 0.0) / gpus;
-    for (int round = 0; round < kRounds; ++round)
-      if (load_[at(heaviest())] <= goal || (!exchange() && !move_replica())) break;
-  }
-
- private:
-  static constexpr double kEven = 1.0000000001;  // the heaviest GPU this close to the mean is even enough
-  static constexpr int kRounds = 96;             // each makes the most loaded GPU lighter, or one fewer GPU that loaded
-
-  double weight(int expert) const { return static_cast<double>(counts_[at(expert)]) / copies_[at(expert)]; }
-
-  void weigh() {
-    load_.assign(at(gpus_), 0);
-    item_.resize(at(gpus_ * slots_));
-    for (int p = 0; p < gpus_ * slots_; ++p) load_[at(p / slots_)] += item_[at(p)] = weight(map_[p]);
-  }
-
-  int heaviest() const { return static_cast<int>(std::max_element(load_.begin(), load_.end()) - load_.begin()); }
-
-  /// The exchange of two replicas, one on the heaviest GPU, that leaves the heavier of the two lightest.
-  bool exchange() {
-    const int g = heaviest();
-    const double top = load_[at(g)];
-    double best = top * (1 - 1e-12);
-    int from = -1, to = -1;
-    for (int h = 0; h < gpus_; ++h) {
-      const double room = top - load_[at(h)];
-      if (h == g || room <= 0) continue;
-      for (int a = g * slots_; a < (g + 1) * slots_; ++a)
-        for (int b = h * slots_; b < (h + 1) * slots_; ++b) {
-          const double delta = item_[at(a)] - item_[at(b)];
-          if (delta <= 0 || delta >= room) continue;
-          const double heavier = std::max(top - delta, load_[at(h)] + delta);
-          if (heavier < best) best = heavier, from = a, to = b;
-        }
-    }
-    if (from < 0) return false;
-    const double delta = item_[at(from)] - item_[at(to)];
-    std::swap(map_[from], map_[to]);
-    std::swap(item_[at(from)], item_[at(to)]);
-    load_[at(g)] -= delta;
-    load_[at(to / slots_)] += delta;
-    return true;
-  }
-
-  /// Turns one replica of a much-copied expert into another copy of an expert on the heaviest GPU, if the heaviest GPU
-  /// of all gets lighter.
-  bool move_replica() {
-    const int g = heaviest();
-    const double top = load_[at(g)];
-    double best = top * (1 - 1e-12);
-    int slot = -1, wanted = -1;
-    for (int a = g * slots_; a < (g + 1) * slots_; ++a) {
-      const int expert = map_[a];
-      if (counts_[at(expert)] == 0) continue;
-      const double thinner = static_cast<double>(counts_[at(expert)]) / (copies_[at(expert)] + 1);
-      for (int p = 0; p < gpus_ * slots_; ++p) {
-        const int donor = map_[p];
-        if (donor == expert || copies_[at(donor)] < 2) continue;
-        const double thicker = static_cast<double>(counts_[at(donor)]) / (copies_[at(donor)] - 1);
-        if (thicker >= best) continue;
-        const double heaviest_after = after(expert, thinner, donor, thicker, p, best);
-        if (heaviest_after < best) best = heaviest_after, slot = p, wanted = expert;
-      }
-    }
-    if (slot < 0) return false;
-    --copies_[at(map_[slot])];
-    ++copies_[at(wanted)];
-    map_[slot] = wanted;
-    weigh();
-    return true;
-  }
-
-  double after(int expert, double thinner, int donor, double thicker, int slot, double limit) const {
-    double most = 0;
-    for (int h = 0; h < gpus_; ++h) {
-      double load = load_[at(h)];
-      for (int p = h * slots_; p < (h + 1) * slots_; ++p) {
-        if (p == slot)
-          load += thinner - item_[at(p)];
-        else if (map_[p] == expert)
-          load += thinner - item_[at(p)];
-        else if (map_[p] == donor)
-          load += thicker - item_[at(p)];
-      }
-      most = std::max(most, load);
-      if (most >= limit) return most;
-    }
-    return most;
-  }
-
-  int* map_ = nullptr;
-  int gpus_ = 0, slots_ = 0;
-  std::span<const std::int64_t> counts_;
-  std::vector<int> copies_;
-  std::vector<double> load_, item_;
-};
-
 }  // namespace
 
+EplbShape effective_shape(const EplbShape& s) {
+  return s.groups % s.nodes == 0 ? s : EplbShape{s.replicas, 1, 1, s.ranks};
+}
+
 std::string eplb_refusal(int experts, const EplbShape& given) {
-  const auto s = effective(given);
+  const auto s = effective_shape(given);
   if (s.groups <= 0 || experts % s.groups != 0) return "num_logical_experts % num_groups == 0";
   if (s.ranks % s.nodes != 0) return "num_gpus % num_nodes == 0";
   if (s.ranks <= 0 || s.replicas % s.ranks != 0) return "num_physical_experts % num_gpus == 0";
@@ -279,40 +224,33 @@ std::string eplb_refusal(int experts, const EplbShape& given) {
 }
 
 PhysicalToLogical eplb_vllm(const ExpertLoads& loads, const EplbShape& given, std::span<const int> old) {
-  const auto s = effective(given);
+  const auto s = effective_shape(given);
   PhysicalToLogical out(at(loads.layers) * at(s.replicas));
+  Scratch scratch;
   for (int l = 0; l < loads.layers; ++l) {
     int* row = out.data() + at(l) * at(s.replicas);
-    balance_layer(loads.layer(l), s, row);
+    balance_layer(loads.layer(l), s, scratch, row);
     if (!old.empty()) preserve_slots(row, old.data() + at(l) * at(s.replicas), s.replicas, s.ranks);
   }
   return out;
 }
 
 PhysicalToLogical eplb_ours(const ExpertLoads& loads, const EplbShape& given, std::span<const int> old) {
-  const auto s = effective(given);
-  auto out = eplb_vllm(loads, given);
-  const int slots = s.replicas / s.ranks, gpus_node = s.ranks / s.nodes;
-  Refiner refiner;
-  std::vector<int> other;
+  const auto s = effective_shape(given);
+  PhysicalToLogical out(at(loads.layers) * at(s.replicas));
+  std::vector<int> other(at(s.replicas));
+  Scratch scratch;
+  EplbRefiner refiner;
   for (int l = 0; l < loads.layers; ++l) {
     int* row = out.data() + at(l) * at(s.replicas);
-    if (s.nodes > 1 && s.groups > s.nodes) {
-      other.resize(at(s.replicas));
-      balance_layer(loads.layer(l), s, other.data(), true);
-      for (int node = 0; node < s.nodes; ++node)
-        refiner.run(other.data() + node * gpus_node * slots, gpus_node, slots, loads.layer(l));
-    } else {
-      other.clear();
-    }
-    for (int node = 0; node < s.nodes; ++node)
-      refiner.run(row + node * gpus_node * slots, gpus_node, slots, loads.layer(l));
-    if (!other.empty()) {
-      const ExpertLoads one{1, loads.experts, {loads.layer(l).begin(), loads.layer(l).end()}};
-      const auto now = rank_loads(one, std::span(row, at(s.replicas)), s.ranks, 0);
-      const auto then = rank_loads(one, other, s.ranks, 0);
-      if (*std::max_element(then.begin(), then.end()) < *std::max_element(now.begin(), now.end()))
-        std::copy(other.begin(), other.end(), row);
+    const auto counts = loads.layer(l);
+    balance_layer(counts, s, scratch, row);
+    const bool regroup = s.nodes > 1 && s.groups > s.nodes &&
+                         exchange_groups(scratch.group_weight, s.nodes, scratch.group_pack, scratch.group_place);
+    const double top = refiner.refine_layer(row, s, counts);
+    if (regroup) {
+      fill_nodes(s, scratch, other.data());
+      if (refiner.refine_layer(other.data(), s, counts) < top * (1 - 1e-9)) std::copy(other.begin(), other.end(), row);
     }
     if (!old.empty()) preserve_slots(row, old.data() + at(l) * at(s.replicas), s.replicas, s.ranks);
   }
@@ -350,24 +288,6 @@ Balancedness balancedness(const ExpertLoads& loads, std::span<const int> map, in
   }
   out.mean /= loads.layers;
   return out;
-}
-
-double balancedness_bound(const ExpertLoads& loads, const EplbShape& shape) {
-  const int spare = shape.replicas - loads.experts;
-  double sum = 0;
-  for (int l = 0; l < loads.layers; ++l) {
-    const auto counts = loads.layer(l);
-    const double total = static_cast<double>(std::accumulate(counts.begin(), counts.end(), std::int64_t{0}));
-    // Whatever the spares do, k + 1 experts stay whole among the k + 1 largest when there are k spares, and the largest
-    // expert's share is at least its load over 1 + spares.
-    double floor = total / shape.ranks;
-    std::vector<std::int64_t> sorted(counts.begin(), counts.end());
-    std::sort(sorted.rbegin(), sorted.rend());
-    if (!sorted.empty()) floor = std::max(floor, static_cast<double>(sorted.front()) / (1 + spare));
-    if (spare < loads.experts) floor = std::max(floor, static_cast<double>(sorted[at(spare)]));
-    sum += floor > 0 ? total / shape.ranks / floor : 1.0;
-  }
-  return sum / loads.layers;
 }
 
 }  // namespace shardwise

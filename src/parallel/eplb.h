@@ -24,6 +24,9 @@ struct EplbShape {
   int replicas = 0, groups = 1, nodes = 1, ranks = 1;
 };
 
+/// The shape that the policy works with: the given one if groups divide by nodes, else one group on one node.
+EplbShape effective_shape(const EplbShape& shape);
+
 /// Logical expert of every physical slot, [layers][replicas] row-major; slot r of a layer is on rank r / (replicas /
 /// ranks).
 using PhysicalToLogical = std::vector<int>;
@@ -51,8 +54,10 @@ Balancedness balancedness(const ExpertLoads& loads, std::span<const int> physica
 std::vector<double> rank_loads(const ExpertLoads& loads, std::span<const int> physical_to_logical, int ranks,
                                int layer);
 
-/// Proven upper bound of the mean balancedness for any map under the constraints: total load per rank, and the largest
-/// expert cut into as many replicas as there can be.
+/// Proven upper bound of the mean balancedness for any map under the constraints. Where each layer's most loaded GPU
+/// cannot get below: the mean; the heaviest replica when spares go where they help most; that replica with the lightest
+/// ones as company; the heaviest k * ranks + 1 replicas, k + 1 of which share a GPU; the heaviest group with the
+/// lightest ones as company, over its node's GPUs.
 double balancedness_bound(const ExpertLoads& loads, const EplbShape& shape);
 
 }  // namespace shardwise

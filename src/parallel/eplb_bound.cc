@@ -1,0 +1,88 @@
+// What no placement of experts can beat.
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <numeric>
+#include <queue>
+
+#include "parallel/eplb.h"
+
+namespace shardwise {
+namespace {
+
+using Index = std::size_t;
+Index at(int i) { return static_cast<Index>(i); }
+
+/// Share of the heaviest replica when `spare` replicas are given one by one to whatever is heaviest, which is the best
+/// that can be done about it.
+double heaviest_replica(std::span<const std::int64_t> counts, int spare) {
+  std::priority_queue<std::pair<double, int>> shares;
+  std::vector<int> copies(counts.size(), 1);
+  for (int e = 0; e < static_cast<int>(counts.size()); ++e) shares.emplace(static_cast<double>(counts[at(e)]), e);
+  for (; spare > 0; --spare) {
+    const int e = shares.top().second;
+    shares.pop();
+    shares.emplace(static_cast<double>(counts[at(e)]) / ++copies[at(e)], e);
+  }
+  return shares.top().first;
+}
+
+/// Least load that the most loaded of one layer's GPUs can have.
+double least_heaviest(std::span<const std::int64_t> counts, const EplbShape& s) {
+  const int experts = static_cast<int>(counts.size()), spare = s.replicas - experts, slots = s.replicas / s.ranks;
+  const double total = static_cast<double>(std::accumulate(counts.begin(), counts.end(), std::int64_t{0}));
+  std::vector<std::int64_t> sorted(counts.begin(), counts.end());
+  std::sort(sorted.begin(), sorted.end(), std::greater<>());
+  double floor = total / s.ranks;
+
+  // The GPU with the heaviest replica has slots - 1 more; without spares no two of them are of one expert.
+  double company = 0;
+  for (int k = 0; k < slots - 1; ++k)
+    company += spare == 0 ? static_cast<double>(sorted[at(experts - 1 - k)])
+                          : static_cast<double>(sorted.back()) / (1 + spare);
+  floor = std::max(floor, heaviest_replica(counts, spare) + company);
+
+  // Of k * ranks + 1 replicas, k + 1 share a GPU. Every expert that is not replicated leaves a replica of its own
+  // weight, so the (k * ranks + 1)-th heaviest replica weighs at least the (k * ranks + 1 + spare)-th heaviest expert.
+  for (int k = 1; k < slots && k * s.ranks + spare < experts; ++k) {
+    double weight = (k + 1) * static_cast<double>(sorted[at(k * s.ranks + spare)]);
+    if (spare == 0)
+      for (int j = 0; j < slots - k - 1; ++j) weight += static_cast<double>(sorted[at(experts - 1 - j)]);
+    floor = std::max(floor, weight);
+  }
+  if (s.nodes == 1) return floor;
+
+  // The heaviest group is on one node, with the lightest ones at best; its heaviest expert has that node's spares.
+  const int group_size = experts / s.groups, gpus = s.ranks / s.nodes;
+  std::vector<double> groups;
+  for (int g = 0; g < s.groups; ++g) {
+    const auto members = counts.subspan(at(g * group_size), at(group_size));
+    groups.push_back(static_cast<double>(std::accumulate(members.begin(), members.end(), std::int64_t{0})));
+    floor = std::max(floor, heaviest_replica(members, spare / s.nodes));
+  }
+  std::sort(groups.begin(), groups.end(), std::greater<>());
+  const int per_node = s.groups / s.nodes;
+  const double light = std::accumulate(groups.end() - (per_node - 1), groups.end(), 0.0);
+  floor = std::max(floor, (groups.front() + light) / gpus);
+  for (int k = 1; k < per_node; ++k)
+    floor = std::max(floor, ((k + 1) * groups[at(k * s.nodes)] +
+                             std::accumulate(groups.end() - (per_node - k - 1), groups.end(), 0.0)) /
+                                gpus);
+  return floor;
+}
+
+}  // namespace
+
+double balancedness_bound(const ExpertLoads& loads, const EplbShape& given) {
+  const auto s = effective_shape(given);
+  double sum = 0;
+  for (int l = 0; l < loads.layers; ++l) {
+    const auto counts = loads.layer(l);
+    const double total = static_cast<double>(std::accumulate(counts.begin(), counts.end(), std::int64_t{0}));
+    const double floor = least_heaviest(counts, s);
+    sum += floor > 0 ? std::min(1.0, total / s.ranks / floor) : 1.0;
+  }
+  return sum / loads.layers;
+}
+
+}  // namespace shardwise
