@@ -5,8 +5,7 @@ cd "$(dirname "$0")/../.."
 jobs=$(nproc)
 cmake --preset asan >/dev/null
 cmake --build --preset asan -j"$jobs"
-(cd build/asan && ctest --output-on-failure -j"$jobs")
+(cd build/asan && ctest --output-on-failure -j"$jobs" -E '^compile')
 cmake --preset tsan >/dev/null
-cmake --build --preset tsan -j"$jobs" --target base_test search_test shardwise
+cmake --build --preset tsan -j"$jobs" --target base_test search_test
 (cd build/tsan && ctest --output-on-failure -R '^(base|search)$')
-./build/tsan/shardwise plan Llama-3.1-8B --gpus 2xH100 --threads 2 >/dev/null
