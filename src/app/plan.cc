@@ -197,8 +197,8 @@ PlanAnswer make_plan(const PlanRequest& given) {
   }
 
   if (request.model->generic)
-    answer.warnings.push_back(fmt::format("architecture '{}' is not known: planned from its fields ({})", request.model->architectures.empty() ? "?" : request.model->architectures.front(),
-                                          join(request.model->fields_used, ", ")));
+    answer.warnings.push_back(fmt::format("architecture '{}' is not known: planned from its fields ({}){}", request.model->architectures.empty() ? "?" : request.model->architectures.front(),
+                                          join(request.model->fields_used, ", "), request.model->fields_ignored.empty() ? "" : "; ignored: " + join(request.model->fields_ignored, ", ")));
   if (s.groups.size() > 1) answer.warnings.push_back("mixed nodes: a plan uses one GPU kind; the other nodes stay free");
   if (!answer.found()) {
     explain_nothing(answer, s);
