@@ -31,7 +31,7 @@ struct PlanRequest {
   bool fewest_gpus = false;
   VllmVersion vllm_version = kDefaultVllmVersion;
   unsigned threads = 0;
-  int simulate_finalists = 0;               ///< how many of the best plans the simulator decides among; 0 = none
+  std::optional<int> simulate_finalists;    ///< how many of the best plans the simulator decides among; not given: 10 for percentile SLOs and traces, else none
   bool explain = true;                      ///< ladder, flips and changes (a few further searches)
 };
 

@@ -120,6 +120,10 @@ Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan pla
   plan.score = goal_score(search, plan.layout, e, budget_gpus(search));
   plan.slos_missed.clear();
   plan.slos_kept = true;
+  if (one.workload.request_rate && r.request_throughput < 0.9 * *one.workload.request_rate) {
+    plan.slos_kept = false;
+    plan.slos_missed.push_back("falls behind the request rate");
+  }
   for (const auto& slo : r.slos)
     if (!slo.met) {
       plan.slos_kept = false;
@@ -133,15 +137,24 @@ Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan pla
 }  // namespace
 
 void decide_by_simulation(const PlanRequest& request, const SearchRequest& search, SearchResult& result, int count) {
-  const auto n = std::min<std::size_t>(result.plans.size(), static_cast<std::size_t>(std::max(0, count)));
-  parallel_for(n, request.threads,
-               [&](std::size_t i) { result.plans[i] = simulated(request, search, std::move(result.plans[i])); });
-  const auto begin = result.plans.begin(), end = begin + static_cast<std::ptrdiff_t>(n);
-  const auto kept = std::stable_partition(begin, end, [](const Plan& p) { return p.slos_kept; });
-  std::sort(begin, kept, [&](const Plan& a, const Plan& b) { return better_plan(a, b, search.fewest_gpus); });
-  // Finalists that the simulator says miss an SLO are near misses after all.
-  result.near_misses.insert(result.near_misses.begin(), std::make_move_iterator(kept), std::make_move_iterator(end));
-  result.plans.erase(kept, end);
+  // Finalists: the best plans, then the nearest misses: the closed form may be too strict about a percentile.
+  std::vector<Plan> finalists;
+  const auto most = static_cast<std::size_t>(std::max(0, count));
+  const auto take = [&](std::vector<Plan>& from) {
+    const auto n = std::min(from.size(), most - finalists.size());
+    finalists.insert(finalists.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.begin() + static_cast<std::ptrdiff_t>(n)));
+    from.erase(from.begin(), from.begin() + static_cast<std::ptrdiff_t>(n));
+  };
+  take(result.plans);
+  take(result.near_misses);
+  parallel_for(finalists.size(), request.threads, [&](std::size_t i) { finalists[i] = simulated(request, search, std::move(finalists[i])); });
+  const auto kept = std::stable_partition(finalists.begin(), finalists.end(), [](const Plan& p) { return p.slos_kept; });
+  std::sort(finalists.begin(), kept, [&](const Plan& a, const Plan& b) { return better_plan(a, b, search.fewest_gpus); });
+  result.near_misses.insert(result.near_misses.begin(), std::make_move_iterator(kept), std::make_move_iterator(finalists.end()));
+  finalists.erase(kept, finalists.end());
+  // Plans that were not simulated follow: their closed-form scores are not comparable with simulated ones.
+  finalists.insert(finalists.end(), std::make_move_iterator(result.plans.begin()), std::make_move_iterator(result.plans.end()));
+  result.plans = std::move(finalists);
 }
 
 }  // namespace shardwise

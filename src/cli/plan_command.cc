@@ -17,7 +17,7 @@ struct PlanOptions {
   int max_gpus = 0, replicas = 0;
   std::vector<int> taken;
   std::size_t show = 10;
-  int simulate = 0;
+  int simulate = -1;
   bool fewest = false, allow_replicas = false, no_explain = false;
 };
 
@@ -53,7 +53,7 @@ int run_plan(const PlanOptions& o, const std::vector<std::string>& vllm_flags) {
   request.fewest_gpus = o.fewest;
   request.threads = o.question.threads;
   request.explain = !o.no_explain;
-  request.simulate_finalists = o.simulate;
+  if (o.simulate >= 0) request.simulate_finalists = o.simulate;
 
   PlanAnswer answer;
   {
@@ -85,7 +85,7 @@ void add_plan_command(CLI::App& app, const CommandLine& line, std::vector<std::f
   sub->add_option("--replicas", o->replicas, "separate deployments behind a router (pin)")->check(CLI::PositiveNumber);
   sub->add_flag("--allow-replicas", o->allow_replicas, "let separate deployments of a dense model compete with data parallel");
   sub->add_option("--why-not", o->why_not, "why another plan lost: tp=8,pp=1");
-  sub->add_option("--simulate", o->simulate, "let the scheduler-exact simulator decide among so many of the best plans")->check(CLI::PositiveNumber);
+  sub->add_option("--simulate", o->simulate, "let the scheduler-exact simulator decide among so many of the best plans; default 10 for percentile SLOs and traces, else 0")->check(CLI::NonNegativeNumber);
   sub->add_option("--emit", o->emit, "directory for launch files");
   sub->add_option("--show", o->show, "plans listed")->default_val(10);
   sub->add_flag("--no-explain", o->no_explain, "leave out ladder and what-if searches");
