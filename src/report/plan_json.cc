@@ -209,10 +209,11 @@ std::string memory_answer_json(const MemoryAnswer& a) {
   j["concurrency_at_mean"] = a.concurrency_at_mean;
   j["kv_replication"] = a.memory.kv_replication;
   j["probability_fits"] = a.memory.probability_fits;
-  j["longest_max_model_len"] = a.longest_model_len ? Json(*a.longest_model_len) : Json();
+  j["longest_max_model_len"] = a.longest_model_len > 0 ? Json(a.longest_model_len) : Json();
+  j["recommended_gpu_memory_utilization"] = a.recommended_gpu_memory_utilization;
   j["what_if"] = Json::array();
   for (const auto& w : a.what_ifs)
-    j["what_if"].push_back({{"change", w.what}, {"kv_tokens", w.memory.kv_tokens}, {"gained_tokens", w.gained_tokens}, {"starts", !w.memory.refusal.has_value()}});
+    j["what_if"].push_back({{"change", w.change}, {"kv_tokens", w.plan.kv_tokens}, {"kv_gib_gain", w.kv_gib_gain}, {"concurrency_gain", w.concurrency_gain}, {"starts", !w.plan.refusal.has_value()}});
   return j.dump(2) + "\n";
 }
 

@@ -76,17 +76,17 @@ std::string memory_answer_text(const MemoryAnswer& a, const Style& style) {
   out += fmt::format("  binding stage {}; {:.2f} requests of {} tokens (max_model_len) at once, {:.1f} of {:.0f} tokens (the workload's mean); starts with {:.0f} % confidence\n",
                      a.memory.binding_stage, a.memory.max_concurrency, with_commas(a.engine.max_model_len), a.concurrency_at_mean,
                      a.request.workload.isl.mean() + a.request.workload.osl.mean(), 100 * a.memory.probability_fits);
-  out += a.longest_model_len ? fmt::format("  largest max_model_len that starts: {}\n", with_commas(*a.longest_model_len)) : "  no max_model_len starts\n";
-  if (a.recommended_gpu_memory_utilization)
-    out += fmt::format("  gpu_memory_utilization up to {:.2f} leaves 2 % of the GPU for what is not predicted\n", *a.recommended_gpu_memory_utilization);
+  out += a.longest_model_len > 0 ? fmt::format("  largest max_model_len that starts: {}\n", with_commas(a.longest_model_len)) : "  no max_model_len starts\n";
+  out += fmt::format("  highest safe gpu_memory_utilization: {:.2f}\n", a.recommended_gpu_memory_utilization);
   if (a.memory.kv_replication > 1.001)
     out += fmt::format("  every KV entry is held {:.1f} times inside the TP group; decode context parallel or data parallel attention gives that back\n", a.memory.kv_replication);
   out += heading(style, "What if");
   Table w;
   w.column("change", Table::Align::left);
-  for (const char* name : {"KV tokens an engine", "gained", "KV GiB", "starts"}) w.column(name);
+  for (const char* name : {"KV tokens an engine", "KV GiB", "gained GiB", "concurrency", "starts"}) w.column(name);
   for (const auto& x : a.what_ifs)
-    w.row({x.what, with_commas(x.memory.kv_tokens), (x.gained_tokens >= 0 ? "+" : "") + with_commas(x.gained_tokens), fmt::format("{:.1f}", x.memory.kv_gib.mean), x.memory.refusal ? "no" : "yes"});
+    w.row({x.change, with_commas(x.plan.kv_tokens), fmt::format("{:.1f}", x.plan.kv_gib.mean), fmt::format("{:+.1f}", x.kv_gib_gain),
+           x.concurrency_gain > 0 ? fmt::format("x {:.2f}", x.concurrency_gain) : "-", x.plan.refusal ? "no" : "yes"});
   return out + w.text(style);
 }
 
