@@ -20,7 +20,7 @@ double curve_seconds(const std::map<int, Curve>& curves, int n, double bytes) {
   return it->second.seconds(bytes * share) + extra_steps;
 }
 
-CollectiveTime inside_node(const KernelTables& t, const RankGroup& g, int n, Collective what, double bytes) {
+CollectiveTime inside_node(const KernelTables& t, const CollectiveGroup& g, int n, Collective what, double bytes) {
   if (n <= 1) return {};
   const double scaled = bytes * t.link / std::max(g.link_bandwidth, 1.0);  // a slower link is a longer message
   const auto& custom = t.collectives[static_cast<std::size_t>(Collective::custom_allreduce)];
@@ -36,7 +36,7 @@ CollectiveTime inside_node(const KernelTables& t, const RankGroup& g, int n, Col
 
 }  // namespace
 
-CollectiveTime collective_time(const KernelTables& t, const RankGroup& g, Collective what, double bytes) {
+CollectiveTime collective_time(const KernelTables& t, const CollectiveGroup& g, Collective what, double bytes) {
   if (g.size <= 1) return {};
   if (g.nodes <= 1) return inside_node(t, g, g.size, what, bytes);
   const int per_node = std::max(1, g.size / g.nodes);
@@ -51,9 +51,9 @@ CollectiveTime collective_time(const KernelTables& t, const RankGroup& g, Collec
   return out;
 }
 
-RankGroup rank_group(const Cluster& cluster, int gpus_per_node, int size, int stride) {
+CollectiveGroup rank_group(const Cluster& cluster, int gpus_per_node, int size, int stride) {
   const auto& node = cluster.nodes.front();
-  RankGroup g;
+  CollectiveGroup g;
   g.size = size;
   const int span = (size - 1) * stride + 1;
   const int nodes = static_cast<int>(ceil_div(span, std::max(1, gpus_per_node)));

@@ -6,7 +6,7 @@
 namespace shardwise {
 
 /// Where the ranks of one communicator sit.
-struct RankGroup {
+struct CollectiveGroup {
   int size = 1;
   int nodes = 1;                 ///< nodes the group spans
   double link_bandwidth = 0;     ///< bytes/s per GPU, one direction, inside a node
@@ -23,10 +23,10 @@ struct CollectiveTime {
 };
 
 /// `bytes`: the whole buffer (all-reduce: of one rank; all-gather: the result; reduce-scatter: the input).
-CollectiveTime collective_time(const KernelTables& tables, const RankGroup& group, Collective what, double bytes);
+CollectiveTime collective_time(const KernelTables& tables, const CollectiveGroup& group, Collective what, double bytes);
 
 /// Group of `size` ranks `stride` apart on nodes of `gpus_per_node`.
-RankGroup rank_group(const Cluster& cluster, int gpus_per_node, int size, int stride);
+CollectiveGroup rank_group(const Cluster& cluster, int gpus_per_node, int size, int stride);
 
 /// Seconds to send `bytes` between two ranks `distance` apart, the first of them at `rank`.
 double send_seconds(const Cluster& cluster, int gpus_per_node, int rank, int distance, double bytes);

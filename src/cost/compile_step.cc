@@ -25,7 +25,7 @@ struct Context {
   const Model& model;
   const EngineConfig& engine;
   Chip chip;
-  RankGroup tp_group, dp_group, ep_group;
+  CollectiveGroup tp_group, dp_group, ep_group;
   double hidden;
   int tp, dp, dcp;
   double kv_bytes;
@@ -207,7 +207,7 @@ KindTables compile_kind(const Context& c, const Layer& layer, std::string& algor
     }
     if (c.dcp > 1 && !std::holds_alternative<LinearAttention>(layer.attention) &&
         !std::holds_alternative<NoAttention>(layer.attention)) {
-      RankGroup g = c.tp_group;
+      CollectiveGroup g = c.tp_group;
       g.size = c.dcp, g.nodes = std::min(g.nodes, g.size);
       const double bytes = t * heads * 2 * c.dcp;
       out.all_reduce[i] += collective_time(*c.chip.tables, g, Collective::all_gather, bytes).seconds +
