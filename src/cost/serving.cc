@@ -54,10 +54,20 @@ struct State {
 /// have.
 double pipeline_imbalance(int batches, double mean) {
   if (batches < 2 || mean <= 0) return 1;
-  double expected = 0, term = std::exp(-mean), cumulative = term;
-  const int last = static_cast<int>(mean + 12 * std::sqrt(mean) + 12);
+  const auto power = [batches](double x) {
+    double result = 1;
+    for (int n = batches; n; n >>= 1, x *= x)
+      if (n & 1) result *= x;
+    return result;
+  };
+  // E[max] = sum over k of P(max > k), from where the counts begin to matter to where they end.
+  double term = std::exp(-mean), cumulative = term, expected = 0;
+  const double spread = 5 * std::sqrt(mean);
+  const int last = static_cast<int>(mean + spread + 8);
   for (int k = 0; k < last; ++k) {
-    expected += 1 - std::pow(cumulative, batches);
+    const double beyond = k + 1 < mean - spread ? 1 : 1 - power(cumulative);
+    expected += beyond;
+    if (beyond < 1e-6) break;
     term *= mean / (k + 1);
     cumulative = std::min(1.0, cumulative + term);
   }
