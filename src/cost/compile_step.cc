@@ -64,10 +64,31 @@ bool same_kind(const V& a, const V& b) {
   return std::visit([&](const auto& x) { return same_shape(x, std::get<std::decay_t<decltype(x)>>(b)); }, a);
 }
 
+/// Times of one GEMM at every token knot. A search compiles thousands of layouts whose GEMMs have the same few shapes, so
+/// each thread keeps the last ones; the key is everything that the times depend on.
+const std::array<OpTime, N>& gemm_times(const Chip& chip, const GemmType& type, double n, double k) {
+  struct Entry {
+    const Grid* grid = nullptr;
+    std::array<double, 10> key{};
+    std::array<OpTime, N> times{};
+  };
+  static thread_local std::vector<Entry> kept(256);
+  const std::array<double, 10> key = {type.weight_bytes, type.activation_bytes, type.peak, type.scale, type.add, chip.bandwidth, static_cast<double>(chip.sms), chip.slowdown, n, k};
+  const auto hash = static_cast<std::size_t>(n) * 2654435761u ^ static_cast<std::size_t>(k) * 40503u ^ static_cast<std::size_t>(type.weight_bytes * 8);
+  auto& entry = kept[(hash ^ hash >> 15) % kept.size()];
+  if (entry.grid != type.grid || entry.key != key) {
+    const Gemm gemm(type, chip, n, k);
+    for (std::size_t i = 0; i < N; ++i) entry.times[i] = gemm.time(kTokenKnots[i]);
+    entry.grid = type.grid;
+    entry.key = key;
+  }
+  return entry.times;
+}
+
 void add_gemm(OpTable& out, const Context& c, const GemmType& type, double n, double k) {
   if (n < 1 || k < 1) return;
-  const Gemm gemm(type, c.chip, n, k);
-  for (std::size_t i = 0; i < N; ++i) out[i] += gemm.time(kTokenKnots[i]);
+  const auto& times = gemm_times(c.chip, type, n, k);
+  for (std::size_t i = 0; i < N; ++i) out[i] += times[i];
 }
 
 /// Returns elements per token that element-wise kernels touch in attention (q, k, v and output heads of this rank).
@@ -305,9 +326,9 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
 
   // Head and sampler.
   const double vocab = std::ceil(static_cast<double>(model.vocab_size) / tp);
-  const Gemm lm(gemm_type(model.quantisation.lm_head, c.chip), c.chip, vocab, c.hidden);
+  const auto& lm = gemm_times(c.chip, gemm_type(model.quantisation.lm_head, c.chip), vocab, c.hidden);
   for (std::size_t i = 0; i < N; ++i) {
-    const auto t = lm.time(kTokenKnots[i]);
+    const auto& t = lm[i];
     double gather = tp > 1 ? collective_time(*c.chip.tables, c.tp_group, Collective::all_gather,
                                              kTokenKnots[i] * model.vocab_size * 2)
                                  .seconds

@@ -74,7 +74,7 @@ std::string shell_quoted(const std::string& word) {
 std::string launch_text(const std::vector<LaunchCommand>& launch, const Style& style) {
   std::string out;
   for (const auto& command : launch) {
-    out += "  " + style.dim(fmt::format("# node {}{}", command.node, command.note.empty() ? "" : ": " + command.note)) + "\n";
+    out += "  " + style.dim(wrap(fmt::format("# node {}{}", command.node, command.note.empty() ? "" : ": " + command.note), style.width - 2, "  #   ")) + "\n";
     // A flag and its value stay together when the line is broken.
     std::vector<std::string> parts;
     for (const auto& [name, value] : command.env) parts.push_back(name + "=" + shell_quoted(value));

@@ -49,10 +49,12 @@ struct FamilyResult {
 
 bool load_given(const Workload& w) { return w.concurrency || w.request_rate || w.trace; }
 
-void count_rejection(std::vector<RejectionCount>& counts, const std::string& rule, std::size_t n, const std::string& example) {
+/// `example` is only asked for when the rule is new: most of a million layouts are refused by a handful of rules.
+template <class Example>
+void count_rejection(std::vector<RejectionCount>& counts, const std::string& rule, std::size_t n, Example&& example) {
   for (auto& c : counts)
     if (c.rule == rule) return void(c.count += n);
-  counts.push_back({rule, n, example});
+  counts.push_back({rule, n, example()});
 }
 
 EnginePlacement placement_of(const NodeGroup& group, const ParallelConfig& p) {
@@ -191,26 +193,37 @@ FamilyResult evaluate_family(const SearchRequest& request, const Family& family,
   const bool moe = request.model->is_moe();
   const bool scale_replicas = !load_given(request.workload) && request.goal != Goal::latency;
   std::optional<Evaluated> shared;     // of a dense model: the same for every number of copies
-  int evaluated_dp = 0;
+  int evaluated_dp = 0, unfit_dp = 0;
+  Rejection why;
   std::optional<Choice> one_replica;
+  Layout layout = family.base;
+  std::optional<Rejection> refused;    // by vLLM, whatever the number of replicas
+  int refused_dp = 0;
   for (const auto& [dp, replicas] : family.copies) {
-    Layout layout = family.base;
     layout.parallel.data_parallel_size = dp;
     layout.replicas = replicas;
-    if (auto refused = request.rules(request.groups[static_cast<std::size_t>(layout.group)], layout.parallel)) {
-      count_rejection(result.rejected, refused->rule, 1, to_string(layout) + ": " + refused->message);
+    if (refused_dp != dp) {
+      refused = request.rules(request.groups[static_cast<std::size_t>(layout.group)], layout.parallel);
+      refused_dp = dp;
+    }
+    if (refused) {
+      count_rejection(result.rejected, refused->rule, 1, [&] { return to_string(layout) + ": " + refused->message; });
       continue;
     }
     ++result.legal;
+    if (moe && unfit_dp == dp) {  // replicas do not change the memory of one
+      count_rejection(result.rejected, why.rule, 1, [&] { return to_string(layout) + ": " + why.message; });
+      continue;
+    }
     if (!shared || (moe && evaluated_dp != dp)) {
-      Rejection why;
       shared = fit(request, layout, &why);
       evaluated_dp = dp;
+      unfit_dp = shared ? 0 : dp;
       if (!shared) {
-        count_rejection(result.rejected, why.rule, 1, to_string(layout) + ": " + why.message);
-        evaluated_dp = 0;
+        const auto example = [&] { return to_string(layout) + ": " + why.message; };
+        count_rejection(result.rejected, why.rule, 1, example);
         if (!moe) {  // no number of copies changes the memory of one
-          count_rejection(result.rejected, why.rule, family.copies.size() - 1, "");
+          count_rejection(result.rejected, why.rule, family.copies.size() - 1, example);
           break;
         }
         continue;
@@ -256,6 +269,15 @@ Plan materialise(const SearchRequest& request, const Scored& s) {
     plan.slos_missed.push_back(fmt::format("serves {:.2f} of {:.2f} requests/s", plan.estimate.requests_per_second,
                                            request.workload.request_rate.value_or(0)));
   return plan;
+}
+
+bool same_family(const Layout& a, const Layout& b) {
+  const auto& p = a.parallel;
+  const auto& q = b.parallel;
+  return a.group == b.group && p.tensor_parallel_size == q.tensor_parallel_size && p.pipeline_parallel_size == q.pipeline_parallel_size &&
+         p.prefill_context_parallel_size == q.prefill_context_parallel_size && p.decode_context_parallel_size == q.decode_context_parallel_size &&
+         p.enable_expert_parallel == q.enable_expert_parallel && p.expert_placement_strategy == q.expert_placement_strategy &&
+         p.pp_layer_partition == q.pp_layer_partition;
 }
 
 struct Dimension { const char* name; int (*value)(const Layout&); };
@@ -327,15 +349,14 @@ SearchResult search(const SearchRequest& request) {
   std::vector<Family> families;
   enumerate_layouts(request, [&](const Layout& layout) {
     ++result.layouts;
-    Layout base = layout;
-    base.parallel.data_parallel_size = 1;
-    base.replicas = 1;
     // Layouts of a family come with the placement innermost, so the last few families are the only candidates.
     for (std::size_t back = 1; back <= std::min<std::size_t>(families.size(), 2); ++back) {
       auto& family = families[families.size() - back];
-      if (family.base == base) return family.copies.emplace_back(layout.parallel.data_parallel_size, layout.replicas), void();
+      if (same_family(family.base, layout)) return family.copies.emplace_back(layout.parallel.data_parallel_size, layout.replicas), void();
     }
-    families.push_back({base, {{layout.parallel.data_parallel_size, layout.replicas}}});
+    families.push_back({layout, {{layout.parallel.data_parallel_size, layout.replicas}}});
+    families.back().base.parallel.data_parallel_size = 1;
+    families.back().base.replicas = 1;
   });
   pass("enumerate", result.layouts, result.layouts);
 
@@ -348,7 +369,7 @@ SearchResult search(const SearchRequest& request) {
   for (auto& f : done) {
     legal += f.legal;
     fitting += f.fitting;
-    for (auto& r : f.rejected) count_rejection(result.rejected, r.rule, r.count, r.example);
+    for (auto& r : f.rejected) count_rejection(result.rejected, r.rule, r.count, [&] { return r.example; });
     for (auto& s : f.scored) (s.excess == 0 && !s.saturated ? good : near).push_back(s);
     points.insert(points.end(), f.points.begin(), f.points.end());
   }

@@ -9,19 +9,16 @@ namespace {
 template <class T>
 bool matches(const std::optional<T>& pin, const T& value) { return !pin || *pin == value; }
 
-/// Uneven splits worth their own entry: vLLM's default aside, the one that takes layers off the last stage, which also
-/// holds the head (VLLM_PP_LAYER_PARTITION). Empty = the default split.
+/// vLLM's default split (empty) and, where that gives every stage as many layers, one with a layer fewer on the last stage,
+/// which also holds the head (VLLM_PP_LAYER_PARTITION). Where the layers do not divide, vLLM's own split already spares the
+/// last stage (get_pp_indices: the remainder goes to the stages before it).
 std::vector<std::vector<int>> partitions(int layers, int stages) {
   std::vector<std::vector<int>> result{{}};
-  if (stages < 2 || layers < 2 * stages) return result;
-  // Default: the remainder goes to the stages before the last. Alternative: one layer fewer on the last stage.
+  if (stages < 2 || layers % stages != 0 || layers < 2 * stages) return result;
   std::vector<int> lighter(static_cast<std::size_t>(stages), layers / stages);
-  for (int r = 0; r < layers % stages; ++r) ++lighter[static_cast<std::size_t>(stages - 2 - r < 0 ? 0 : stages - 2 - r)];
-  if (lighter.back() > 1) {
-    --lighter.back();
-    ++*std::min_element(lighter.begin(), lighter.end() - 1);
-    result.push_back(lighter);
-  }
+  --lighter.back();
+  ++lighter.front();
+  result.push_back(lighter);
   return result;
 }
 
@@ -58,6 +55,16 @@ void enumerate_layouts(const SearchRequest& request, const std::function<void(co
           for (int ep = 0; ep <= (moe ? 1 : 0); ++ep) {
             if (!matches(pins.enable_expert_parallel, ep == 1)) continue;
             for (const auto& partition : partitions(layers, pp)) {
+              Layout layout;
+              layout.group = static_cast<int>(g);
+              auto& p = layout.parallel;
+              p = request.fixed;
+              p.tensor_parallel_size = tp;
+              p.pipeline_parallel_size = pp;
+              p.prefill_context_parallel_size = pcp;
+              p.decode_context_parallel_size = dcp;
+              p.enable_expert_parallel = ep == 1;
+              p.pp_layer_partition = partition;
               for (int dp = 1; dp <= capacity; ++dp) {
                 if (!matches(pins.data_parallel_size, dp)) continue;
                 if (ep == 1 && tp * pcp * dp == 1 && !pins.enable_expert_parallel) continue;  // the same plan as without it
@@ -67,18 +74,8 @@ void enumerate_layouts(const SearchRequest& request, const std::function<void(co
                 const bool may_replicate = moe || span.nodes > 1 || request.allow_replicas || pins.replicas;
                 for (int replicas = 1; replicas <= (may_replicate ? capacity / dp : 1); ++replicas) {
                   if (!matches(pins.replicas, replicas)) continue;
-                  Layout layout;
-                  layout.group = static_cast<int>(g);
                   layout.replicas = replicas;
-                  auto& p = layout.parallel;
-                  p = request.fixed;
-                  p.tensor_parallel_size = tp;
-                  p.pipeline_parallel_size = pp;
-                  p.prefill_context_parallel_size = pcp;
-                  p.decode_context_parallel_size = dcp;
                   p.data_parallel_size = dp;
-                  p.enable_expert_parallel = ep == 1;
-                  p.pp_layer_partition = partition;
                   for (const auto placement : {ExpertPlacement::linear, ExpertPlacement::round_robin}) {
                     p.expert_placement_strategy = placement;
                     if (!matches(pins.expert_placement_strategy, placement)) continue;
