@@ -31,7 +31,8 @@ void search_all(benchmark::State& state, const char* model, const char* gpus, Go
 
 BENCHMARK_CAPTURE(search_all, dense_8xH100, "Llama-3.1-70B", "8xH100", Goal::balanced)->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(search_all, moe_8xH200, "Qwen3-235B-A22B", "8xH200", Goal::throughput)->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(search_all, deepseek_v3_128x8xH100, "DeepSeek-V3", "128x8xH100", Goal::throughput)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(search_all, deepseek_v3_128x8xH100, "DeepSeek-V3", "128x8xH100", Goal::throughput)
+    ->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace shardwise

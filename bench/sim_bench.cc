@@ -69,7 +69,8 @@ void vllm_case(benchmark::State& state, const VllmCase& c) {
         if (flying < queue && (steps[newest].total_tokens > 0 || scheduler.has_requests())) continue;
       }
       const std::size_t oldest = queue == 2 && flying == 2 ? newest ^ 1 : newest;
-      scheduler.update(steps[oldest], [](const SchedulerRequest&, const ScheduledRow&) { return 0; }, outputs);
+      scheduler.update(
+          steps[oldest], [](const SchedulerRequest&, const ScheduledRow&) { return 0; }, outputs);
       --flying;
       for (const auto& out : outputs)
         if (out.finished && next < c.requests) add();
@@ -77,8 +78,10 @@ void vllm_case(benchmark::State& state, const VllmCase& c) {
     requests += c.requests;
   }
   state.counters["requests/s"] = benchmark::Counter(static_cast<double>(requests), benchmark::Counter::kIsRate);
-  state.counters["ns/row"] = benchmark::Counter(static_cast<double>(rows) * 1e-9, benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
-  state.counters["times_vllm"] = benchmark::Counter(static_cast<double>(requests) / c.vllm_requests_per_s, benchmark::Counter::kIsRate);
+  state.counters["ns/row"] =
+      benchmark::Counter(static_cast<double>(rows) * 1e-9, benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+  state.counters["times_vllm"] =
+      benchmark::Counter(static_cast<double>(requests) / c.vllm_requests_per_s, benchmark::Counter::kIsRate);
 }
 
 LengthDistribution uniform(double a, double b) {
@@ -153,8 +156,9 @@ BENCHMARK(finalist)->Unit(benchmark::kMillisecond);
 
 const bool registered = [] {
   for (const VllmCase& c : kVllmCases)
-    benchmark::RegisterBenchmark((std::string("vllm_") + c.name).c_str(), [&c](benchmark::State& s) { vllm_case(s, c); })
-        ->Unit(benchmark::kMillisecond);
+    benchmark::RegisterBenchmark((std::string("vllm_") + c.name).c_str(), [&c](benchmark::State& s) {
+      vllm_case(s, c);
+    })->Unit(benchmark::kMillisecond);
   return true;
 }();
 

@@ -35,18 +35,23 @@ EstimateAnswer estimate(const CheckRequest& request) {
     const double up = tpot_with([&](Cluster& c) { scale(c, 1.01); });
     if (base > 0) a.sensitivities.push_back({of, (up / base - 1) / 0.01});
   };
-  add("memory bandwidth", [](Cluster& c, double k) { for (auto& [name, gpu] : c.gpus) gpu.memory_bandwidth.value *= k; });
+  add("memory bandwidth", [](Cluster& c, double k) {
+    for (auto& [name, gpu] : c.gpus) gpu.memory_bandwidth.value *= k;
+  });
   add("compute peak", [](Cluster& c, double k) {
     for (auto& [name, gpu] : c.gpus)
       for (auto& [type, peak] : gpu.peak) peak.value *= k;
   });
   add("links", [](Cluster& c, double k) {
-    for (auto& n : c.nodes) n.scale_up.bandwidth.value *= k, n.network.bandwidth.value *= k, n.pcie.bandwidth.value *= k, n.pcie_cross_numa.bandwidth.value *= k;
+    for (auto& n : c.nodes)
+      n.scale_up.bandwidth.value *= k, n.network.bandwidth.value *= k, n.pcie.bandwidth.value *= k,
+          n.pcie_cross_numa.bandwidth.value *= k;
   });
   StepBatch more = a.decode;
   more.decode_seqs *= 1.01;
   more.decode_context *= 1.01;
-  if (a.decode_time.value > 0) a.sensitivities.push_back({"sequences in flight", (plan.step->step_time(more) / a.decode_time - 1) / 0.01});
+  if (a.decode_time.value > 0)
+    a.sensitivities.push_back({"sequences in flight", (plan.step->step_time(more) / a.decode_time - 1) / 0.01});
   return a;
 }
 

@@ -5,11 +5,14 @@
 namespace shardwise {
 
 /// Relative change of TPOT when one thing grows by 1 %: -0.6 = "1 % more bandwidth, 0.6 % less TPOT".
-struct Sensitivity { std::string of; double elasticity = 0; };
+struct Sensitivity {
+  std::string of;
+  double elasticity = 0;
+};
 
 struct EstimateAnswer {
   CheckAnswer check;
-  StepBatch decode, prefill;               ///< the steps below, on one data-parallel rank
+  StepBatch decode, prefill;  ///< the steps below, on one data-parallel rank
   Seconds decode_time, prefill_time;
   std::vector<OperatorTime> decode_step, prefill_step;  ///< largest first
   std::vector<Sensitivity> sensitivities;

@@ -33,10 +33,14 @@ std::string percent(double ratio) { return fmt::format("{:+.0f} %", 100 * (ratio
 
 const char* goal_words(Goal goal) {
   switch (goal) {
-    case Goal::throughput: return "output tokens/s";
-    case Goal::latency: return "speed (1 / mean E2E)";
-    case Goal::cost: return "output tokens per unit of price";
-    case Goal::balanced: return "tokens/s per GPU x tokens/s per user";
+    case Goal::throughput:
+      return "output tokens/s";
+    case Goal::latency:
+      return "speed (1 / mean E2E)";
+    case Goal::cost:
+      return "output tokens per unit of price";
+    case Goal::balanced:
+      return "tokens/s per GPU x tokens/s per user";
   }
   return "";
 }
@@ -55,7 +59,11 @@ const BestBy* best_other(const SearchResult& r, std::string_view dimension, int 
   return best;
 }
 
-struct Question { const PlanAnswer& answer; const SearchRequest& request; const Plan& w; };
+struct Question {
+  const PlanAnswer& answer;
+  const SearchRequest& request;
+  const Plan& w;
+};
 
 double ratio(const Question& q, double score) { return q.w.score > 0 ? score / q.w.score : 0; }
 
@@ -65,16 +73,20 @@ std::string step_shares(const Plan& plan, const Workload& workload) {
   double total = 0, memory = 0, compute = 0, communication = 0, host = 0;
   for (const auto& row : rows) {
     total += row.time.value;
-    (row.bound == "memory" ? memory : row.bound == "compute" ? compute : row.bound == "communication" ? communication : host) += row.time.value;
+    (row.bound == "memory"          ? memory
+     : row.bound == "compute"       ? compute
+     : row.bound == "communication" ? communication
+                                    : host) += row.time.value;
   }
   if (total <= 0) return "";
-  return fmt::format("a decode step of {:.1f} ms is {:.0f} % memory traffic, {:.0f} % compute, {:.0f} % communication, {:.0f} % host",
-                     1e3 * total, 100 * memory / total, 100 * compute / total, 100 * communication / total, 100 * host / total);
+  return fmt::format(
+      "a decode step of {:.1f} ms is {:.0f} % memory traffic, {:.0f} % compute, {:.0f} % communication, {:.0f} % host",
+      1e3 * total, 100 * memory / total, 100 * compute / total, 100 * communication / total, 100 * host / total);
 }
 
 std::string describe(const BestBy& b) {
-  return fmt::format("{} ({:.0f} tokens/s, TPOT {:.1f} ms, TTFT {:.0f} ms)", to_string(b.layout), b.estimate.output_tokens_per_second.mean,
-                     b.estimate.tpot_ms.mean, b.estimate.ttft_ms.mean);
+  return fmt::format("{} ({:.0f} tokens/s, TPOT {:.1f} ms, TTFT {:.0f} ms)", to_string(b.layout),
+                     b.estimate.output_tokens_per_second.mean, b.estimate.tpot_ms.mean, b.estimate.ttft_ms.mean);
 }
 
 /// Why a layout cannot stand, or "".
@@ -96,26 +108,35 @@ std::string reason_tp(const Question& q) {
     half.parallel.tensor_parallel_size = tp / 2;
     half.parallel.decode_context_parallel_size = 1;
     const auto* less = curve_point(q.answer.search, "tensor_parallel_size", tp / 2);
-    if (less) text += fmt::format("at TP {} the best plan is {}, {} in {}; ", tp / 2, describe(*less), percent(ratio(q, less->score)), goal_words(q.request.goal));
-    else if (const auto why = refusal_of(q, half); !why.empty()) text += fmt::format("TP {} does not stand ({}); ", tp / 2, why);
+    if (less)
+      text += fmt::format("at TP {} the best plan is {}, {} in {}; ", tp / 2, describe(*less),
+                          percent(ratio(q, less->score)), goal_words(q.request.goal));
+    else if (const auto why = refusal_of(q, half); !why.empty())
+      text += fmt::format("TP {} does not stand ({}); ", tp / 2, why);
   }
   const auto* more = curve_point(q.answer.search, "tensor_parallel_size", tp * 2);
-  if (more) text += fmt::format("TP {} gives {} at best ({})", tp * 2, percent(ratio(q, more->score)), to_string(more->layout));
+  if (more)
+    text += fmt::format("TP {} gives {} at best ({})", tp * 2, percent(ratio(q, more->score)), to_string(more->layout));
   else {
     Layout twice = q.w.layout;
     twice.parallel.tensor_parallel_size = tp * 2;
     twice.parallel.data_parallel_size = std::max(1, twice.parallel.data_parallel_size / 2);
     const auto why = refusal_of(q, twice);
-    text += why.empty() ? fmt::format("TP {} leaves nothing to gain", tp * 2) : fmt::format("TP {} does not stand ({})", tp * 2, why);
+    text += why.empty() ? fmt::format("TP {} leaves nothing to gain", tp * 2)
+                        : fmt::format("TP {} does not stand ({})", tp * 2, why);
   }
-  return text + fmt::format(". Weights are {:.1f} GiB a rank of {:.1f} GiB on {}.", weights, to_gib(gpu.memory_total), gpu.name);
+  return text + fmt::format(". Weights are {:.1f} GiB a rank of {:.1f} GiB on {}.", weights, to_gib(gpu.memory_total),
+                            gpu.name);
 }
 
-std::string reason_dimension(const Question& q, const char* dimension, int value, const std::string& name, const std::string& meaning) {
+std::string reason_dimension(const Question& q, const char* dimension, int value, const std::string& name,
+                             const std::string& meaning) {
   const auto* other = best_other(q.answer.search, dimension, value);
   std::string text = name + ": " + meaning;
-  if (other) text += fmt::format("; the best plan otherwise is {}, {}", describe(*other), percent(ratio(q, other->score)));
-  else text += "; no other value stands";
+  if (other)
+    text += fmt::format("; the best plan otherwise is {}, {}", describe(*other), percent(ratio(q, other->score)));
+  else
+    text += "; no other value stands";
   return text + ".";
 }
 
@@ -125,12 +146,14 @@ std::vector<std::string> reasons(const Question& q) {
   const Model& model = *q.request.model;
   out.push_back(reason_tp(q));
   const int copies = p.data_parallel_size;
-  std::string dp_meaning = copies > 1 ? (model.is_moe() ? fmt::format("{} attention ranks that step together and share the experts", copies)
-                                                        : fmt::format("{} independent engines share the load", copies))
-                                      : "one engine";
+  std::string dp_meaning =
+      copies > 1 ? (model.is_moe() ? fmt::format("{} attention ranks that step together and share the experts", copies)
+                                   : fmt::format("{} independent engines share the load", copies))
+                 : "one engine";
   out.push_back(reason_dimension(q, "data_parallel_size", copies, fmt::format("DP {}", copies), dp_meaning));
   if (q.w.layout.replicas > 1)
-    out.push_back(reason_dimension(q, "replicas", q.w.layout.replicas, fmt::format("{} replicas", q.w.layout.replicas), "separate deployments behind a router, no lockstep between them"));
+    out.push_back(reason_dimension(q, "replicas", q.w.layout.replicas, fmt::format("{} replicas", q.w.layout.replicas),
+                                   "separate deployments behind a router, no lockstep between them"));
   const auto partition = pp_layers(model.num_hidden_layers(), p);
   std::string pp_meaning = "no pipeline: every rank holds all layers";
   if (p.pipeline_parallel_size > 1) {
@@ -138,30 +161,43 @@ std::vector<std::string> reasons(const Question& q) {
     for (const auto& [first, last] : partition) counts.push_back(std::to_string(last - first));
     pp_meaning = "layers " + join(counts, " + ");
   }
-  out.push_back(reason_dimension(q, "pipeline_parallel_size", p.pipeline_parallel_size, fmt::format("PP {}", p.pipeline_parallel_size), pp_meaning));
+  out.push_back(reason_dimension(q, "pipeline_parallel_size", p.pipeline_parallel_size,
+                                 fmt::format("PP {}", p.pipeline_parallel_size), pp_meaning));
   if (model.is_moe()) {
     const int ep = p.expert_parallel_size();
-    out.push_back(reason_dimension(q, "enable_expert_parallel", p.enable_expert_parallel ? 1 : 0, p.enable_expert_parallel ? fmt::format("EP {}", ep) : "EP off",
-                                   p.enable_expert_parallel ? fmt::format("{} of {} experts a rank, whole; adds no GPUs", (model.num_experts() + ep - 1) / ep, model.num_experts())
-                                                            : fmt::format("each expert is split over TP x DP = {} ranks", p.tensor_parallel_size * p.data_parallel_size)));
+    out.push_back(reason_dimension(q, "enable_expert_parallel", p.enable_expert_parallel ? 1 : 0,
+                                   p.enable_expert_parallel ? fmt::format("EP {}", ep) : "EP off",
+                                   p.enable_expert_parallel
+                                       ? fmt::format("{} of {} experts a rank, whole; adds no GPUs",
+                                                     (model.num_experts() + ep - 1) / ep, model.num_experts())
+                                       : fmt::format("each expert is split over TP x DP = {} ranks",
+                                                     p.tensor_parallel_size * p.data_parallel_size)));
     if (p.enable_expert_parallel)
-      out.push_back(fmt::format("Placement {}: {}.", q.w.engine.effective_placement == ExpertPlacement::linear ? "linear" : "round_robin",
+      out.push_back(fmt::format("Placement {}: {}.",
+                                q.w.engine.effective_placement == ExpertPlacement::linear ? "linear" : "round_robin",
                                 q.w.engine.effective_placement == p.expert_placement_strategy
-                                    ? (q.w.engine.effective_placement == ExpertPlacement::linear ? "round_robin would change nothing here or be turned into linear by vLLM" : "neighbouring experts of a group spread over the ranks")
+                                    ? (q.w.engine.effective_placement == ExpertPlacement::linear
+                                           ? "round_robin would change nothing here or be turned into linear by vLLM"
+                                           : "neighbouring experts of a group spread over the ranks")
                                     : "asked for round_robin, but vLLM falls back to linear here"));
   } else {
     out.push_back("EP: the model has no experts.");
   }
   if (p.decode_context_parallel_size > 1)
-    out.push_back(reason_dimension(q, "decode_context_parallel_size", p.decode_context_parallel_size, fmt::format("DCP {}", p.decode_context_parallel_size), "KV of a sequence is spread over the TP ranks instead of copied"));
+    out.push_back(reason_dimension(q, "decode_context_parallel_size", p.decode_context_parallel_size,
+                                   fmt::format("DCP {}", p.decode_context_parallel_size),
+                                   "KV of a sequence is spread over the TP ranks instead of copied"));
   return out;
 }
 
 std::string binding(const Question& q) {
   const auto& e = q.w.estimate;
   std::string text;
-  if (e.kv_utilisation > 0.95) text = fmt::format("KV cache: {} tokens an engine are full at {:.0f} running sequences", with_commas(q.w.memory.kv_tokens), e.running_per_engine);
-  else if (e.running_per_engine >= 0.98 * static_cast<double>(q.w.engine.max_num_seqs)) text = fmt::format("max_num_seqs = {}", q.w.engine.max_num_seqs);
+  if (e.kv_utilisation > 0.95)
+    text = fmt::format("KV cache: {} tokens an engine are full at {:.0f} running sequences",
+                       with_commas(q.w.memory.kv_tokens), e.running_per_engine);
+  else if (e.running_per_engine >= 0.98 * static_cast<double>(q.w.engine.max_num_seqs))
+    text = fmt::format("max_num_seqs = {}", q.w.engine.max_num_seqs);
   else {
     for (const auto& slo : q.request.workload.slos)
       if (e.quantile_ms(slo.metric, slo.stat) > 0.93 * to_ms(slo.limit)) text = "the SLO " + to_string(slo);
@@ -174,7 +210,10 @@ std::string binding(const Question& q) {
 LadderStep ladder_step(const Question& q, const Layout& layout, std::string change) {
   LadderStep step{layout, std::move(change), std::nullopt, 0, ""};
   Rejection why;
-  if (layout.gpus() > budget_gpus(q.request)) { step.note = fmt::format("needs {} GPUs", layout.gpus()); return step; }
+  if (layout.gpus() > budget_gpus(q.request)) {
+    step.note = fmt::format("needs {} GPUs", layout.gpus());
+    return step;
+  }
   if (auto plan = evaluate_layout(q.request, layout, &why)) {
     step.estimate = plan->estimate;
     step.score = plan->score;
@@ -259,13 +298,15 @@ std::vector<Flip> flips(const Question& q) {
   };
   const auto& w = q.request.workload;
   if (w.request_rate) {
-    again("a quarter of the request rate", [](SearchRequest& s) { s.workload.request_rate = *s.workload.request_rate / 4; });
+    again("a quarter of the request rate",
+          [](SearchRequest& s) { s.workload.request_rate = *s.workload.request_rate / 4; });
     again("twice the request rate", [](SearchRequest& s) { s.workload.request_rate = *s.workload.request_rate * 2; });
   } else if (!w.trace) {
     const int load = w.concurrency.value_or(std::max(1, static_cast<int>(q.w.estimate.concurrency)));
     for (const int c : {1, std::max(1, load / 8), load * 8})
       if (c != load)
-        again(fmt::format("{} request{} in flight", c, c == 1 ? "" : "s"), [&](SearchRequest& s) { s.workload.concurrency = c; });
+        again(fmt::format("{} request{} in flight", c, c == 1 ? "" : "s"),
+              [&](SearchRequest& s) { s.workload.concurrency = c; });
   }
   again("prompts four times as long", [](SearchRequest& s) {
     auto& l = s.workload.isl;
@@ -292,15 +333,19 @@ std::vector<Flip> flips(const Question& q) {
 std::vector<std::string> compare_plans(const PlanAnswer& answer, const Plan& w, const Plan& o) {
   std::vector<std::string> out;
   const double ratio = w.score > 0 ? o.score / w.score : 0;
-  out.push_back(fmt::format("{}: {} in {} against {}", to_string(o.layout), percent(ratio), goal_words(answer.request.goal), to_string(w.layout)));
+  out.push_back(fmt::format("{}: {} in {} against {}", to_string(o.layout), percent(ratio),
+                            goal_words(answer.request.goal), to_string(w.layout)));
   const auto line = [&](const char* name, double a, double b, const char* unit) {
-    if (a > 0 && std::abs(b / a - 1) > 0.01) out.push_back(fmt::format("{} {:.1f} {} instead of {:.1f} ({})", name, b, unit, a, percent(b / a)));
+    if (a > 0 && std::abs(b / a - 1) > 0.01)
+      out.push_back(fmt::format("{} {:.1f} {} instead of {:.1f} ({})", name, b, unit, a, percent(b / a)));
   };
   line("output", w.estimate.output_tokens_per_second.mean, o.estimate.output_tokens_per_second.mean, "tokens/s");
   line("TPOT", w.estimate.tpot_ms.mean, o.estimate.tpot_ms.mean, "ms");
   line("TTFT", w.estimate.ttft_ms.mean, o.estimate.ttft_ms.mean, "ms");
-  line("KV cache", static_cast<double>(w.memory.kv_tokens), static_cast<double>(o.memory.kv_tokens), "tokens an engine");
-  if (w.layout.gpus() != o.layout.gpus()) out.push_back(fmt::format("{} GPUs instead of {}", o.layout.gpus(), w.layout.gpus()));
+  line("KV cache", static_cast<double>(w.memory.kv_tokens), static_cast<double>(o.memory.kv_tokens),
+       "tokens an engine");
+  if (w.layout.gpus() != o.layout.gpus())
+    out.push_back(fmt::format("{} GPUs instead of {}", o.layout.gpus(), w.layout.gpus()));
   for (const auto& missed : o.slos_missed) out.push_back("misses " + missed);
   if (ratio > 0.98 && ratio < 1.02 && o.slos_kept) out.push_back("the two are within the error band of each other");
   return out;
@@ -318,7 +363,8 @@ Explanation explain(const PlanAnswer& answer, const SearchRequest& request) {
     const auto& a = answer.search.plans[i].layout.parallel;
     const auto& b = q.w.layout.parallel;
     if (a.tensor_parallel_size != b.tensor_parallel_size || a.pipeline_parallel_size != b.pipeline_parallel_size ||
-        a.enable_expert_parallel != b.enable_expert_parallel || a.decode_context_parallel_size != b.decode_context_parallel_size)
+        a.enable_expert_parallel != b.enable_expert_parallel ||
+        a.decode_context_parallel_size != b.decode_context_parallel_size)
       x.runner_up = i;
   }
   if (x.runner_up) x.runner_up_note = join(compare_plans(answer, q.w, answer.search.plans[*x.runner_up]), "; ");

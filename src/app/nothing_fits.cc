@@ -13,7 +13,8 @@ namespace {
 
 bool is_memory(const std::string& rule) { return rule.starts_with("memory_"); }
 
-std::optional<Change> try_change(const std::string& what, const PlanRequest& request, const std::function<void(PlanRequest&)>& edit) {
+std::optional<Change> try_change(const std::string& what, const PlanRequest& request,
+                                 const std::function<void(PlanRequest&)>& edit) {
   PlanRequest changed = request;
   edit(changed);
   changed.explain = false;
@@ -37,7 +38,8 @@ std::optional<Change> try_change(const std::string& what, const PlanRequest& req
 }
 
 /// The same model stored in another way; nullptr if it is so narrow already.
-std::shared_ptr<const Model> quantised(const Model& model, QuantScheme::Method method, int bits, const char* quant_method) {
+std::shared_ptr<const Model> quantised(const Model& model, QuantScheme::Method method, int bits,
+                                       const char* quant_method) {
   const auto& now = model.is_moe() ? model.quantisation.routed_experts : model.quantisation.dense_mlp;
   if (now.method != QuantScheme::Method::none && now.bits <= bits) return nullptr;
   auto copy = std::make_shared<Model>(model);
@@ -70,19 +72,30 @@ Cluster with_gpus(const Cluster& cluster, int gpus) {
 
 void smaller_question(PlanAnswer& answer) {
   const auto& request = answer.request;
-  const auto add = [&](std::optional<Change> change) { if (change) answer.nearest.push_back(std::move(*change)); };
+  const auto add = [&](std::optional<Change> change) {
+    if (change) answer.nearest.push_back(std::move(*change));
+  };
   // More GPUs of the same kind: the fewest nodes (or GPUs of one node) that will do.
   bool enough = false;
   if (request.cluster.nodes.size() == 1 && request.cluster.nodes.front().gpus < 8)
     for (int gpus : {2, 4, 8}) {
       if (gpus <= request.cluster.nodes.front().gpus || enough) continue;
       const auto more = with_gpus(request.cluster, gpus);
-      auto change = try_change(more.name, request, [&](PlanRequest& r) { r.cluster = more; r.gpus_taken.clear(); r.max_gpus.reset(); });
+      auto change = try_change(more.name, request, [&](PlanRequest& r) {
+        r.cluster = more;
+        r.gpus_taken.clear();
+        r.max_gpus.reset();
+      });
       if (change && change->fits) enough = true, add(std::move(change));
     }
-  for (int nodes = static_cast<int>(request.cluster.nodes.size()) + 1; nodes <= 16 && !enough && request.cluster.homogeneous(); nodes += nodes >= 4 ? nodes / 2 : 1) {
+  for (int nodes = static_cast<int>(request.cluster.nodes.size()) + 1;
+       nodes <= 16 && !enough && request.cluster.homogeneous(); nodes += nodes >= 4 ? nodes / 2 : 1) {
     const auto more = with_nodes(request.cluster, nodes);
-    auto change = try_change(more.name, request, [&](PlanRequest& r) { r.cluster = more; r.gpus_taken.clear(); r.max_gpus.reset(); });
+    auto change = try_change(more.name, request, [&](PlanRequest& r) {
+      r.cluster = more;
+      r.gpus_taken.clear();
+      r.max_gpus.reset();
+    });
     if (change && change->fits) enough = true, add(std::move(change));
   }
   // Larger GPUs, as many.
@@ -90,16 +103,22 @@ void smaller_question(PlanAnswer& answer) {
   int tried = 0;
   std::vector<const Gpu*> larger;
   for (const auto& g : gpu_catalogue())
-    if (g.vendor == gpu.vendor && g.memory_total > gpu.memory_total && g.scale_up_bandwidth.value > 0) larger.push_back(&g);
-  std::stable_sort(larger.begin(), larger.end(), [](const Gpu* a, const Gpu* b) { return a->memory_total < b->memory_total; });
+    if (g.vendor == gpu.vendor && g.memory_total > gpu.memory_total && g.scale_up_bandwidth.value > 0)
+      larger.push_back(&g);
+  std::stable_sort(larger.begin(), larger.end(),
+                   [](const Gpu* a, const Gpu* b) { return a->memory_total < b->memory_total; });
   std::int64_t last = 0;
   for (const auto* g : larger) {
     if (tried == 2) break;
     if (to_gib(g->memory_total) < 1.15 * to_gib(Bytes(last))) continue;
     last = g->memory_total.value;
     try {
-      const auto other = parse_cluster(fmt::format("{}x{}x{}", request.cluster.nodes.size(), request.cluster.nodes.front().gpus, g->name));
-      auto change = try_change(cluster_string(other), request, [&](PlanRequest& r) { r.cluster = other; r.gpus_taken.clear(); });
+      const auto other = parse_cluster(
+          fmt::format("{}x{}x{}", request.cluster.nodes.size(), request.cluster.nodes.front().gpus, g->name));
+      auto change = try_change(cluster_string(other), request, [&](PlanRequest& r) {
+        r.cluster = other;
+        r.gpus_taken.clear();
+      });
       if (change && change->fits) ++tried, add(std::move(change));
     } catch (const InputError&) {
     }
@@ -116,7 +135,8 @@ void smaller_question(PlanAnswer& answer) {
       r.min_model_len.reset();
     }));
   if (request.pinned.gpu_memory_utilization.value_or(0.9) < 0.95)
-    add(try_change("--gpu-memory-utilization 0.95", request, [](PlanRequest& r) { r.pinned.gpu_memory_utilization = 0.95; }));
+    add(try_change("--gpu-memory-utilization 0.95", request,
+                   [](PlanRequest& r) { r.pinned.gpu_memory_utilization = 0.95; }));
   std::stable_partition(answer.nearest.begin(), answer.nearest.end(), [](const Change& c) { return c.fits; });
 }
 
@@ -127,7 +147,8 @@ void explain_nothing(PlanAnswer& answer, const SearchRequest& request) {
   if (!r.near_misses.empty()) {
     // Plans fit, but none keeps the SLOs or serves the rate.
     const auto& nearest = r.near_misses.front();
-    answer.no_reason = fmt::format("{} plans fit, none keeps what was asked; the nearest, {}, misses: {}", r.near_misses.size() == 8 ? "several" : std::to_string(r.near_misses.size()),
+    answer.no_reason = fmt::format("{} plans fit, none keeps what was asked; the nearest, {}, misses: {}",
+                                   r.near_misses.size() == 8 ? "several" : std::to_string(r.near_misses.size()),
                                    to_string(nearest.layout), join(nearest.slos_missed, "; "));
     if (answer.request.workload.request_rate) {
       PlanRequest best = answer.request;
@@ -147,9 +168,12 @@ void explain_nothing(PlanAnswer& answer, const SearchRequest& request) {
         change.note = fmt::format("{} serves at most {:.2f} requests/s of these lengths", to_string(p.layout), rate);
         answer.nearest.push_back(std::move(change));
         const double factor = *answer.request.workload.request_rate / (0.9 * rate);
-        const int nodes = static_cast<int>(std::ceil(factor * static_cast<double>(answer.request.cluster.nodes.size())));
+        const int nodes =
+            static_cast<int>(std::ceil(factor * static_cast<double>(answer.request.cluster.nodes.size())));
         Change more;
-        more.what = nodes > static_cast<int>(answer.request.cluster.nodes.size()) ? cluster_string(with_nodes(answer.request.cluster, std::min(nodes, 4096))) : "";
+        more.what = nodes > static_cast<int>(answer.request.cluster.nodes.size())
+                        ? cluster_string(with_nodes(answer.request.cluster, std::min(nodes, 4096)))
+                        : "";
         more.note = fmt::format("about {:.1f} times the GPUs for the whole rate", factor);
         if (!more.what.empty()) answer.nearest.push_back(std::move(more));
       }
@@ -193,11 +217,14 @@ void explain_nothing(PlanAnswer& answer, const SearchRequest& request) {
   if (nearest) {
     const auto& stage = nearest->stages[static_cast<std::size_t>(nearest->binding_stage)];
     answer.no_reason = fmt::format(
-        "does not fit: the nearest layout, {}, needs {:.1f} GiB more on each GPU of stage {} ({:.1f} GiB of weights, {:.1f} GiB of activations, graphs and buffers, {:.1f} GiB usable of {:.1f})",
+        "does not fit: the nearest layout, {}, needs {:.1f} GiB more on each GPU of stage {} ({:.1f} GiB of weights, "
+        "{:.1f} GiB of activations, graphs and buffers, {:.1f} GiB usable of {:.1f})",
         to_string(layout), to_gib(nearest->refusal->missing), stage.pp_rank, to_gib(stage.weights.total()),
-        to_gib(stage.activation + stage.cuda_graph + stage.non_torch), to_gib(nearest->requested), to_gib(nearest->gpu_total));
+        to_gib(stage.activation + stage.cuda_graph + stage.non_torch), to_gib(nearest->requested),
+        to_gib(nearest->gpu_total));
   } else {
-    answer.no_reason = fmt::format("does not fit with certainty: {} layouts, all more likely to fail than to start", r.layouts);
+    answer.no_reason =
+        fmt::format("does not fit with certainty: {} layouts, all more likely to fail than to start", r.layouts);
   }
   smaller_question(answer);
 }

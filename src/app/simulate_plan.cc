@@ -142,18 +142,24 @@ void decide_by_simulation(const PlanRequest& request, const SearchRequest& searc
   const auto most = static_cast<std::size_t>(std::max(0, count));
   const auto take = [&](std::vector<Plan>& from) {
     const auto n = std::min(from.size(), most - finalists.size());
-    finalists.insert(finalists.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.begin() + static_cast<std::ptrdiff_t>(n)));
+    finalists.insert(finalists.end(), std::make_move_iterator(from.begin()),
+                     std::make_move_iterator(from.begin() + static_cast<std::ptrdiff_t>(n)));
     from.erase(from.begin(), from.begin() + static_cast<std::ptrdiff_t>(n));
   };
   take(result.plans);
   take(result.near_misses);
-  parallel_for(finalists.size(), request.threads, [&](std::size_t i) { finalists[i] = simulated(request, search, std::move(finalists[i])); });
-  const auto kept = std::stable_partition(finalists.begin(), finalists.end(), [](const Plan& p) { return p.slos_kept; });
-  std::sort(finalists.begin(), kept, [&](const Plan& a, const Plan& b) { return better_plan(a, b, search.fewest_gpus); });
-  result.near_misses.insert(result.near_misses.begin(), std::make_move_iterator(kept), std::make_move_iterator(finalists.end()));
+  parallel_for(finalists.size(), request.threads,
+               [&](std::size_t i) { finalists[i] = simulated(request, search, std::move(finalists[i])); });
+  const auto kept =
+      std::stable_partition(finalists.begin(), finalists.end(), [](const Plan& p) { return p.slos_kept; });
+  std::sort(finalists.begin(), kept,
+            [&](const Plan& a, const Plan& b) { return better_plan(a, b, search.fewest_gpus); });
+  result.near_misses.insert(result.near_misses.begin(), std::make_move_iterator(kept),
+                            std::make_move_iterator(finalists.end()));
   finalists.erase(kept, finalists.end());
   // Plans that were not simulated follow: their closed-form scores are not comparable with simulated ones.
-  finalists.insert(finalists.end(), std::make_move_iterator(result.plans.begin()), std::make_move_iterator(result.plans.end()));
+  finalists.insert(finalists.end(), std::make_move_iterator(result.plans.begin()),
+                   std::make_move_iterator(result.plans.end()));
   result.plans = std::move(finalists);
 }
 

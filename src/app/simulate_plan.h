@@ -30,9 +30,9 @@ struct SimulationOptions {
 /// Runs the plan under the request's workload (its chosen load where none is given). Deterministic for a seed.
 SimulationResult simulate_plan(const PlanRequest& request, const Plan& plan, const SimulationOptions& options);
 
-/// Replaces the closed-form means and percentiles of the `count` best plans (filled up with the nearest misses) by simulated
-/// ones and ranks them again among themselves: percentile SLOs are then decided by the simulator. Plans that were not
-/// simulated follow in their old order.
+/// Replaces the closed-form means and percentiles of the `count` best plans (filled up with the nearest misses) by
+/// simulated ones and ranks them again among themselves: percentile SLOs are then decided by the simulator. Plans that
+/// were not simulated follow in their old order.
 void decide_by_simulation(const PlanRequest& request, const SearchRequest& search, SearchResult& result, int count);
 
 }  // namespace shardwise

@@ -140,8 +140,10 @@ VerifySummary verify(const VerifyOptions& options) {
 }
 
 std::string to_text(const VerifySummary& s) {
-  std::string out = fmt::format("{} cases, {} with a recorded answer, {} agree in every field ({:.2f} %), {:.2f} s\n", s.cases,
-                                s.compared, s.agreed, s.compared ? 100.0 * static_cast<double>(s.agreed) / static_cast<double>(s.compared) : 100.0, s.seconds);
+  std::string out = fmt::format(
+      "{} cases, {} with a recorded answer, {} agree in every field ({:.2f} %), {:.2f} s\n", s.cases, s.compared,
+      s.agreed, s.compared ? 100.0 * static_cast<double>(s.agreed) / static_cast<double>(s.compared) : 100.0,
+      s.seconds);
   for (const auto& f : s.fields)
     if (f.agreed != f.compared)
       out += fmt::format("  {:<34} {:>7} of {:>7} agree ({:.2f} %)\n", f.name, f.agreed, f.compared,
@@ -153,8 +155,10 @@ std::string to_text(const VerifySummary& s) {
 std::string to_json_text(const VerifySummary& s) {
   Json fields = Json::object();
   for (const auto& f : s.fields) fields[f.name] = {{"compared", f.compared}, {"agreed", f.agreed}};
-  return Json{{"cases", s.cases}, {"compared", s.compared}, {"agreed", s.agreed}, {"seconds", s.seconds}, {"fields", fields},
-              {"disagreements", s.disagreements}}.dump(2) + "\n";
+  return Json{{"cases", s.cases},     {"compared", s.compared}, {"agreed", s.agreed},
+              {"seconds", s.seconds}, {"fields", fields},       {"disagreements", s.disagreements}}
+             .dump(2) +
+         "\n";
 }
 
 }  // namespace shardwise

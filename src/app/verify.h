@@ -16,10 +16,10 @@ namespace shardwise {
 
 struct VerifyOptions {
   std::string topic, file;
-  std::string models_dir;       ///< holds NAME/config.json for models that the cases name; "" = the bundle only
-  std::string predictions;      ///< where to write {"id","predict"} lines; "" = nowhere
-  bool json = false;            ///< summary as JSON
-  unsigned threads = 0;         ///< 0 = one per core
+  std::string models_dir;   ///< holds NAME/config.json for models that the cases name; "" = the bundle only
+  std::string predictions;  ///< where to write {"id","predict"} lines; "" = nowhere
+  bool json = false;        ///< summary as JSON
+  unsigned threads = 0;     ///< 0 = one per core
 };
 
 /// Models by the name that a case uses: models_dir first, then the bundle. Thread-safe; each is read once.
@@ -49,7 +49,10 @@ const std::vector<VerifyTopic>& verify_topics();
 struct VerifySummary {
   std::size_t cases = 0, compared = 0, agreed = 0;
   double seconds = 0;
-  struct Field { std::string name; std::size_t compared = 0, agreed = 0; };
+  struct Field {
+    std::string name;
+    std::size_t compared = 0, agreed = 0;
+  };
   std::vector<Field> fields;
   std::vector<std::string> disagreements;  ///< the first ones, in words
   bool all_agree() const { return agreed == compared; }

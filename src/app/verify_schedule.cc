@@ -1,4 +1,6 @@
 // `verify schedule`: vLLM scheduler traces. The record format is that of docs/simulator.md.
+#include "app/verify_schedule.h"
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -6,7 +8,6 @@
 #include <numeric>
 
 #include "app/verify.h"
-#include "app/verify_schedule.h"
 #include "base/sha256.h"
 #include "config/json.h"
 #include "sim/tick_replay.h"
@@ -87,7 +88,8 @@ TickWorkload read_workload(const Json& input) {
   for (const Json& json : input.at("requests")) {
     TickRequest r;
     r.id = json.at("id").get<std::int64_t>();
-    for (const Json& run : json.at("prompt")) r.prompt.push_back({run.at(0).get<std::int64_t>(), run.at(1).get<std::int64_t>()});
+    for (const Json& run : json.at("prompt"))
+      r.prompt.push_back({run.at(0).get<std::int64_t>(), run.at(1).get<std::int64_t>()});
     r.max_tokens = json.at("max_tokens").get<int>();
     read(json, "eos_at", r.eos_at);
     read(json, "priority", r.priority);
@@ -209,7 +211,8 @@ Json predict_schedule(const std::string&, const Json& input, VerifyModels&) {
   predict["unfinished"] = s.unfinished;
   Json& requests = predict["requests"] = Json::array();
   for (const TickOutcome& r : s.requests)
-    requests.push_back({r.id, r.first_scheduled, r.first_token, r.finished, r.preemptions, r.first_hit, r.finish_reason});
+    requests.push_back(
+        {r.id, r.first_scheduled, r.first_token, r.finished, r.preemptions, r.first_hit, r.finish_reason});
   predict["batch_queue_size"] = s.batch_queue_size;
   if (full) {
     predict["steps"] = std::move(steps);
@@ -222,7 +225,8 @@ Json predict_schedule(const std::string&, const Json& input, VerifyModels&) {
 }  // namespace
 
 VerifyTopic verify_schedule_topic() {
-  return {"schedule", "vLLM V1 scheduler traces: every step, request outcome and prefix-cache count", {}, predict_schedule};
+  return {
+      "schedule", "vLLM V1 scheduler traces: every step, request outcome and prefix-cache count", {}, predict_schedule};
 }
 
 }  // namespace shardwise

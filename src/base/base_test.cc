@@ -64,7 +64,9 @@ TEST(ParallelFor, VisitsAllAndRethrowsTheFirstFailure) {
   parallel_for(hits.size(), 8, [&](std::size_t i) { ++hits[i]; });
   EXPECT_THAT(hits, testing::Each(1));
   try {
-    parallel_for(100, 4, [](std::size_t i) { if (i % 10 == 3) throw std::runtime_error(std::to_string(i)); });
+    parallel_for(100, 4, [](std::size_t i) {
+      if (i % 10 == 3) throw std::runtime_error(std::to_string(i));
+    });
     FAIL();
   } catch (const std::runtime_error& e) {
     EXPECT_STREQ(e.what(), "3");

@@ -13,8 +13,14 @@ struct Quantity {
   constexpr Quantity() = default;
   constexpr explicit Quantity(Rep v) : value(v) {}
   constexpr auto operator<=>(const Quantity&) const = default;
-  constexpr Quantity& operator+=(Quantity o) { value += o.value; return *this; }
-  constexpr Quantity& operator-=(Quantity o) { value -= o.value; return *this; }
+  constexpr Quantity& operator+=(Quantity o) {
+    value += o.value;
+    return *this;
+  }
+  constexpr Quantity& operator-=(Quantity o) {
+    value -= o.value;
+    return *this;
+  }
   friend constexpr Quantity operator+(Quantity a, Quantity b) { return Quantity(a.value + b.value); }
   friend constexpr Quantity operator-(Quantity a, Quantity b) { return Quantity(a.value - b.value); }
   friend constexpr Quantity operator-(Quantity a) { return Quantity(-a.value); }
@@ -29,7 +35,7 @@ struct Quantity {
 using Bytes = Quantity<struct BytesTag, std::int64_t>;
 using Seconds = Quantity<struct SecondsTag, double>;
 using BytesPerSecond = Quantity<struct BytesPerSecondTag, double>;
-using Flops = Quantity<struct FlopsTag, double>;                    ///< floating-point operations (multiply-add = 2)
+using Flops = Quantity<struct FlopsTag, double>;  ///< floating-point operations (multiply-add = 2)
 using FlopsPerSecond = Quantity<struct FlopsPerSecondTag, double>;
 using Watts = Quantity<struct WattsTag, double>;
 using Dollars = Quantity<struct DollarsTag, double>;
@@ -45,7 +51,7 @@ constexpr Seconds microseconds(double us) { return Seconds(us * 1e-6); }
 constexpr Seconds milliseconds(double ms) { return Seconds(ms * 1e-3); }
 constexpr double to_ms(Seconds s) { return s.value * 1e3; }
 constexpr double to_us(Seconds s) { return s.value * 1e6; }
-constexpr BytesPerSecond gb_per_second(double gb) { return BytesPerSecond(gb * 1e9); }      ///< decimal GB/s
+constexpr BytesPerSecond gb_per_second(double gb) { return BytesPerSecond(gb * 1e9); }  ///< decimal GB/s
 constexpr FlopsPerSecond tflops(double tf) { return FlopsPerSecond(tf * 1e12); }
 
 /// A prediction: the value expected, and the interval that should hold it 9 times in 10. Same unit throughout.

@@ -34,14 +34,21 @@ int list_models(const std::string& name) {
 int list_gpus(const std::string& name) {
   Table t;
   for (const char* header : {"gpu", "arch"}) t.column(header, Table::Align::left);
-  for (const char* header : {"GiB", "GB/s", "bf16 TF", "fp8 TF", "link GB/s", "PCIe GB/s", "L2 MiB", "W"}) t.column(header);
+  for (const char* header : {"GiB", "GB/s", "bf16 TF", "fp8 TF", "link GB/s", "PCIe GB/s", "L2 MiB", "W"})
+    t.column(header);
   t.column("source", Table::Align::left);
   for (const auto& g : gpu_catalogue()) {
     if (!name.empty() && to_lower(g.name).find(to_lower(name)) == std::string::npos) continue;
-    const auto peak = [&](GpuDType d) { const auto it = g.peak.find(d); return it == g.peak.end() ? std::string("-") : fmt::format("{:.0f}", it->second.value / 1e12); };
-    t.row({g.name, g.architecture, fmt::format("{:.1f}", to_gib(g.memory_total)), fmt::format("{:.0f}", g.memory_bandwidth.value / 1e9), peak(GpuDType::bf16), peak(GpuDType::fp8),
-           g.scale_up_bandwidth.value > 0 ? fmt::format("{:.0f}", g.scale_up_bandwidth.value / 1e9) : "-", fmt::format("{:.0f}", g.pcie_bandwidth.value / 1e9),
-           fmt::format("{:.0f}", static_cast<double>(g.l2_cache.value) / 1048576.0), fmt::format("{:.0f}", g.power.value), g.source + ", " + g.date});
+    const auto peak = [&](GpuDType d) {
+      const auto it = g.peak.find(d);
+      return it == g.peak.end() ? std::string("-") : fmt::format("{:.0f}", it->second.value / 1e12);
+    };
+    t.row({g.name, g.architecture, fmt::format("{:.1f}", to_gib(g.memory_total)),
+           fmt::format("{:.0f}", g.memory_bandwidth.value / 1e9), peak(GpuDType::bf16), peak(GpuDType::fp8),
+           g.scale_up_bandwidth.value > 0 ? fmt::format("{:.0f}", g.scale_up_bandwidth.value / 1e9) : "-",
+           fmt::format("{:.0f}", g.pcie_bandwidth.value / 1e9),
+           fmt::format("{:.0f}", static_cast<double>(g.l2_cache.value) / 1048576.0),
+           fmt::format("{:.0f}", g.power.value), g.source + ", " + g.date});
   }
   Style style;
   style.width = 240;
@@ -52,7 +59,8 @@ int list_gpus(const std::string& name) {
 }  // namespace
 
 void add_rules_command(CLI::App& app, const CommandLine&, std::vector<std::function<int()>>& handlers) {
-  auto* sub = app.add_subcommand("rules", "vLLM's rules: what it refuses, in which versions, where in its source, what to write instead");
+  auto* sub = app.add_subcommand(
+      "rules", "vLLM's rules: what it refuses, in which versions, where in its source, what to write instead");
   auto id = std::make_shared<std::string>();
   sub->add_option("id", *id, "one rule in full");
   handlers.push_back([id] {

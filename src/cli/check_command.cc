@@ -21,7 +21,8 @@ Environment vllm_environment(const std::vector<std::string>& given) {
   return env;
 }
 
-CheckRequest request_of(const QuestionOptions& o, const std::vector<std::string>& env, const std::vector<std::string>& flags) {
+CheckRequest request_of(const QuestionOptions& o, const std::vector<std::string>& env,
+                        const std::vector<std::string>& flags) {
   CheckRequest request;
   request.args = parse_vllm_flags(flags);
   request.model_spec = o.model;
@@ -60,7 +61,8 @@ int run_check(const CommandOptions& o, const std::vector<std::string>& flags) {
 
 int run_memory(const CommandOptions& o, const std::vector<std::string>& flags) {
   const auto answer = memory_answer(request_of(o.question, o.env, flags));
-  std::fputs((o.question.json ? memory_answer_json(answer) : memory_answer_text(answer, o.question.style())).c_str(), stdout);
+  std::fputs((o.question.json ? memory_answer_json(answer) : memory_answer_text(answer, o.question.style())).c_str(),
+             stdout);
   return answer.refusal || answer.memory.refusal ? kExitNo : kExitFound;
 }
 
@@ -104,7 +106,10 @@ int run_simulate(const CommandOptions& o, const SimulateOptions& s, const std::v
   if (o.question.json) {
     std::fputs(simulation_json(result).c_str(), stdout);
   } else {
-    std::fputs((style.bold(request.model->name) + "  " + to_string(plan.layout) + " on " + request.cluster.name + "; " + workload_line(request.workload, request.goal) + "\n").c_str(), stdout);
+    std::fputs((style.bold(request.model->name) + "  " + to_string(plan.layout) + " on " + request.cluster.name + "; " +
+                workload_line(request.workload, request.goal) + "\n")
+                   .c_str(),
+               stdout);
     std::fputs(simulation_text(result, style).c_str(), stdout);
   }
   return result.slos_met() ? kExitFound : kExitNo;
@@ -113,32 +118,39 @@ int run_simulate(const CommandOptions& o, const SimulateOptions& s, const std::v
 }  // namespace
 
 void add_check_command(CLI::App& app, const CommandLine& line, std::vector<std::function<int()>>& handlers) {
-  auto* sub = app.add_subcommand("check", "a vLLM command: is it accepted, what does it become, does it fit, what would be better");
+  auto* sub = app.add_subcommand(
+      "check", "a vLLM command: is it accepted, what does it become, does it fit, what would be better");
   auto o = command_options(*sub);
-  sub->footer("shardwise check MODEL --gpus 8xH100 -- --tensor-parallel-size 2 --data-parallel-size 4\n"
-              "Exit code 0: it starts and keeps the SLOs; 1: it does not; 2: the question cannot be read.");
+  sub->footer(
+      "shardwise check MODEL --gpus 8xH100 -- --tensor-parallel-size 2 --data-parallel-size 4\n"
+      "Exit code 0: it starts and keeps the SLOs; 1: it does not; 2: the question cannot be read.");
   handlers.push_back([o, &line] { return run_check(*o, line.vllm); });
 }
 
 void add_memory_command(CLI::App& app, const CommandLine& line, std::vector<std::function<int()>>& handlers) {
-  auto* sub = app.add_subcommand("memory", "what every rank of a vLLM command holds, KV blocks and tokens, the longest max_model_len");
+  auto* sub = app.add_subcommand(
+      "memory", "what every rank of a vLLM command holds, KV blocks and tokens, the longest max_model_len");
   auto o = command_options(*sub);
   sub->footer("shardwise memory MODEL --gpus 8xH100 -- --tensor-parallel-size 8");
   handlers.push_back([o, &line] { return run_memory(*o, line.vllm); });
 }
 
 void add_estimate_command(CLI::App& app, const CommandLine& line, std::vector<std::function<int()>>& handlers) {
-  auto* sub = app.add_subcommand("estimate", "one command's step times by operator, TTFT, TPOT, throughput, and what they depend on");
+  auto* sub = app.add_subcommand(
+      "estimate", "one command's step times by operator, TTFT, TPOT, throughput, and what they depend on");
   auto o = command_options(*sub);
   sub->footer("shardwise estimate MODEL --gpus 8xH100 --concurrency 64 -- --tensor-parallel-size 8");
   handlers.push_back([o, &line] { return run_estimate(*o, line.vllm); });
 }
 
 void add_simulate_command(CLI::App& app, const CommandLine& line, std::vector<std::function<int()>>& handlers) {
-  auto* sub = app.add_subcommand("simulate", "vLLM's scheduler step by step on a workload or trace: percentiles, timeline, preemptions");
+  auto* sub = app.add_subcommand(
+      "simulate", "vLLM's scheduler step by step on a workload or trace: percentiles, timeline, preemptions");
   auto o = command_options(*sub);
   auto s = std::make_shared<SimulateOptions>();
-  sub->add_option("--requests", s->requests, "how many requests; default 10 x concurrency, at least 1,000, or the whole trace")->check(CLI::PositiveNumber);
+  sub->add_option("--requests", s->requests,
+                  "how many requests; default 10 x concurrency, at least 1,000, or the whole trace")
+      ->check(CLI::PositiveNumber);
   sub->add_option("--seed", s->seed, "the same seed gives the same bytes");
   sub->add_option("--replicas", s->replicas, "equal deployments behind a router")->check(CLI::PositiveNumber);
   sub->add_option("--trace-out", s->trace_out, "write a trace that Perfetto opens");

@@ -9,7 +9,9 @@
 namespace shardwise {
 
 int run_cli(int argc, char** argv) {
-  CLI::App app{"Plans tensor, data, pipeline and expert parallelism for vLLM: plans that vLLM accepts, that fit, and that are the best of all legal ones."};
+  CLI::App app{
+      "Plans tensor, data, pipeline and expert parallelism for vLLM: plans that vLLM accepts, that fit, and that are "
+      "the best of all legal ones."};
   app.name("shardwise");
   app.set_version_flag("--version", SHARDWISE_VERSION);
   app.require_subcommand(1);
@@ -38,7 +40,9 @@ int run_cli(int argc, char** argv) {
   }
   try {
     for (std::size_t i = 0; i < handlers.size(); ++i)
-      if (app.get_subcommands([](CLI::App* s) { return s->parsed(); }).front() == app.get_subcommand(static_cast<int>(i))) return handlers[i]();
+      if (app.get_subcommands([](CLI::App* s) { return s->parsed(); }).front() ==
+          app.get_subcommand(static_cast<int>(i)))
+        return handlers[i]();
   } catch (const InputError& e) {
     std::fprintf(stderr, "shardwise: %s\n", e.what());
     return kExitBadInput;

@@ -9,10 +9,10 @@
 namespace shardwise {
 
 // Exit codes; docs/exit_codes.md.
-inline constexpr int kExitFound = 0;        ///< a plan stands; the command starts; all cases agree
-inline constexpr int kExitNo = 1;           ///< a clear no: nothing fits, vLLM refuses, SLO or rate not kept, cases disagree
-inline constexpr int kExitBadInput = 2;     ///< the question itself cannot be read
-inline constexpr int kExitInternal = 70;    ///< a bug
+inline constexpr int kExitFound = 0;  ///< a plan stands; the command starts; all cases agree
+inline constexpr int kExitNo = 1;     ///< a clear no: nothing fits, vLLM refuses, SLO or rate not kept, cases disagree
+inline constexpr int kExitBadInput = 2;   ///< the question itself cannot be read
+inline constexpr int kExitInternal = 70;  ///< a bug
 
 struct CommandLine {
   std::vector<std::string> own;   ///< before `--`

@@ -10,8 +10,8 @@
 #include <thread>
 
 #include "base/input_error.h"
-#include "config/text_source.h"
 #include "config/hub.h"
+#include "config/text_source.h"
 #include "model/load.h"
 
 namespace shardwise {
@@ -19,13 +19,19 @@ namespace shardwise {
 void QuestionOptions::add_to(CLI::App& app, bool model_positional) {
   if (model_positional) app.add_option("model", model, "bundled name, hub id, directory or config.json")->required();
   app.add_option("--gpus", gpus, "8xH100, 2x8xH200, 4xRTX4090, or a cluster file (.yaml)")->required();
-  app.add_option("--isl", isl, "prompt tokens: 1024, uniform[800,1200], lognormal[mean=1024,sigma=0.6], percentiles[p50=900,p99=8000]");
+  app.add_option(
+      "--isl", isl,
+      "prompt tokens: 1024, uniform[800,1200], lognormal[mean=1024,sigma=0.6], percentiles[p50=900,p99=8000]");
   app.add_option("--osl", osl, "output tokens, in the same forms");
-  app.add_option("--concurrency", concurrency, "requests in flight on the whole deployment (closed loop)")->check(CLI::PositiveNumber);
+  app.add_option("--concurrency", concurrency, "requests in flight on the whole deployment (closed loop)")
+      ->check(CLI::PositiveNumber);
   app.add_option("--rate", rate, "requests per second on the whole deployment (open loop)")->check(CLI::PositiveNumber);
-  app.add_option("--burstiness", burstiness, "shape of the gaps between requests, as in vllm bench serve; 1 = Poisson")->check(CLI::PositiveNumber);
-  app.add_option("--prefix-share", prefix_share, "share of each prompt that requests have in common, 0 to 1")->check(CLI::Range(0.0, 1.0));
-  app.add_option("--prefix-groups", prefix_groups, "how many different such prefixes there are")->check(CLI::PositiveNumber);
+  app.add_option("--burstiness", burstiness, "shape of the gaps between requests, as in vllm bench serve; 1 = Poisson")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--prefix-share", prefix_share, "share of each prompt that requests have in common, 0 to 1")
+      ->check(CLI::Range(0.0, 1.0));
+  app.add_option("--prefix-groups", prefix_groups, "how many different such prefixes there are")
+      ->check(CLI::PositiveNumber);
   app.add_option("--trace", trace, "file of requests: JSONL, Mooncake JSONL or Azure CSV; replaces lengths and load");
   app.add_option("--ttft", ttft, "SLO on time to first token: 500ms, p99<2s");
   app.add_option("--tpot", tpot, "SLO on time per output token: 30ms, p95<50ms");
@@ -43,9 +49,12 @@ Style QuestionOptions::style() const {
   const bool tty = isatty(STDOUT_FILENO) != 0;
   const char* no_color = std::getenv("NO_COLOR");
   style.color = color == "always" || (color == "auto" && tty && !(no_color && *no_color));
-  if (const char* columns = std::getenv("COLUMNS"); columns && std::atoi(columns) > 20) style.width = std::atoi(columns);
-  else if (winsize size{}; tty && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20) style.width = size.ws_col;
-  else style.width = 140;
+  if (const char* columns = std::getenv("COLUMNS"); columns && std::atoi(columns) > 20)
+    style.width = std::atoi(columns);
+  else if (winsize size{}; tty && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20)
+    style.width = size.ws_col;
+  else
+    style.width = 140;
   return style;
 }
 
@@ -62,8 +71,11 @@ Workload workload_of(const QuestionOptions& o, std::vector<Assumption>* assumed)
   };
   Workload w;
   if (!o.trace.empty()) {
-    for (const auto& [name, given] : {std::pair{"--isl", !o.isl.empty()}, {"--osl", !o.osl.empty()}, {"--concurrency", o.concurrency > 0}})
-      if (given) throw InputError("--trace", 0, "", std::string("a trace already says what ") + name + " says", std::string("leave out ") + name);
+    for (const auto& [name, given] :
+         {std::pair{"--isl", !o.isl.empty()}, {"--osl", !o.osl.empty()}, {"--concurrency", o.concurrency > 0}})
+      if (given)
+        throw InputError("--trace", 0, "", std::string("a trace already says what ") + name + " says",
+                         std::string("leave out ") + name);
     w = workload_of(std::make_shared<const Trace>(read_trace(read_file(o.trace), o.trace)));
     if (o.rate > 0) w.request_rate = o.rate;
   } else {
@@ -74,7 +86,8 @@ Workload workload_of(const QuestionOptions& o, std::vector<Assumption>* assumed)
     if (o.concurrency > 0) w.concurrency = o.concurrency;
     if (o.rate > 0) w.request_rate = o.rate, w.arrivals = o.burstiness == 1 ? Arrivals::poisson : Arrivals::gamma;
     w.burstiness = o.burstiness;
-    if (o.concurrency == 0 && o.rate == 0) assume("load", "every load, and one user for the goal latency", "no --concurrency or --rate given");
+    if (o.concurrency == 0 && o.rate == 0)
+      assume("load", "every load, and one user for the goal latency", "no --concurrency or --rate given");
   }
   w.prefix_share = o.prefix_share;
   w.prefix_groups = o.prefix_groups;

@@ -35,6 +35,7 @@ class Progress {
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
+
  private:
   struct State;
   std::unique_ptr<State> state_;

@@ -31,7 +31,9 @@ void write_files(const std::string& dir, const std::map<std::string, std::string
     std::ofstream out(path, std::ios::binary);
     out << text;
     if (!out) throw InputError("--emit", 0, "", "cannot write " + path.string());
-    if (text.starts_with("#!")) std::filesystem::permissions(path, std::filesystem::perms::owner_exec | std::filesystem::perms::group_exec, std::filesystem::perm_options::add, error);
+    if (text.starts_with("#!"))
+      std::filesystem::permissions(path, std::filesystem::perms::owner_exec | std::filesystem::perms::group_exec,
+                                   std::filesystem::perm_options::add, error);
   }
 }
 
@@ -63,7 +65,8 @@ int run_plan(const PlanOptions& o, const std::vector<std::string>& vllm_flags) {
   answer.assumptions.insert(answer.assumptions.begin(), assumed.begin(), assumed.end());
   const Style style = o.question.style();
   std::fputs((o.question.json ? plan_json(answer) : plan_text(answer, style, o.show)).c_str(), stdout);
-  if (!o.why_not.empty() && !o.question.json) std::fputs(why_not_text(why_not(answer, o.why_not), style).c_str(), stdout);
+  if (!o.why_not.empty() && !o.question.json)
+    std::fputs(why_not_text(why_not(answer, o.why_not), style).c_str(), stdout);
   if (!o.emit.empty() && answer.found()) {
     const auto files = launch_files_of(answer.request, answer.search.plans.front());
     write_files(o.emit, files);
@@ -78,19 +81,26 @@ void add_plan_command(CLI::App& app, const CommandLine& line, std::vector<std::f
   auto* sub = app.add_subcommand("plan", "ranked plans, the winner explained, its launch commands");
   auto o = std::make_shared<PlanOptions>();
   o->question.add_to(*sub);
-  sub->add_option("--min-model-len", o->min_model_len, "max_model_len of the plan must be at least this")->check(CLI::PositiveNumber);
+  sub->add_option("--min-model-len", o->min_model_len, "max_model_len of the plan must be at least this")
+      ->check(CLI::PositiveNumber);
   sub->add_option("--max-gpus", o->max_gpus, "use at most so many GPUs")->check(CLI::PositiveNumber);
   sub->add_option("--gpus-taken", o->taken, "GPUs in use by others, per node: 2,0")->delimiter(',');
   sub->add_flag("--fewest-gpus", o->fewest, "the smallest number of GPUs that serves this load within the SLOs");
   sub->add_option("--replicas", o->replicas, "separate deployments behind a router (pin)")->check(CLI::PositiveNumber);
-  sub->add_flag("--allow-replicas", o->allow_replicas, "let separate deployments of a dense model compete with data parallel");
+  sub->add_flag("--allow-replicas", o->allow_replicas,
+                "let separate deployments of a dense model compete with data parallel");
   sub->add_option("--why-not", o->why_not, "why another plan lost: tp=8,pp=1");
-  sub->add_option("--simulate", o->simulate, "let the scheduler-exact simulator decide among so many of the best plans; default 10 for percentile SLOs and traces, else 0")->check(CLI::NonNegativeNumber);
+  sub->add_option("--simulate", o->simulate,
+                  "let the scheduler-exact simulator decide among so many of the best plans; default 10 for percentile "
+                  "SLOs and traces, else 0")
+      ->check(CLI::NonNegativeNumber);
   sub->add_option("--emit", o->emit, "directory for launch files");
   sub->add_option("--show", o->show, "plans listed")->default_val(10);
   sub->add_flag("--no-explain", o->no_explain, "leave out ladder and what-if searches");
-  sub->footer("Every `vllm serve` flag is taken too and pins that part of the plan: --tensor-parallel-size 4, --kv-cache-dtype fp8 ...\n"
-              "Exit code 0: a plan stands; 1: none does; 2: the question cannot be read.");
+  sub->footer(
+      "Every `vllm serve` flag is taken too and pins that part of the plan: --tensor-parallel-size 4, --kv-cache-dtype "
+      "fp8 ...\n"
+      "Exit code 0: a plan stands; 1: none does; 2: the question cannot be read.");
   sub->allow_extras();
   handlers.push_back([o, sub, &line] {
     auto flags = sub->remaining();

@@ -7,24 +7,26 @@
 
 namespace shardwise {
 
-/// Where the local Hugging Face cache lies: HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub; "" without a home.
+/// Where the local Hugging Face cache lies: HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub; "" without a
+/// home.
 std::string hf_cache_dir();
 
-/// Folder of the snapshot that the cache holds of `repo` ("org/name"): refs/main, else the first by name; nullopt if none.
+/// Folder of the snapshot that the cache holds of `repo` ("org/name"): refs/main, else the first by name; nullopt if
+/// none.
 std::optional<std::string> hf_cached_snapshot(const std::string& cache_dir, const std::string& repo, TextSource& disk);
 
 struct HubOptions {
   std::string endpoint = "https://huggingface.co";
-  std::string token;      ///< "" = none
-  bool offline = false;   ///< HF_HUB_OFFLINE: never ask the network
+  std::string token;     ///< "" = none
+  bool offline = false;  ///< HF_HUB_OFFLINE: never ask the network
   long timeout_seconds = 20;
 };
 
 /// HF_ENDPOINT, HF_TOKEN (or HUGGING_FACE_HUB_TOKEN), HF_HUB_OFFLINE.
 HubOptions hub_options_from_environment();
 
-/// Reads "org/name/config.json" from ENDPOINT/org/name/resolve/main/config.json. A file or repository that does not exist
-/// is nullopt; a gated repository, no network, or offline mode is an InputError that says what to do.
+/// Reads "org/name/config.json" from ENDPOINT/org/name/resolve/main/config.json. A file or repository that does not
+/// exist is nullopt; a gated repository, no network, or offline mode is an InputError that says what to do.
 class HubSource : public TextSource {
  public:
   explicit HubSource(HubOptions options) : options_(std::move(options)) {}

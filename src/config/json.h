@@ -8,7 +8,8 @@
 
 namespace shardwise {
 
-/// Parses JSON text (// and /* */ comments are errors, as in every JSON reader). Bad text is an InputError with file and line.
+/// Parses JSON text (// and /* */ comments are errors, as in every JSON reader). Bad text is an InputError with file
+/// and line.
 Json parse_json(std::string_view text, const std::string& file);
 
 /// Like parse_json, for text that Python wrote: NaN and Infinity, which JSON has not, become null.

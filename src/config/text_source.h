@@ -1,5 +1,6 @@
 #pragma once
-// Where text comes from: the disk, memory (tests), or a model hub. Readers take a TextSource, never a path of their own.
+// Where text comes from: the disk, memory (tests), or a model hub. Readers take a TextSource, never a path of their
+// own.
 #include <optional>
 #include <string>
 #include <string_view>

@@ -64,8 +64,8 @@ bool same_kind(const V& a, const V& b) {
   return std::visit([&](const auto& x) { return same_shape(x, std::get<std::decay_t<decltype(x)>>(b)); }, a);
 }
 
-/// Times of one GEMM at every token knot. A search compiles thousands of layouts whose GEMMs have the same few shapes, so
-/// each thread keeps the last ones; the key is everything that the times depend on.
+/// Times of one GEMM at every token knot. A search compiles thousands of layouts whose GEMMs have the same few shapes,
+/// so each thread keeps the last ones; the key is everything that the times depend on.
 const std::array<OpTime, N>& gemm_times(const Chip& chip, const GemmType& type, double n, double k) {
   struct Entry {
     const Grid* grid = nullptr;
@@ -73,8 +73,11 @@ const std::array<OpTime, N>& gemm_times(const Chip& chip, const GemmType& type, 
     std::array<OpTime, N> times{};
   };
   static thread_local std::vector<Entry> kept(256);
-  const std::array<double, 10> key = {type.weight_bytes, type.activation_bytes, type.peak, type.scale, type.add, chip.bandwidth, static_cast<double>(chip.sms), chip.slowdown, n, k};
-  const auto hash = static_cast<std::size_t>(n) * 2654435761u ^ static_cast<std::size_t>(k) * 40503u ^ static_cast<std::size_t>(type.weight_bytes * 8);
+  const std::array<double, 10> key = {
+      type.weight_bytes, type.activation_bytes,         type.peak,     type.scale, type.add,
+      chip.bandwidth,    static_cast<double>(chip.sms), chip.slowdown, n,          k};
+  const auto hash = static_cast<std::size_t>(n) * 2654435761u ^ static_cast<std::size_t>(k) * 40503u ^
+                    static_cast<std::size_t>(type.weight_bytes * 8);
   auto& entry = kept[(hash ^ hash >> 15) % kept.size()];
   if (entry.grid != type.grid || entry.key != key) {
     const Gemm gemm(type, chip, n, k);

@@ -13,8 +13,31 @@
 
 namespace shardwise {
 
-enum class WeightClass : std::uint8_t { embedding, lm_head, attention, dense_mlp, routed_experts, shared_experts, router, norm_other, vision, mtp, count };
-enum class StoredType : std::uint8_t { bfloat16, float16, float32, float8_e4m3fn, float8_e8m0fnu, int8, uint8, int32, int64, count };
+enum class WeightClass : std::uint8_t {
+  embedding,
+  lm_head,
+  attention,
+  dense_mlp,
+  routed_experts,
+  shared_experts,
+  router,
+  norm_other,
+  vision,
+  mtp,
+  count
+};
+enum class StoredType : std::uint8_t {
+  bfloat16,
+  float16,
+  float32,
+  float8_e4m3fn,
+  float8_e8m0fnu,
+  int8,
+  uint8,
+  int32,
+  int64,
+  count
+};
 enum class BufferKind : std::uint8_t { cos_sin_cache, inv_freq, kv_scales, expert_map, other, count };
 
 const char* to_string(WeightClass c);
@@ -27,9 +50,9 @@ struct RankWeights {
   std::array<std::int64_t, static_cast<std::size_t>(WeightClass::count)> bytes{}, elements{};
   std::array<std::int64_t, static_cast<std::size_t>(StoredType::count)> by_type{};
   std::array<std::int64_t, static_cast<std::size_t>(BufferKind::count)> buffers{};
-  std::uint32_t present = 0;        ///< bit per class that has a module here, even an empty one
-  std::int64_t bare_tensors = 0;   ///< tensors outside parameters and buffers
-  std::int64_t rounded_512 = 0;    ///< parameters and buffers, each storage rounded up to 512 bytes
+  std::uint32_t present = 0;      ///< bit per class that has a module here, even an empty one
+  std::int64_t bare_tensors = 0;  ///< tensors outside parameters and buffers
+  std::int64_t rounded_512 = 0;   ///< parameters and buffers, each storage rounded up to 512 bytes
   std::int64_t param_bytes() const;
   std::int64_t num_params() const;
   std::int64_t buffer_bytes() const;
@@ -37,13 +60,13 @@ struct RankWeights {
 
 /// vLLM would refuse to construct this layout: why, in its words where short.
 struct WeightRefusal {
-  std::string where;    ///< vLLM file and what it checks
+  std::string where;  ///< vLLM file and what it checks
   std::string message;
 };
 
 /// What the sizes depend on.
 struct WeightLayout {
-  int tp = 1;                    ///< tensor-parallel size of everything but routed experts
+  int tp = 1;                           ///< tensor-parallel size of everything but routed experts
   int first_layer = 0, last_layer = 0;  ///< [first, last) of this stage
   bool first_stage = true, last_stage = true;
   int moe_tp = 1;                ///< shards of each routed expert: TP x PCP x DP without EP, 1 with
@@ -60,7 +83,8 @@ struct WeightLayout {
   bool sequence_parallel_moe = false;  ///< EP with TP > 1 and DP > 1: shared experts are replicated
 };
 
-/// One output partition of a fused linear layer: `units` of `unit` elements; kv partitions keep at least one unit a rank.
+/// One output partition of a fused linear layer: `units` of `unit` elements; kv partitions keep at least one unit a
+/// rank.
 struct OutPart {
   std::int32_t units = 0, unit = 1;
   bool kv = false;
@@ -69,22 +93,23 @@ struct OutPart {
 /// One module (or plain tensor) of a layer.
 struct WeightModule {
   enum class Kind : std::uint8_t {
-    replicated,   ///< tensor of `in` elements on every rank
-    sharded,      ///< tensor of `in` elements, split over TP
-    kv_sharded,   ///< tensor of parts[0] (units may be fewer than TP)
-    column,       ///< linear in -> parts, output split over TP
-    row,          ///< linear in -> parts[0], input split over TP
-    full,         ///< linear in -> parts on every rank
-    vocabulary,   ///< units rows (padded to 64, split over TP) x in; with a quantisation scheme where lm_head has one
-    experts,      ///< routed experts
-    buffer,       ///< in bytes of buffer kind `buffer`
-    expert_map,   ///< int32 per global expert, under expert parallelism
-    bare,         ///< in bytes outside parameters and buffers
-    padded_heads, ///< float32 per query head, heads of this rank rounded up to 64 or 128
-    kda_in,       ///< Kimi delta attention's fused input projection: parts[0] split, `intermediate` replicated, `num_experts` heads
-    kda_decode,   ///< float32 copy of its convolution for decoding, where the kernel takes the rank's heads
-    must_divide,  ///< no tensor: `in` units that TP must divide (Mamba groups, or with `bias` KV heads)
-    topk_buffer,  ///< max_num_batched_tokens x in int32 outside parameters and buffers, once a stage
+    replicated,    ///< tensor of `in` elements on every rank
+    sharded,       ///< tensor of `in` elements, split over TP
+    kv_sharded,    ///< tensor of parts[0] (units may be fewer than TP)
+    column,        ///< linear in -> parts, output split over TP
+    row,           ///< linear in -> parts[0], input split over TP
+    full,          ///< linear in -> parts on every rank
+    vocabulary,    ///< units rows (padded to 64, split over TP) x in; with a quantisation scheme where lm_head has one
+    experts,       ///< routed experts
+    buffer,        ///< in bytes of buffer kind `buffer`
+    expert_map,    ///< int32 per global expert, under expert parallelism
+    bare,          ///< in bytes outside parameters and buffers
+    padded_heads,  ///< float32 per query head, heads of this rank rounded up to 64 or 128
+    kda_in,        ///< Kimi delta attention's fused input projection: parts[0] split, `intermediate` replicated,
+                   ///< `num_experts` heads
+    kda_decode,    ///< float32 copy of its convolution for decoding, where the kernel takes the rank's heads
+    must_divide,   ///< no tensor: `in` units that TP must divide (Mamba groups, or with `bias` KV heads)
+    topk_buffer,   ///< max_num_batched_tokens x in int32 outside parameters and buffers, once a stage
   };
   Kind kind = Kind::replicated;
   WeightClass cls = WeightClass::norm_other;
@@ -94,20 +119,26 @@ struct WeightModule {
   std::int16_t num_parts = 0;
   std::array<OutPart, 6> parts{};
   std::int64_t in = 0;
-  int count = 1;                 ///< how many such modules
+  int count = 1;  ///< how many such modules
   QuantScheme scheme;
   // experts
   int num_experts = 0, intermediate = 0, shards = 2;
-  int vit_heads = 0;             ///< part of a vision tower of that many heads: not split where TP does not divide them
-  int sequence_parallel = 0;     ///< whole on every rank when MoE splits tokens instead: 1 always, 2 only in a single stage
-  bool until_loaded = false;     ///< dropped after loading (KV scale parameters)
-  int absorbed_from = 0;         ///< MLA kv_b_proj: qk_nope_head_dim; after loading W_UK and W_UV are copies of a quantised matrix
-  bool sparse_mla = false;       ///< kv_b_proj of a model with an indexer
-  bool no_eplb = false;          ///< the model class has no redundant experts
+  int vit_heads = 0;  ///< part of a vision tower of that many heads: not split where TP does not divide them
+  int sequence_parallel =
+      0;  ///< whole on every rank when MoE splits tokens instead: 1 always, 2 only in a single stage
+  bool until_loaded = false;  ///< dropped after loading (KV scale parameters)
+  int absorbed_from =
+      0;  ///< MLA kv_b_proj: qk_nope_head_dim; after loading W_UK and W_UV are copies of a quantised matrix
+  bool sparse_mla = false;  ///< kv_b_proj of a model with an indexer
+  bool no_eplb = false;     ///< the model class has no redundant experts
 };
 
 /// A rope table that layers share: on a rank once if any of its layers uses it.
-struct SharedBuffer { BufferKind kind = BufferKind::cos_sin_cache; std::int64_t bytes = 0; std::string key; };
+struct SharedBuffer {
+  BufferKind kind = BufferKind::cos_sin_cache;
+  std::int64_t bytes = 0;
+  std::string key;
+};
 
 struct LayerProgram {
   std::vector<WeightModule> modules;
@@ -117,21 +148,22 @@ struct LayerProgram {
 /// A model's whole program.
 struct WeightProgram {
   StoredType dtype = StoredType::bfloat16;
-  std::vector<LayerProgram> kinds;      ///< distinct layers
-  std::vector<std::vector<int>> upto;   ///< upto[kind][i] = layers of that kind among the first i
+  std::vector<LayerProgram> kinds;     ///< distinct layers
+  std::vector<std::vector<int>> upto;  ///< upto[kind][i] = layers of that kind among the first i
   std::vector<SharedBuffer> shared;
   std::shared_ptr<const WeightProgram> draft;  ///< of the MTP draft model; null if there is none
-  LayerProgram first, last, every;      ///< first stage, last stage, every stage
-  LayerProgram vision;                  ///< every stage, unless only the language model is loaded
-  bool tied = false;                    ///< last stage reuses the embedding when it holds it
-  LayerProgram embedding;               ///< first stage, and last stage if tied
-  bool changes_after_loading = false;       ///< process_weights_after_loading changes sizes
-  bool every_stage_needs_experts = false;   ///< the model class raises otherwise
-  bool full_attention = false;              ///< some layer has attention that is not MLA
+  LayerProgram first, last, every;             ///< first stage, last stage, every stage
+  LayerProgram vision;                         ///< every stage, unless only the language model is loaded
+  bool tied = false;                           ///< last stage reuses the embedding when it holds it
+  LayerProgram embedding;                      ///< first stage, and last stage if tied
+  bool changes_after_loading = false;          ///< process_weights_after_loading changes sizes
+  bool every_stage_needs_experts = false;      ///< the model class raises otherwise
+  bool full_attention = false;                 ///< some layer has attention that is not MLA
 };
 
 /// Sums the program for one rank; a refusal where vLLM's constructors would fail.
-RankWeights run_weights(const WeightProgram& program, const WeightLayout& layout, std::optional<WeightRefusal>* refusal = nullptr);
+RankWeights run_weights(const WeightProgram& program, const WeightLayout& layout,
+                        std::optional<WeightRefusal>* refusal = nullptr);
 
 /// Writes the program of a model; `draft` = its MTP draft model instead.
 WeightProgram compile_weights(const Model& model, bool draft = false);

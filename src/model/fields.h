@@ -15,8 +15,8 @@ namespace shardwise {
 /// What all readers of one config.json share.
 struct FieldContext {
   std::string file;
-  std::string_view text;        ///< the whole config.json, to find lines
-  std::set<std::string> used;   ///< field names that were looked at and present, with their path
+  std::string_view text;       ///< the whole config.json, to find lines
+  std::set<std::string> used;  ///< field names that were looked at and present, with their path
 };
 
 /// One object of a config.json. Fields that are absent or null count as absent; `defaults` (what the Hugging Face
@@ -27,16 +27,16 @@ class Fields {
   Fields(const Json& object, std::string path, FieldContext& context, const Json* defaults = nullptr)
       : object_(&object), path_(std::move(path)), context_(&context), defaults_(defaults) {}
 
-  const Json* find(Names names) const;           ///< first of the names that is there; null if none
+  const Json* find(Names names) const;  ///< first of the names that is there; null if none
   bool has(const char* name) const { return find({name}) != nullptr; }
   std::optional<int> integer(Names names, std::int64_t least = 0, std::int64_t most = 2'000'000'000) const;
   int integer_or(Names names, int otherwise) const { return integer(names).value_or(otherwise); }
-  int required(Names names) const;               ///< at least 1; InputError names the first name if none is there
+  int required(Names names) const;  ///< at least 1; InputError names the first name if none is there
   bool boolean(Names names, bool otherwise) const;
   std::optional<double> number(Names names) const;
   std::string text(Names names, std::string_view otherwise = "") const;
-  std::vector<std::string> texts(const char* name) const;    ///< empty if absent
-  std::vector<int> integers(const char* name) const;         ///< numbers or booleans; empty if absent
+  std::vector<std::string> texts(const char* name) const;  ///< empty if absent
+  std::vector<int> integers(const char* name) const;       ///< numbers or booleans; empty if absent
   std::optional<Fields> object(const char* name) const;
 
   /// Integer of a list per layer, or of one number for all layers ("num_key_value_heads": [8, 8, 4]).
@@ -49,7 +49,10 @@ class Fields {
  private:
   std::string where(std::string_view field) const;
   std::int64_t checked_integer(const Json& value, std::string_view field, std::int64_t least, std::int64_t most) const;
-  struct Found { const Json* value; const char* name; };
+  struct Found {
+    const Json* value;
+    const char* name;
+  };
   Found locate(Names names) const;
 
   const Json* object_;

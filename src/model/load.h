@@ -17,11 +17,15 @@ Model read_hf_config(std::string_view config_text, std::string_view hf_quant_con
 Model with_overrides(const Model& model, const Json& overrides);
 
 /// MODEL as on the command line: bundled name, alias or hub id known to the bundle; a directory with config.json; a
-/// config.json; the local HF cache; else the hub (HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE honoured by `hub`, null = no hub).
+/// config.json; the local HF cache; else the hub (HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE honoured by `hub`, null = no
+/// hub).
 Model load_model(const std::string& spec, TextSource& disk, TextSource* hub = nullptr);
 
 /// Every bundled model: name, hub ids and aliases.
-struct BundledModel { std::string name; std::vector<std::string> aliases; };
+struct BundledModel {
+  std::string name;
+  std::vector<std::string> aliases;
+};
 const std::vector<BundledModel>& bundled_models();
 
 }  // namespace shardwise

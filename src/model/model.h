@@ -16,7 +16,8 @@ enum class DType { float32, float16, bfloat16, fp8_e4m3, fp8_e5m2, int8, int4, f
 double bytes_per_element(DType dtype);  ///< 0.5 for the 4-bit kinds; scales not included
 std::string to_string(DType dtype);     ///< vLLM/torch word: "bfloat16", "fp8_e4m3"
 
-// ---- attention kinds -------------------------------------------------------------------------------------------------
+// ---- attention kinds
+// -------------------------------------------------------------------------------------------------
 
 /// Lightning indexer of sparse attention (DeepSeek-V3.2, GLM-5, MiniMax-M3): its own small cache and projections.
 struct SparseIndexer {
@@ -33,25 +34,27 @@ struct FullAttention {
   std::optional<int> sliding_window;        ///< tokens seen back; nullopt = all
   std::optional<int> attention_chunk_size;  ///< Llama-4 chunked local attention
   bool qkv_bias = false, o_bias = false;
-  bool qk_norm = false;                     ///< RMSNorm on q and k (per head unless qk_norm_full)
-  bool qk_norm_full = false;                ///< norm over all heads together (OLMo2, MiniMax-M2)
-  bool output_gate = false;                 ///< q_proj is twice as wide (Qwen3-Next, Qwen3.5)
-  bool sinks = false;                       ///< one learned logit per head (gpt-oss)
-  bool k_eq_v = false;                      ///< values are the keys: no v_proj (Gemma 4 full layers)
+  bool qk_norm = false;                  ///< RMSNorm on q and k (per head unless qk_norm_full)
+  bool qk_norm_full = false;             ///< norm over all heads together (OLMo2, MiniMax-M2)
+  bool output_gate = false;              ///< q_proj is twice as wide (Qwen3-Next, Qwen3.5)
+  bool sinks = false;                    ///< one learned logit per head (gpt-oss)
+  bool k_eq_v = false;                   ///< values are the keys: no v_proj (Gemma 4 full layers)
   std::optional<SparseIndexer> indexer;  ///< block-sparse selection (MiniMax-M3)
   friend bool operator==(const FullAttention&, const FullAttention&) = default;
 };
 
-/// Multi-head latent attention: one latent of kv_lora_rank + qk_rope_head_dim elements per token and layer, for all heads.
+/// Multi-head latent attention: one latent of kv_lora_rank + qk_rope_head_dim elements per token and layer, for all
+/// heads.
 struct MlaAttention {
   int num_heads = 0;
   std::optional<int> q_lora_rank;
   int kv_lora_rank = 0, qk_nope_head_dim = 0, qk_rope_head_dim = 0, v_head_dim = 0;
   std::optional<SparseIndexer> indexer;
   bool qkv_bias = false;
-  bool output_gate = false;              ///< sigmoid gate on the output (Kimi-K3)
+  bool output_gate = false;  ///< sigmoid gate on the output (Kimi-K3)
   // DeepSeek-V4: one shared key-value head of kv_lora_rank + qk_rope_head_dim, output through o_groups low-rank groups.
-  std::optional<int> compress_ratio;     ///< tokens per compressed entry (0 = sliding window only); nullopt = not DeepSeek-V4
+  std::optional<int>
+      compress_ratio;  ///< tokens per compressed entry (0 = sliding window only); nullopt = not DeepSeek-V4
   std::optional<int> sliding_window;
   int o_groups = 0, o_lora_rank = 0;
   friend bool operator==(const MlaAttention&, const MlaAttention&) = default;
@@ -60,12 +63,12 @@ struct MlaAttention {
 /// Layers whose state does not grow with the sequence.
 struct LinearAttention {
   enum class Kind { mamba1, mamba2, gated_delta_net, kimi_delta, lightning, short_conv } kind = Kind::mamba2;
-  int num_heads = 0;       ///< value heads (GDN num_v_heads, Mamba2 num_heads)
-  int num_key_heads = 0;   ///< GDN num_k_heads; Mamba2 n_groups
-  int head_dim = 0;        ///< value head dim (Mamba2 head_dim)
-  int key_head_dim = 0;    ///< GDN key head dim; 0 for Mamba
-  int state_size = 0;      ///< Mamba ssm_state_size
-  int conv_kernel = 0;     ///< width of the causal convolution
+  int num_heads = 0;          ///< value heads (GDN num_v_heads, Mamba2 num_heads)
+  int num_key_heads = 0;      ///< GDN num_k_heads; Mamba2 n_groups
+  int head_dim = 0;           ///< value head dim (Mamba2 head_dim)
+  int key_head_dim = 0;       ///< GDN key head dim; 0 for Mamba
+  int state_size = 0;         ///< Mamba ssm_state_size
+  int conv_kernel = 0;        ///< width of the causal convolution
   int intermediate_size = 0;  ///< Mamba inner width
   int time_step_rank = 0;     ///< mamba1
   friend bool operator==(const LinearAttention&, const LinearAttention&) = default;
@@ -83,26 +86,27 @@ struct NoAttention {
 
 using Attention = std::variant<NoAttention, FullAttention, MlaAttention, LinearAttention, CrossAttention>;
 
-// ---- FFN kinds -------------------------------------------------------------------------------------------------------
+// ---- FFN kinds
+// -------------------------------------------------------------------------------------------------------
 
 struct DenseFfn {
   int intermediate_size = 0;
-  bool gated = true;   ///< gate and up projections (SwiGLU) rather than one
+  bool gated = true;  ///< gate and up projections (SwiGLU) rather than one
   bool bias = false;
   friend bool operator==(const DenseFfn&, const DenseFfn&) = default;
 };
 
 struct MoeFfn {
-  int num_experts = 0;            ///< routed, logical
+  int num_experts = 0;  ///< routed, logical
   int num_experts_per_tok = 0;
   int moe_intermediate_size = 0;  ///< of one routed expert
   int num_shared_experts = 0;
   int shared_intermediate_size = 0;  ///< of all shared experts together; 0 = none
   bool shared_expert_gate = false;   ///< sigmoid gate on the shared expert (Qwen)
   bool gated = true;
-  bool bias = false;                 ///< biases on expert matrices (gpt-oss)
+  bool bias = false;  ///< biases on expert matrices (gpt-oss)
   bool router_bias = false;
-  bool correction_bias = false;      ///< e_score_correction_bias (DeepSeek-V3 family)
+  bool correction_bias = false;            ///< e_score_correction_bias (DeepSeek-V3 family)
   std::optional<int> n_group, topk_group;  ///< grouped top-k (num_expert_group)
   std::optional<DenseFfn> parallel_dense;  ///< a dense MLP beside the experts in the same layer
   std::optional<int> latent_size;          ///< experts work in this narrower width (Nemotron-H latent MoE)
@@ -122,16 +126,30 @@ struct Layer {
   friend bool operator==(const Layer&, const Layer&) = default;
 };
 
-// ---- quantisation ----------------------------------------------------------------------------------------------------
+// ---- quantisation
+// ----------------------------------------------------------------------------------------------------
 
 /// How one linear or expert module is stored.
 struct QuantScheme {
-  enum class Method { none, fp8_tensor, fp8_channel, fp8_block, int8_channel, nvfp4, mxfp4, mxfp8, awq, gptq, int4_group, other } method = Method::none;
+  enum class Method {
+    none,
+    fp8_tensor,
+    fp8_channel,
+    fp8_block,
+    int8_channel,
+    nvfp4,
+    mxfp4,
+    mxfp8,
+    awq,
+    gptq,
+    int4_group,
+    other
+  } method = Method::none;
   int bits = 16;
-  int group_size = 0;             ///< elements along K sharing a scale; 0 = per tensor/channel
-  int block_n = 0, block_k = 0;   ///< fp8_block: weight block
+  int group_size = 0;            ///< elements along K sharing a scale; 0 = per tensor/channel
+  int block_n = 0, block_k = 0;  ///< fp8_block: weight block
   bool zero_points = false, desc_act = false;
-  bool activations = false;       ///< activations are quantised too (W8A8, W4A4): the GEMM runs in the narrow type
+  bool activations = false;         ///< activations are quantised too (W8A8, W4A4): the GEMM runs in the narrow type
   bool static_activations = false;  ///< their scales are stored (one per tensor)
   bool e8m0_scales = false;         ///< fp8_block: scales are powers of two of one byte
   friend bool operator==(const QuantScheme&, const QuantScheme&) = default;
@@ -140,7 +158,8 @@ struct QuantScheme {
 /// The checkpoint's quantisation: which scheme each kind of module uses.
 struct Quantisation {
   std::string quant_method;  ///< vLLM's word: "fp8", "modelopt", "compressed-tensors", "gptq", "awq", "mxfp4", ""
-  QuantScheme attention, dense_mlp, routed_experts, shared_experts, lm_head, embedding;  ///< per kind, ignore lists applied
+  QuantScheme attention, dense_mlp, routed_experts, shared_experts, lm_head,
+      embedding;                        ///< per kind, ignore lists applied
   std::optional<DType> kv_cache_dtype;  ///< the checkpoint's own choice ("auto" follows it)
   std::vector<std::string> ignore;      ///< patterns as written
 };
@@ -150,35 +169,37 @@ struct VisionTower {
   int num_layers = 0, hidden_size = 0, intermediate_size = 0, num_heads = 0;
   int patch_size = 0, out_hidden_size = 0, spatial_merge_size = 1;
   int in_channels = 3, temporal_patch_size = 1, num_position_embeddings = 0, image_size = 0, deepstack_layers = 0;
-  std::int64_t parameters = 0;  ///< total elements, estimated from the shapes above
+  std::int64_t parameters = 0;         ///< total elements, estimated from the shapes above
   std::shared_ptr<const Json> config;  ///< vision_config with the class defaults filled in
 };
 
 struct Model {
-  std::string name;                 ///< what the user calls it (hub id, bundled name or path)
+  std::string name;  ///< what the user calls it (hub id, bundled name or path)
   std::vector<std::string> architectures;
   std::string model_type;
   DType dtype = DType::bfloat16;
   int hidden_size = 0;
   int vocab_size = 0;
   bool tie_word_embeddings = false;
-  std::vector<Layer> layers;        ///< target model; MTP layers not included
-  int num_mtp_layers = 0;           ///< num_nextn_predict_layers
-  std::int64_t max_position_embeddings = 0;  ///< after rope scaling: the longest max_model_len vLLM accepts (0 = not stated)
-  std::int64_t default_max_model_len = 0;    ///< what vLLM takes without --max-model-len (shorter than the above for LongRoPE; 2048 if not stated)
+  std::vector<Layer> layers;  ///< target model; MTP layers not included
+  int num_mtp_layers = 0;     ///< num_nextn_predict_layers
+  std::int64_t max_position_embeddings =
+      0;  ///< after rope scaling: the longest max_model_len vLLM accepts (0 = not stated)
+  std::int64_t default_max_model_len =
+      0;  ///< what vLLM takes without --max-model-len (shorter than the above for LongRoPE; 2048 if not stated)
   Quantisation quantisation;
   std::optional<VisionTower> vision;
-  bool generic = false;             ///< architecture unknown: planned from its fields alone
+  bool generic = false;                                  ///< architecture unknown: planned from its fields alone
   std::vector<std::string> fields_used, fields_ignored;  ///< of config.json (text config fields unprefixed)
-  std::shared_ptr<const Json> config;        ///< whole config.json
-  std::shared_ptr<const Json> text_config;   ///< the language part of it (= config for text models)
-  std::shared_ptr<const Json> quant_config;  ///< quantization_config or hf_quant_config.json; null if none
+  std::shared_ptr<const Json> config;                    ///< whole config.json
+  std::shared_ptr<const Json> text_config;               ///< the language part of it (= config for text models)
+  std::shared_ptr<const Json> quant_config;              ///< quantization_config or hf_quant_config.json; null if none
 
   int num_hidden_layers() const { return static_cast<int>(layers.size()); }
-  bool is_moe() const;          ///< any layer has routed experts
-  bool is_mla() const;          ///< any layer is MLA
+  bool is_moe() const;  ///< any layer has routed experts
+  bool is_mla() const;  ///< any layer is MLA
   bool has_full_attention() const;
-  bool is_hybrid() const;       ///< attention and linear/state layers both
+  bool is_hybrid() const;  ///< attention and linear/state layers both
   bool is_attention_free() const;
   int num_attention_heads() const;   ///< of the attention layers (largest), 0 if none
   int num_key_value_heads() const;   ///< of the full-attention layers (largest); 1 for MLA; 0 if none

@@ -19,7 +19,8 @@ class QuantRules {
 
   /// Scheme of a module; `none` where the checkpoint leaves it in the model's own type.
   QuantScheme scheme(std::string_view module, Module kind = Module::linear) const;
-  /// DeepSeek-V4 (vLLM: models/deepseek_v4/quant_config.py): fp4 experts, and linear scales of one byte, unless expert_dtype says fp8.
+  /// DeepSeek-V4 (vLLM: models/deepseek_v4/quant_config.py): fp4 experts, and linear scales of one byte, unless
+  /// expert_dtype says fp8.
   void set_deepseek_v4(const std::string& expert_dtype);
   const std::string& method() const { return method_; }
   bool mixed() const { return mixed_; }  ///< ModelOpt's MIXED_PRECISION: quantised modules are listed one by one
@@ -30,15 +31,15 @@ class QuantRules {
   bool ignored(std::string_view module) const;
   std::string method_;
   std::vector<std::string> ignore_;
-  QuantScheme common_;                                               // scheme of what no other entry names
-  std::vector<std::pair<std::string, QuantScheme>> by_module_;       // quantized_layers, sorted by name
+  QuantScheme common_;                                                    // scheme of what no other entry names
+  std::vector<std::pair<std::string, QuantScheme>> by_module_;            // quantized_layers, sorted by name
   std::vector<std::pair<std::vector<std::string>, QuantScheme>> groups_;  // compressed-tensors config_groups: targets
-  std::unordered_set<std::string> plain_;   // ignored names and parents, canonical
-  std::vector<std::string> patterns_;       // ignored globs and regular expressions
-  std::vector<std::string> bare_;           // ignored words without a dot
-  bool mixed_ = false;                      // quantized_layers names every quantised module
-  bool experts_only_ = false;                                        // MXFP4 checkpoints quantise the experts alone
-  std::optional<QuantScheme> expert_scheme_;                         // where experts differ (moe_quant_algo)
+  std::unordered_set<std::string> plain_;                                 // ignored names and parents, canonical
+  std::vector<std::string> patterns_;                                     // ignored globs and regular expressions
+  std::vector<std::string> bare_;                                         // ignored words without a dot
+  bool mixed_ = false;                        // quantized_layers names every quantised module
+  bool experts_only_ = false;                 // MXFP4 checkpoints quantise the experts alone
+  std::optional<QuantScheme> expert_scheme_;  // where experts differ (moe_quant_algo)
   std::optional<DType> kv_cache_dtype_;
 };
 

@@ -9,14 +9,20 @@ namespace shardwise {
 
 std::string check_text(const CheckAnswer& a, const Style& style) {
   const auto heading = [&](const std::string& text) { return "\n" + style.bold(text) + "\n"; };
-  const auto paragraph = [&](const std::string& text) { return "  " + wrap(text, std::max(40, style.width - 4), "    ") + "\n"; };
+  const auto paragraph = [&](const std::string& text) {
+    return "  " + wrap(text, std::max(40, style.width - 4), "    ") + "\n";
+  };
   std::string out = style.bold(a.request.model->name) + "  " + model_line(*a.request.model) + "\n";
-  out += style.bold(a.request.cluster.name) + "  " + fmt::format("{} x {}", a.request.cluster.total_gpus(), a.request.cluster.first_gpu().name) + "\n";
+  out += style.bold(a.request.cluster.name) + "  " +
+         fmt::format("{} x {}", a.request.cluster.total_gpus(), a.request.cluster.first_gpu().name) + "\n";
 
   out += heading("Does vLLM " + to_string(a.request.vllm_version) + " accept it");
   if (a.refusal) {
     const auto& stage = a.refusal->stage;
-    const char* when = stage == "model" ? "while the model is built" : stage == "worker" ? "when a worker starts" : stage == "launch" ? "when engines are launched" : "when the arguments are checked";
+    const char* when = stage == "model"    ? "while the model is built"
+                       : stage == "worker" ? "when a worker starts"
+                       : stage == "launch" ? "when engines are launched"
+                                           : "when the arguments are checked";
     out += "  " + style.bad("no") + ", " + when + " (rule " + a.refusal->rule + ")\n" + paragraph(a.refusal->message);
     if (!a.refusal->instead.empty()) out += paragraph("Instead: " + a.refusal->instead);
     if (!a.refusal->where.empty()) out += paragraph(style.dim("vllm/" + a.refusal->where));
@@ -32,7 +38,8 @@ std::string check_text(const CheckAnswer& a, const Style& style) {
     t.column("given", Table::Align::left);
     t.column("resolved", Table::Align::left);
     t.column("why", Table::Align::left);
-    for (const auto& row : a.rows) t.row({row.name, row.given.empty() ? "-" : row.given, row.resolved, style.dim(row.why)});
+    for (const auto& row : a.rows)
+      t.row({row.name, row.given.empty() ? "-" : row.given, row.resolved, style.dim(row.why)});
     out += t.text(style);
     if (!a.not_used.empty()) out += paragraph(style.dim("changes nothing here: " + join(a.not_used, ", ")));
   }
@@ -41,12 +48,14 @@ std::string check_text(const CheckAnswer& a, const Style& style) {
     if (a.memory->refusal)
       out += "  " + style.bad("does not fit: ") + wrap(a.memory->refusal->message, style.width - 18, "    ") + "\n";
     else
-      out += fmt::format("  {:.2f} requests of {} tokens at once; starts with {:.0f} % confidence\n", a.memory->max_concurrency,
-                         with_commas(a.resolved ? a.resolved->max_model_len : 0), 100 * a.memory->probability_fits);
+      out += fmt::format("  {:.2f} requests of {} tokens at once; starts with {:.0f} % confidence\n",
+                         a.memory->max_concurrency, with_commas(a.resolved ? a.resolved->max_model_len : 0),
+                         100 * a.memory->probability_fits);
   }
   if (a.plan) {
     const auto& e = a.plan->estimate;
-    out += heading(fmt::format("What it will do ({}; {:.0f} in flight)", workload_line(a.request.workload, a.request.goal), a.load));
+    out += heading(fmt::format("What it will do ({}; {:.0f} in flight)",
+                               workload_line(a.request.workload, a.request.goal), a.load));
     Table t;
     t.column("", Table::Align::left);
     t.column("mean [90 %]");
@@ -69,7 +78,9 @@ std::string check_text(const CheckAnswer& a, const Style& style) {
     for (const char* name : {"ms", "share"}) t.column(name);
     t.column("bound by", Table::Align::left);
     for (const auto& op : a.decode_step)
-      if (op.time.value > 0.005 * total) t.row({op.name, fmt::format("{:.3f}", to_ms(op.time)), fmt::format("{:.0f} %", 100 * op.time.value / total), op.bound});
+      if (op.time.value > 0.005 * total)
+        t.row({op.name, fmt::format("{:.3f}", to_ms(op.time)), fmt::format("{:.0f} %", 100 * op.time.value / total),
+               op.bound});
     out += t.text(style);
   }
   if (a.refusal && a.changes.empty()) return out;

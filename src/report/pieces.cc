@@ -14,13 +14,19 @@ std::string interval_text(const Interval& v, int decimals) {
 
 std::string model_line(const Model& m) {
   const auto billions = [](double n) {
-    return n >= 99.5e9 ? fmt::format("{:.0f} B", n / 1e9) : n >= 1e9 ? fmt::format("{:.1f} B", n / 1e9) : fmt::format("{:.0f} M", n / 1e6);
+    return n >= 99.5e9 ? fmt::format("{:.0f} B", n / 1e9)
+           : n >= 1e9  ? fmt::format("{:.1f} B", n / 1e9)
+                       : fmt::format("{:.0f} M", n / 1e6);
   };
   std::string text = billions(m.parameters()) + " parameters";
-  if (m.is_moe()) text += fmt::format(" ({} active), MoE of {} experts", billions(m.active_parameters()), m.num_experts());
-  else text += ", dense";
-  if (m.is_mla()) text += ", MLA";
-  else if (m.num_attention_heads() > 0) text += fmt::format(", {} heads ({} KV)", m.num_attention_heads(), m.num_key_value_heads());
+  if (m.is_moe())
+    text += fmt::format(" ({} active), MoE of {} experts", billions(m.active_parameters()), m.num_experts());
+  else
+    text += ", dense";
+  if (m.is_mla())
+    text += ", MLA";
+  else if (m.num_attention_heads() > 0)
+    text += fmt::format(", {} heads ({} KV)", m.num_attention_heads(), m.num_key_value_heads());
   if (m.is_hybrid()) text += ", hybrid";
   text += fmt::format(", {} layers, ", m.num_hidden_layers());
   text += m.quantisation.quant_method.empty() ? to_string(m.dtype) : m.quantisation.quant_method;
@@ -31,12 +37,16 @@ std::string model_line(const Model& m) {
 std::string workload_line(const Workload& w, Goal goal) {
   std::string text;
   if (w.trace)
-    text = fmt::format("trace of {} requests, mean {:.0f} tokens in, {:.0f} out", with_commas(static_cast<std::int64_t>(w.trace->requests.size())), w.isl.mean(), w.osl.mean());
+    text = fmt::format("trace of {} requests, mean {:.0f} tokens in, {:.0f} out",
+                       with_commas(static_cast<std::int64_t>(w.trace->requests.size())), w.isl.mean(), w.osl.mean());
   else
     text = to_string(w.isl) + " tokens in, " + to_string(w.osl) + " out";
-  if (w.concurrency) text += fmt::format(", {} in flight", *w.concurrency);
-  else if (w.request_rate) text += fmt::format(", {} requests/s", number_text(*w.request_rate));
-  else text += goal == Goal::latency ? ", one user" : ", every load";
+  if (w.concurrency)
+    text += fmt::format(", {} in flight", *w.concurrency);
+  else if (w.request_rate)
+    text += fmt::format(", {} requests/s", number_text(*w.request_rate));
+  else
+    text += goal == Goal::latency ? ", one user" : ", every load";
   for (const auto& slo : w.slos) text += ", " + to_string(slo);
   return text + "; goal: " + to_string(goal);
 }
@@ -49,22 +59,33 @@ std::string memory_text(const MemoryPlan& m, const Style& style) {
     const auto& w = s.weights;
     const double experts = to_gib(w.routed_experts + w.shared_experts), weights = to_gib(w.total()) - experts;
     const double graphs = to_gib(s.cuda_graph), other = to_gib(s.non_torch), activation = to_gib(s.activation);
-    const std::string name = m.stages.size() > 1 ? fmt::format("stage {} (layers {}-{})", s.pp_rank, s.first_layer, s.last_layer - 1) : "each rank";
-    out += fmt::format("  {:<22} {} {:.1f} GiB{}\n", name,
-                       bar({{'W', weights}, {'E', experts}, {'A', activation}, {'G', graphs}, {'N', other}, {'K', to_gib(s.kv_cache)}}, total, width), total,
-                       m.stages.size() > 1 && s.pp_rank == m.binding_stage ? "  <- binds" : "");
-    out += style.dim(fmt::format("  {:<22} W weights {:.2f}{}, A activations {:.2f}, G graphs {:.2f}, N other {:.2f}, K KV {:.2f}", "", weights,
-                                 experts > 0 ? fmt::format(", E experts {:.2f}", experts) : "", activation, graphs, other, to_gib(s.kv_cache))) + "\n";
+    const std::string name = m.stages.size() > 1
+                                 ? fmt::format("stage {} (layers {}-{})", s.pp_rank, s.first_layer, s.last_layer - 1)
+                                 : "each rank";
+    out += fmt::format(
+        "  {:<22} {} {:.1f} GiB{}\n", name,
+        bar({{'W', weights}, {'E', experts}, {'A', activation}, {'G', graphs}, {'N', other}, {'K', to_gib(s.kv_cache)}},
+            total, width),
+        total, m.stages.size() > 1 && s.pp_rank == m.binding_stage ? "  <- binds" : "");
+    out += style.dim(fmt::format(
+               "  {:<22} W weights {:.2f}{}, A activations {:.2f}, G graphs {:.2f}, N other {:.2f}, K KV {:.2f}", "",
+               weights, experts > 0 ? fmt::format(", E experts {:.2f}", experts) : "", activation, graphs, other,
+               to_gib(s.kv_cache))) +
+           "\n";
   }
-  out += fmt::format("  KV cache: {} blocks, {} tokens an engine ({:.1f} GiB on the binding rank, 90 %: {:.1f} to {:.1f})", with_commas(m.num_blocks),
-                     with_commas(m.kv_tokens), m.kv_gib.mean, m.kv_gib.lo, m.kv_gib.hi);
+  out +=
+      fmt::format("  KV cache: {} blocks, {} tokens an engine ({:.1f} GiB on the binding rank, 90 %: {:.1f} to {:.1f})",
+                  with_commas(m.num_blocks), with_commas(m.kv_tokens), m.kv_gib.mean, m.kv_gib.lo, m.kv_gib.hi);
   if (m.kv_replication > 1.001) out += fmt::format("; each KV head is held {:.0f} times", m.kv_replication);
   return out + "\n";
 }
 
 namespace {
 std::string shell_quoted(const std::string& word) {
-  if (!word.empty() && word.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_=./:,+@%") == std::string::npos) return word;
+  if (!word.empty() &&
+      word.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_=./:,+@%") ==
+          std::string::npos)
+    return word;
   std::string text = "'";
   for (const char c : word) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
   return text + "'";
@@ -74,7 +95,10 @@ std::string shell_quoted(const std::string& word) {
 std::string launch_text(const std::vector<LaunchCommand>& launch, const Style& style) {
   std::string out;
   for (const auto& command : launch) {
-    out += "  " + style.dim(wrap(fmt::format("# node {}{}", command.node, command.note.empty() ? "" : ": " + command.note), style.width - 2, "  #   ")) + "\n";
+    out += "  " +
+           style.dim(wrap(fmt::format("# node {}{}", command.node, command.note.empty() ? "" : ": " + command.note),
+                          style.width - 2, "  #   ")) +
+           "\n";
     // A flag and its value stay together when the line is broken.
     std::vector<std::string> parts;
     for (const auto& [name, value] : command.env) parts.push_back(name + "=" + shell_quoted(value));
@@ -87,8 +111,10 @@ std::string launch_text(const std::vector<LaunchCommand>& launch, const Style& s
         continue;
       }
       if (!serve.empty()) parts.push_back(std::exchange(serve, ""));
-      if (flag_open && !argument.starts_with("--")) parts.back() += " " + shell_quoted(argument);
-      else parts.push_back(shell_quoted(argument));
+      if (flag_open && !argument.starts_with("--"))
+        parts.back() += " " + shell_quoted(argument);
+      else
+        parts.push_back(shell_quoted(argument));
       flag_open = argument.starts_with("--") || flag_open;
     }
     if (!serve.empty()) parts.push_back(serve);

@@ -8,17 +8,18 @@ Json interval(const Interval& v) { return {{"mean", v.mean}, {"lo", v.lo}, {"hi"
 
 Json layout_json(const Layout& l) {
   const auto& p = l.parallel;
-  Json j = {{"plan", to_string(l)},
-            {"tensor_parallel_size", p.tensor_parallel_size},
-            {"pipeline_parallel_size", p.pipeline_parallel_size},
-            {"data_parallel_size", p.data_parallel_size},
-            {"prefill_context_parallel_size", p.prefill_context_parallel_size},
-            {"decode_context_parallel_size", p.decode_context_parallel_size},
-            {"enable_expert_parallel", p.enable_expert_parallel},
-            {"expert_parallel_size", p.expert_parallel_size()},
-            {"expert_placement_strategy", p.expert_placement_strategy == ExpertPlacement::linear ? "linear" : "round_robin"},
-            {"replicas", l.replicas},
-            {"gpus", l.gpus()}};
+  Json j = {
+      {"plan", to_string(l)},
+      {"tensor_parallel_size", p.tensor_parallel_size},
+      {"pipeline_parallel_size", p.pipeline_parallel_size},
+      {"data_parallel_size", p.data_parallel_size},
+      {"prefill_context_parallel_size", p.prefill_context_parallel_size},
+      {"decode_context_parallel_size", p.decode_context_parallel_size},
+      {"enable_expert_parallel", p.enable_expert_parallel},
+      {"expert_parallel_size", p.expert_parallel_size()},
+      {"expert_placement_strategy", p.expert_placement_strategy == ExpertPlacement::linear ? "linear" : "round_robin"},
+      {"replicas", l.replicas},
+      {"gpus", l.gpus()}};
   if (!p.pp_layer_partition.empty()) j["pp_layer_partition"] = p.pp_layer_partition;
   return j;
 }
@@ -32,9 +33,17 @@ Json memory_json(const MemoryPlan& m) {
                       {"last_layer", s.last_layer},
                       {"weights_bytes", w.total().value},
                       {"weights_by_category",
-                       {{"embedding", w.embedding.value}, {"lm_head", w.lm_head.value}, {"attention", w.attention.value}, {"dense_mlp", w.dense_mlp.value},
-                        {"routed_experts", w.routed_experts.value}, {"shared_experts", w.shared_experts.value}, {"router", w.router.value},
-                        {"norm_other", w.norm_other.value}, {"vision", w.vision.value}, {"mtp", w.mtp.value}, {"buffers", w.buffers.value},
+                       {{"embedding", w.embedding.value},
+                        {"lm_head", w.lm_head.value},
+                        {"attention", w.attention.value},
+                        {"dense_mlp", w.dense_mlp.value},
+                        {"routed_experts", w.routed_experts.value},
+                        {"shared_experts", w.shared_experts.value},
+                        {"router", w.router.value},
+                        {"norm_other", w.norm_other.value},
+                        {"vision", w.vision.value},
+                        {"mtp", w.mtp.value},
+                        {"buffers", w.buffers.value},
                         {"after_loading", w.after_loading.value}}},
                       {"activation_bytes", s.activation.value},
                       {"cuda_graph_bytes", s.cuda_graph.value},
@@ -64,7 +73,8 @@ Json estimate_json(const ServingEstimate& e) {
 
 Json launch_json(const std::vector<LaunchCommand>& launch) {
   Json out = Json::array();
-  for (const auto& c : launch) out.push_back({{"node", c.node}, {"command", c.argv}, {"env", Json(c.env)}, {"note", c.note}});
+  for (const auto& c : launch)
+    out.push_back({{"node", c.node}, {"command", c.argv}, {"env", Json(c.env)}, {"note", c.note}});
   return out;
 }
 
@@ -80,7 +90,8 @@ Json plan_object(const PlanRequest& request, const Plan& p, bool with_launch) {
   const Json estimate = estimate_json(p.estimate);
   for (const auto& [key, value] : estimate.items()) j[key] = value;
   Json partition = Json::array();
-  for (const auto& [first, last] : pp_layers(request.model->num_hidden_layers(), p.layout.parallel)) partition.push_back(last - first);
+  for (const auto& [first, last] : pp_layers(request.model->num_hidden_layers(), p.layout.parallel))
+    partition.push_back(last - first);
   j["layers_per_stage"] = partition;
   j["memory"] = memory_json(p.memory);
   j["binding_stage"] = p.memory.binding_stage;
@@ -108,7 +119,8 @@ Json changes_json(const std::vector<Change>& changes) {
   return out;
 }
 
-Json question_json(const std::string& model, const Cluster& cluster, const Workload& w, Goal goal, VllmVersion version) {
+Json question_json(const std::string& model, const Cluster& cluster, const Workload& w, Goal goal,
+                   VllmVersion version) {
   Json workload = {{"isl", to_string(w.isl)}, {"osl", to_string(w.osl)}};
   if (w.concurrency) workload["concurrency"] = *w.concurrency;
   if (w.request_rate) workload["request_rate"] = *w.request_rate;
@@ -116,7 +128,11 @@ Json question_json(const std::string& model, const Cluster& cluster, const Workl
   Json slos = Json::array();
   for (const auto& slo : w.slos) slos.push_back(to_string(slo));
   workload["slos"] = slos;
-  return {{"model", model}, {"cluster", cluster.name}, {"workload", workload}, {"goal", to_string(goal)}, {"vllm_version", to_string(version)}};
+  return {{"model", model},
+          {"cluster", cluster.name},
+          {"workload", workload},
+          {"goal", to_string(goal)},
+          {"vllm_version", to_string(version)}};
 }
 
 }  // namespace
@@ -131,14 +147,17 @@ std::string plan_json(const PlanAnswer& a) {
   j["warnings"] = a.warnings;
   j["plans"] = Json::array();
   constexpr std::size_t kWithLaunch = 10;  // the rest can be pinned and asked for
-  for (std::size_t i = 0; i < a.search.plans.size(); ++i) j["plans"].push_back(plan_object(r, a.search.plans[i], i < kWithLaunch));
+  for (std::size_t i = 0; i < a.search.plans.size(); ++i)
+    j["plans"].push_back(plan_object(r, a.search.plans[i], i < kWithLaunch));
   j["near_misses"] = Json::array();
   for (const auto& p : a.search.near_misses) j["near_misses"].push_back(plan_object(r, p, false));
   j["rejected"] = rejected_json(a.search.rejected);
   j["layouts"] = a.search.layouts;
   j["pareto"] = Json::array();
   for (const auto& p : a.search.pareto)
-    j["pareto"].push_back({{"plan", to_string(p.layout)}, {"concurrency", p.concurrency}, {"output_tokens_per_second_per_gpu", p.tokens_per_s_per_gpu},
+    j["pareto"].push_back({{"plan", to_string(p.layout)},
+                           {"concurrency", p.concurrency},
+                           {"output_tokens_per_second_per_gpu", p.tokens_per_s_per_gpu},
                            {"output_tokens_per_second_per_user", p.tokens_per_s_per_user}});
   if (a.found()) {
     const auto& x = a.explanation;
@@ -152,9 +171,14 @@ std::string plan_json(const PlanAnswer& a) {
     }
     e["curves"] = Json::array();
     for (const auto& c : x.curves)
-      e["curves"].push_back({{"dimension", c.dimension}, {"value", c.value}, {"plan", c.layout ? Json(to_string(*c.layout)) : Json()}, {"relative_score", c.score}, {"note", c.note}});
+      e["curves"].push_back({{"dimension", c.dimension},
+                             {"value", c.value},
+                             {"plan", c.layout ? Json(to_string(*c.layout)) : Json()},
+                             {"relative_score", c.score},
+                             {"note", c.note}});
     e["flips"] = Json::array();
-    for (const auto& f : x.flips) e["flips"].push_back({{"change", f.change}, {"plan", to_string(f.winner)}, {"same", f.same}, {"gain", f.gain}});
+    for (const auto& f : x.flips)
+      e["flips"].push_back({{"change", f.change}, {"plan", to_string(f.winner)}, {"same", f.same}, {"gain", f.gain}});
     j["explanation"] = e;
   } else {
     j["no_plan"] = {{"reason", a.no_reason}, {"nearest", changes_json(a.nearest)}};
@@ -168,9 +192,15 @@ std::string check_json(const CheckAnswer& a) {
   j["question"] = question_json(r.model_spec, r.cluster, r.workload, r.goal, r.vllm_version);
   j["accepted"] = !a.refusal.has_value();
   if (a.refusal)
-    j["refusal"] = {{"rule", a.refusal->rule}, {"stage", a.refusal->stage}, {"where", a.refusal->where}, {"message", a.refusal->message}, {"instead", a.refusal->instead}};
+    j["refusal"] = {{"rule", a.refusal->rule},
+                    {"stage", a.refusal->stage},
+                    {"where", a.refusal->where},
+                    {"message", a.refusal->message},
+                    {"instead", a.refusal->instead}};
   Json resolved = Json::object();
-  for (const auto& row : a.rows) resolved[row.name] = {{"given", row.given.empty() ? Json() : Json(row.given)}, {"resolved", row.resolved}, {"why", row.why}};
+  for (const auto& row : a.rows)
+    resolved[row.name] = {
+        {"given", row.given.empty() ? Json() : Json(row.given)}, {"resolved", row.resolved}, {"why", row.why}};
   j["resolved"] = resolved;
   j["not_used"] = a.not_used;
   j["warnings"] = a.warnings;
@@ -178,15 +208,18 @@ std::string check_json(const CheckAnswer& a) {
   if (a.memory) {
     j["memory"] = memory_json(*a.memory);
     if (a.memory->refusal) {
-      j["memory_refusal"] = {{"message", a.memory->refusal->message}, {"missing_bytes", a.memory->refusal->missing.value}};
-      if (a.memory->refusal->estimated_max_model_len) j["memory_refusal"]["estimated_max_model_len"] = *a.memory->refusal->estimated_max_model_len;
+      j["memory_refusal"] = {{"message", a.memory->refusal->message},
+                             {"missing_bytes", a.memory->refusal->missing.value}};
+      if (a.memory->refusal->estimated_max_model_len)
+        j["memory_refusal"]["estimated_max_model_len"] = *a.memory->refusal->estimated_max_model_len;
     }
   }
   if (a.plan) {
     j["plan"] = layout_json(a.plan->layout);
     j["prediction"] = estimate_json(a.plan->estimate);
     j["decode_step"] = Json::array();
-    for (const auto& op : a.decode_step) j["decode_step"].push_back({{"operator", op.name}, {"ms", to_ms(op.time)}, {"bound", op.bound}});
+    for (const auto& op : a.decode_step)
+      j["decode_step"].push_back({{"operator", op.name}, {"ms", to_ms(op.time)}, {"bound", op.bound}});
   }
   j["changes"] = changes_json(a.changes);
   return j.dump(2) + "\n";
@@ -213,14 +246,19 @@ std::string memory_answer_json(const MemoryAnswer& a) {
   j["recommended_gpu_memory_utilization"] = a.recommended_gpu_memory_utilization;
   j["what_if"] = Json::array();
   for (const auto& w : a.what_ifs)
-    j["what_if"].push_back({{"change", w.change}, {"kv_tokens", w.plan.kv_tokens}, {"kv_gib_gain", w.kv_gib_gain}, {"concurrency_gain", w.concurrency_gain}, {"starts", !w.plan.refusal.has_value()}});
+    j["what_if"].push_back({{"change", w.change},
+                            {"kv_tokens", w.plan.kv_tokens},
+                            {"kv_gib_gain", w.kv_gib_gain},
+                            {"concurrency_gain", w.concurrency_gain},
+                            {"starts", !w.plan.refusal.has_value()}});
   return j.dump(2) + "\n";
 }
 
 std::string simulation_json(const SimulationResult& r) {
   const auto latency = [](const LatencySummary& s) {
-    return Json{{"count", s.count}, {"mean", 1e3 * s.mean}, {"mean_half_width", 1e3 * s.mean_half_width}, {"median", 1e3 * s.median}, {"p90", 1e3 * s.p90},
-                {"p95", 1e3 * s.p95}, {"p99", 1e3 * s.p99}, {"max", 1e3 * s.max}};
+    return Json{{"count", s.count},         {"mean", 1e3 * s.mean}, {"mean_half_width", 1e3 * s.mean_half_width},
+                {"median", 1e3 * s.median}, {"p90", 1e3 * s.p90},   {"p95", 1e3 * s.p95},
+                {"p99", 1e3 * s.p99},       {"max", 1e3 * s.max}};
   };
   Json j = {{"schema", "shardwise.simulation/1"},
             {"completed", r.completed},
@@ -241,11 +279,17 @@ std::string simulation_json(const SimulationResult& r) {
             {"mean_concurrency", r.mean_concurrency},
             {"engine_skew", r.engine_skew}};
   j["slos"] = Json::array();
-  for (const auto& s : r.slos) j["slos"].push_back({{"slo", to_string(s.slo)}, {"value_ms", 1e3 * s.value}, {"met", s.met}});
+  for (const auto& s : r.slos)
+    j["slos"].push_back({{"slo", to_string(s.slo)}, {"value_ms", 1e3 * s.value}, {"met", s.met}});
   j["engines"] = Json::array();
   for (const auto& e : r.engines)
-    j["engines"].push_back({{"requests", e.requests}, {"output_tokens", e.output_tokens}, {"steps", e.steps}, {"preemptions", e.preemptions}, {"busy", e.busy},
-                            {"mean_running", e.mean_running}, {"mean_kv_use", e.mean_kv_use}});
+    j["engines"].push_back({{"requests", e.requests},
+                            {"output_tokens", e.output_tokens},
+                            {"steps", e.steps},
+                            {"preemptions", e.preemptions},
+                            {"busy", e.busy},
+                            {"mean_running", e.mean_running},
+                            {"mean_kv_use", e.mean_kv_use}});
   return j.dump(2) + "\n";
 }
 

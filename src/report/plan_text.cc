@@ -35,20 +35,25 @@ std::string plan_table(const std::vector<Plan>& plans, std::size_t count, const 
   Table t;
   t.column("#");
   t.column("plan", Table::Align::left);
-  for (const char* name : {"GPUs", "in flight", "tokens/s", "per GPU", "per user", "TPOT ms [90 %]", "TTFT ms [90 %]", "KV tokens", "KV used"})
+  for (const char* name : {"GPUs", "in flight", "tokens/s", "per GPU", "per user", "TPOT ms [90 %]", "TTFT ms [90 %]",
+                           "KV tokens", "KV used"})
     t.column(name);
   std::size_t listed = 0;
   for (std::size_t i = 0; i < plans.size() && listed < count; ++i) {
     const auto& p = plans[i];
-    if (std::any_of(plans.begin(), plans.begin() + static_cast<std::ptrdiff_t>(i), [&](const Plan& q) { return same_shape(p.layout, q.layout); })) continue;
+    if (std::any_of(plans.begin(), plans.begin() + static_cast<std::ptrdiff_t>(i),
+                    [&](const Plan& q) { return same_shape(p.layout, q.layout); }))
+      continue;
     ++listed;
     const auto& e = p.estimate;
     const std::string name = to_string(p.layout);
-    t.row({std::to_string(i + 1), i == 0 ? style.good(name) : name, std::to_string(p.layout.gpus()), fmt::format("{:.0f}", e.concurrency),
+    t.row({std::to_string(i + 1), i == 0 ? style.good(name) : name, std::to_string(p.layout.gpus()),
+           fmt::format("{:.0f}", e.concurrency),
            with_commas(static_cast<std::int64_t>(e.output_tokens_per_second.mean)),
            fmt::format("{:.0f}", e.output_tokens_per_second_per_gpu.mean),
-           fmt::format("{:.1f}", e.tpot_ms.mean > 0 ? 1e3 / e.tpot_ms.mean : 0), interval_text(e.tpot_ms, e.tpot_ms.mean < 10 ? 2 : 1),
-           interval_text(e.ttft_ms, 0), with_commas(p.memory.kv_tokens), fmt::format("{:.0f} %", 100 * e.kv_utilisation)});
+           fmt::format("{:.1f}", e.tpot_ms.mean > 0 ? 1e3 / e.tpot_ms.mean : 0),
+           interval_text(e.tpot_ms, e.tpot_ms.mean < 10 ? 2 : 1), interval_text(e.ttft_ms, 0),
+           with_commas(p.memory.kv_tokens), fmt::format("{:.0f} %", 100 * e.kv_utilisation)});
   }
   return t.text(style);
 }
@@ -63,7 +68,9 @@ std::string rejections(const PlanAnswer& a, const Style& style) {
     const auto& r = a.search.rejected[i];
     t.row({std::to_string(r.count), r.rule, shorten(r.example, style.width - 42)});
   }
-  return heading(style, "Rejected (" + with_commas(static_cast<std::int64_t>(a.search.layouts)) + " layouts looked at)") + t.text(style);
+  return heading(style,
+                 "Rejected (" + with_commas(static_cast<std::int64_t>(a.search.layouts)) + " layouts looked at)") +
+         t.text(style);
 }
 
 std::string assumptions(const PlanAnswer& a, const Style& style) {
@@ -81,8 +88,9 @@ std::string arithmetic(const Plan& p, int available) {
   if (p.layout.replicas > 1) text += fmt::format(" x {} replicas", p.layout.replicas);
   text += fmt::format(" = {} of {}", p.layout.gpus(), available);
   if (c.enable_expert_parallel)
-    text += fmt::format(". EP = TP x PCP x DP = {}, derived: it adds no GPUs. Effective placement: {} (asked for: {})", c.expert_parallel_size(),
-                        word(p.engine.effective_placement), word(c.expert_placement_strategy));
+    text +=
+        fmt::format(". EP = TP x PCP x DP = {}, derived: it adds no GPUs. Effective placement: {} (asked for: {})",
+                    c.expert_parallel_size(), word(p.engine.effective_placement), word(c.expert_placement_strategy));
   return text + ".";
 }
 
@@ -120,8 +128,9 @@ std::string ladder(const Explanation& x, const Style& style) {
   for (const auto& s : x.ladder) {
     const auto& e = s.estimate;
     t.row({s.change, to_string(s.layout), std::to_string(s.layout.gpus()),
-           e ? with_commas(static_cast<std::int64_t>(e->output_tokens_per_second.mean)) : "-", e ? fmt::format("{:.1f}", e->tpot_ms.mean) : "-",
-           e ? fmt::format("{:.0f}", e->ttft_ms.mean) : "-", shorten(s.note, style.width - 86)});
+           e ? with_commas(static_cast<std::int64_t>(e->output_tokens_per_second.mean)) : "-",
+           e ? fmt::format("{:.1f}", e->tpot_ms.mean) : "-", e ? fmt::format("{:.0f}", e->ttft_ms.mean) : "-",
+           shorten(s.note, style.width - 86)});
   }
   return heading(style, "From the simplest plan to this one") + t.text(style);
 }
@@ -132,15 +141,19 @@ std::string plan_text(const PlanAnswer& a, const Style& style, std::size_t shown
   const auto& r = a.request;
   std::string out = style.bold(r.model->name) + "  " + model_line(*r.model) + "\n";
   out += style.bold(r.cluster.name) + "  " +
-         (r.cluster.homogeneous() ? fmt::format("{} x {} of {:.1f} GiB", r.cluster.total_gpus(), r.cluster.first_gpu().name, to_gib(r.cluster.first_gpu().memory_total))
-                                  : fmt::format("{} GPUs", r.cluster.total_gpus())) + "\n";
+         (r.cluster.homogeneous() ? fmt::format("{} x {} of {:.1f} GiB", r.cluster.total_gpus(),
+                                                r.cluster.first_gpu().name, to_gib(r.cluster.first_gpu().memory_total))
+                                  : fmt::format("{} GPUs", r.cluster.total_gpus())) +
+         "\n";
   out += wrap(workload_line(r.workload, r.goal), style.width - 2, "  ") + "\n";
   for (const auto& w : a.warnings) out += style.accent("note: ") + wrap(w, style.width - 8, "      ") + "\n";
   if (!a.found()) return out + nothing(a, style) + rejections(a, style) + assumptions(a, style);
 
   const auto& w = a.search.plans.front();
   const auto& x = a.explanation;
-  out += heading(style, fmt::format("Plans ({} stand)", a.search.plans.size() == 100 ? "the 100 best of those that" : std::to_string(a.search.plans.size())));
+  out += heading(style,
+                 fmt::format("Plans ({} stand)", a.search.plans.size() == 100 ? "the 100 best of those that"
+                                                                              : std::to_string(a.search.plans.size())));
   out += plan_table(a.search.plans, shown_plans, style);
   if (!w.estimate.band_reason.empty()) out += paragraph(style, style.dim("90 % intervals: " + w.estimate.band_reason));
   out += heading(style, "Why " + to_string(w.layout));
@@ -149,9 +162,11 @@ std::string plan_text(const PlanAnswer& a, const Style& style, std::size_t shown
   if (x.runner_up) out += paragraph(style, "Runner-up: " + x.runner_up_note + ".");
   out += flips(x, style) + ladder(x, style);
   out += heading(style, "Memory") + memory_text(w.memory, style);
-  out += fmt::format("  {:.1f} requests of {} tokens (max_model_len), {:.1f} of the workload's mean length at once an engine; starts with {:.0f} % confidence\n",
-                     w.memory.max_concurrency, with_commas(w.engine.max_model_len),
-                     w.memory.concurrency_at(r.workload.isl.mean() + r.workload.osl.mean()), 100 * w.memory.probability_fits);
+  out += fmt::format(
+      "  {:.1f} requests of {} tokens (max_model_len), {:.1f} of the workload's mean length at once an engine; starts "
+      "with {:.0f} % confidence\n",
+      w.memory.max_concurrency, with_commas(w.engine.max_model_len),
+      w.memory.concurrency_at(r.workload.isl.mean() + r.workload.osl.mean()), 100 * w.memory.probability_fits);
   out += heading(style, "GPUs") + paragraph(style, arithmetic(w, r.cluster.total_gpus()));
   out += heading(style, "Launch") + launch_text(a.launch, style);
   return out + rejections(a, style) + assumptions(a, style);

@@ -30,12 +30,15 @@ class Table {
   enum class Align { left, right };
   void column(std::string header, Align align = Align::right);
   void row(std::vector<std::string> cells);
-  /// Lines with two spaces between columns. Columns that do not fit `style.width` are dropped from the right, except the
-  /// first two; the dropped ones are named in a last line.
+  /// Lines with two spaces between columns. Columns that do not fit `style.width` are dropped from the right, except
+  /// the first two; the dropped ones are named in a last line.
   std::string text(const Style& style, const std::string& indent = "  ") const;
 
  private:
-  struct Column { std::string header; Align align; };
+  struct Column {
+    std::string header;
+    Align align;
+  };
   std::vector<Column> columns_;
   std::vector<std::vector<std::string>> rows_;
 };
@@ -44,7 +47,10 @@ class Table {
 std::string wrap(const std::string& text, int width, const std::string& indent);
 
 /// A bar of `width` cells whose parts are proportional to `parts` of `total`: one letter a part, '.' for the rest.
-struct BarPart { char letter; double amount; };
+struct BarPart {
+  char letter;
+  double amount;
+};
 std::string bar(const std::vector<BarPart>& parts, double total, int width);
 
 }  // namespace shardwise

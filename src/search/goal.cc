@@ -1,19 +1,22 @@
 // What "better" means: the goal's score, the SLOs, ties.
+#include "search/goal.h"
+
 #include <fmt/format.h>
 
 #include <cmath>
 #include <tuple>
-
-#include "search/goal.h"
 
 namespace shardwise {
 
 double goal_score(const SearchRequest& request, const Layout& layout, const ServingEstimate& e, int budget) {
   const double total = e.output_tokens_per_second.mean;
   switch (request.goal) {
-    case Goal::throughput: return total;
-    case Goal::latency: return e.e2e_ms.mean > 0 ? 1e3 / e.e2e_ms.mean : 0;
-    case Goal::cost: return total / hourly_price(request, layout);
+    case Goal::throughput:
+      return total;
+    case Goal::latency:
+      return e.e2e_ms.mean > 0 ? 1e3 / e.e2e_ms.mean : 0;
+    case Goal::cost:
+      return total / hourly_price(request, layout);
     case Goal::balanced: {
       // Tokens/s per GPU times tokens/s per user. Under a given load only the GPUs in use count; without one the load
       // grows with the cluster, so that GPUs left idle count as well.

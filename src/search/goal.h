@@ -4,7 +4,12 @@
 
 namespace shardwise {
 
-struct RankKey { double score = 0; int gpus = 0; int complexity = 0; bool fewest_gpus = false; };
+struct RankKey {
+  double score = 0;
+  int gpus = 0;
+  int complexity = 0;
+  bool fewest_gpus = false;
+};
 /// Strict order by score bucket, GPUs, complexity; equal keys are ordered by canonical text.
 bool better(const RankKey& a, const RankKey& b);
 
@@ -12,6 +17,7 @@ bool better(const RankKey& a, const RankKey& b);
 double hourly_price(const SearchRequest& request, const Layout& layout);
 
 /// How far the worst SLO is missed, as a share of its limit; 0 = all kept. `missed` gets each missed one in words.
-double slo_excess(const std::vector<Slo>& slos, const ServingEstimate& estimate, std::vector<std::string>* missed = nullptr);
+double slo_excess(const std::vector<Slo>& slos, const ServingEstimate& estimate,
+                  std::vector<std::string>* missed = nullptr);
 
 }  // namespace shardwise

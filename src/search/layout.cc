@@ -13,7 +13,8 @@ std::vector<NodeGroup> node_groups(const Cluster& cluster, const std::vector<int
   std::vector<NodeGroup> groups;
   for (std::size_t i = 0; i < cluster.nodes.size(); ++i) {
     const auto& node = cluster.nodes[i];
-    auto it = std::find_if(groups.begin(), groups.end(), [&](const NodeGroup& g) { return g.cluster.nodes.front().gpu == node.gpu; });
+    auto it = std::find_if(groups.begin(), groups.end(),
+                           [&](const NodeGroup& g) { return g.cluster.nodes.front().gpu == node.gpu; });
     if (it == groups.end()) {
       it = groups.insert(groups.end(), NodeGroup{});
       it->cluster.name = cluster.name;
@@ -21,8 +22,10 @@ std::vector<NodeGroup> node_groups(const Cluster& cluster, const std::vector<int
     }
     const int taken = i < gpus_taken.size() ? gpus_taken[i] : 0;
     if (taken < 0 || taken > node.usable_gpus())
-      throw InputError("--gpus-taken", 0, "", "node " + std::to_string(i) + " has " + std::to_string(node.usable_gpus()) +
-                       " GPUs, not " + std::to_string(taken), "name at most that many");
+      throw InputError("--gpus-taken", 0, "",
+                       "node " + std::to_string(i) + " has " + std::to_string(node.usable_gpus()) + " GPUs, not " +
+                           std::to_string(taken),
+                       "name at most that many");
     it->cluster.nodes.push_back(node);
     it->node_index.push_back(static_cast<int>(i));
     it->free_gpus.push_back(node.usable_gpus() - taken);
@@ -45,16 +48,17 @@ int engine_capacity(const NodeGroup& group, int world_size) {
     for (int free : group.free_gpus) engines += free / world_size;
     return engines;
   }
-  const auto usable = std::count_if(group.free_gpus.begin(), group.free_gpus.end(), [&](int free) { return free >= span.gpus_per_node; });
+  const auto usable = std::count_if(group.free_gpus.begin(), group.free_gpus.end(),
+                                    [&](int free) { return free >= span.gpus_per_node; });
   return static_cast<int>(usable) / span.nodes;
 }
 
 int complexity(const Layout& layout) {
   const auto& p = layout.parallel;
   return (p.data_parallel_size > 1 ? 1 : 0) + (p.enable_expert_parallel ? 2 : 0) + (layout.replicas > 1 ? 4 : 0) +
-         (p.expert_placement_strategy != ExpertPlacement::linear ? 8 : 0) + (p.decode_context_parallel_size > 1 ? 16 : 0) +
-         (p.pipeline_parallel_size > 1 ? 32 : 0) + (p.pp_layer_partition.empty() ? 0 : 64) +
-         (p.prefill_context_parallel_size > 1 ? 128 : 0);
+         (p.expert_placement_strategy != ExpertPlacement::linear ? 8 : 0) +
+         (p.decode_context_parallel_size > 1 ? 16 : 0) + (p.pipeline_parallel_size > 1 ? 32 : 0) +
+         (p.pp_layer_partition.empty() ? 0 : 64) + (p.prefill_context_parallel_size > 1 ? 128 : 0);
 }
 
 std::string to_string(const Layout& layout) {

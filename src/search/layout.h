@@ -12,9 +12,9 @@ namespace shardwise {
 
 /// Nodes of one GPU kind; a deployment never mixes kinds.
 struct NodeGroup {
-  Cluster cluster;                ///< those nodes alone
-  std::vector<int> node_index;    ///< their positions in the whole cluster
-  std::vector<int> free_gpus;     ///< usable GPUs of each, those already taken aside
+  Cluster cluster;              ///< those nodes alone
+  std::vector<int> node_index;  ///< their positions in the whole cluster
+  std::vector<int> free_gpus;   ///< usable GPUs of each, those already taken aside
   int total() const;
 };
 
@@ -32,8 +32,8 @@ struct Layout {
 
 /// How an engine of `world_size` ranks lies on nodes of `gpus_per_node` GPUs.
 struct EngineSpan {
-  int nodes = 1;            ///< nodes that one engine spans
-  int gpus_per_node = 0;    ///< of each of them
+  int nodes = 1;          ///< nodes that one engine spans
+  int gpus_per_node = 0;  ///< of each of them
 };
 /// The fewest nodes that divide the engine evenly; nodes = 0 if there is no such split.
 EngineSpan engine_span(int world_size, int gpus_per_node, int max_nodes);
@@ -41,7 +41,8 @@ EngineSpan engine_span(int world_size, int gpus_per_node, int max_nodes);
 /// Engines of `world_size` ranks that fit on the group side by side.
 int engine_capacity(const NodeGroup& group, int world_size);
 
-/// 0 = tensor parallel only, then data parallel, expert parallel, replicas, context parallel, pipeline: what breaks ties.
+/// 0 = tensor parallel only, then data parallel, expert parallel, replicas, context parallel, pipeline: what breaks
+/// ties.
 int complexity(const Layout& layout);
 
 /// "TP2 x DP4", "TP8 x PP2 x 2 replicas": canonical, used as the last tie-break and as the plan's id.

@@ -13,10 +13,11 @@
 namespace shardwise {
 namespace {
 
-constexpr std::size_t kMaxPlans = 100;      // listed in full; the Pareto set covers all
+constexpr std::size_t kMaxPlans = 100;  // listed in full; the Pareto set covers all
 constexpr std::size_t kMaxNearMisses = 8;
 
-/// Layouts that differ only in data parallel size and replicas: they share memory and step time where the model is dense.
+/// Layouts that differ only in data parallel size and replicas: they share memory and step time where the model is
+/// dense.
 struct Family {
   Layout base;
   std::vector<std::pair<int, int>> copies;  // (data_parallel_size, replicas), ascending
@@ -33,12 +34,15 @@ struct Evaluated {
 struct Scored {
   Layout layout;
   RankKey key;
-  double load = 0;        // concurrency on the whole deployment (0 where the rate or the trace gives it)
-  double excess = 0;      // of the worst SLO
+  double load = 0;    // concurrency on the whole deployment (0 where the rate or the trace gives it)
+  double excess = 0;  // of the worst SLO
   bool saturated = false;
 };
 
-struct Point { double load, per_gpu, per_user; Layout layout; };
+struct Point {
+  double load, per_gpu, per_user;
+  Layout layout;
+};
 
 struct FamilyResult {
   std::vector<Scored> scored;
@@ -67,9 +71,12 @@ EnginePlacement placement_of(const NodeGroup& group, const ParallelConfig& p) {
 
 const char* refusal_rule(MemoryRefusal::Kind kind) {
   switch (kind) {
-    case MemoryRefusal::Kind::weights_do_not_fit: return "memory_weights";
-    case MemoryRefusal::Kind::no_memory_for_kv: return "memory_no_kv";
-    case MemoryRefusal::Kind::max_model_len_does_not_fit: return "memory_max_model_len";
+    case MemoryRefusal::Kind::weights_do_not_fit:
+      return "memory_weights";
+    case MemoryRefusal::Kind::no_memory_for_kv:
+      return "memory_no_kv";
+    case MemoryRefusal::Kind::max_model_len_does_not_fit:
+      return "memory_max_model_len";
   }
   return "memory";
 }
@@ -82,7 +89,8 @@ std::optional<Evaluated> fit(const SearchRequest& request, const Layout& layout,
   out.engine.parallel = layout.parallel;
   out.engine.effective_placement = request.effective_placement(layout.parallel);
   out.memory = plan_memory(*request.model, out.engine, group.cluster.first_gpu());
-  if (out.memory.refusal && out.memory.refusal->kind == MemoryRefusal::Kind::max_model_len_does_not_fit && !request.pinned_model_len) {
+  if (out.memory.refusal && out.memory.refusal->kind == MemoryRefusal::Kind::max_model_len_does_not_fit &&
+      !request.pinned_model_len) {
     const auto longest = out.memory.refusal->estimated_max_model_len.value_or(0) / 256 * 256;
     if (longest >= request.needed_model_len && longest > 0) {
       out.engine.max_model_len = longest;
@@ -94,7 +102,9 @@ std::optional<Evaluated> fit(const SearchRequest& request, const Layout& layout,
     return std::nullopt;
   }
   if (out.memory.probability_fits < request.min_probability_fits) {
-    if (why) *why = {"memory_unlikely", fmt::format("starts with a probability of {:.0f} % only", 100 * out.memory.probability_fits)};
+    if (why)
+      *why = {"memory_unlikely",
+              fmt::format("starts with a probability of {:.0f} % only", 100 * out.memory.probability_fits)};
     return std::nullopt;
   }
   return out;
@@ -106,11 +116,12 @@ void compile(const SearchRequest& request, const Layout& layout, Evaluated& e) {
   e.step = std::make_shared<const CompiledStep>(compile_step(*request.model, e.engine, group.cluster, e.placement));
 }
 
-/// Loads tried for one deployment when none is given: 1, 2, 4, 8 ... sequences a data parallel rank of every replica, and the
-/// number that just fills the KV cache; choose() then looks between the best one and its neighbours.
+/// Loads tried for one deployment when none is given: 1, 2, 4, 8 ... sequences a data parallel rank of every replica,
+/// and the number that just fills the KV cache; choose() then looks between the best one and its neighbours.
 std::vector<double> sweep(const Evaluated& e, int replicas, const Workload& workload) {
   const double longest = workload.isl.mean() + workload.osl.mean();
-  const double per_rank_cap = std::min<double>(static_cast<double>(e.engine.max_num_seqs), e.memory.concurrency_at(longest));
+  const double per_rank_cap =
+      std::min<double>(static_cast<double>(e.engine.max_num_seqs), e.memory.concurrency_at(longest));
   std::vector<double> loads;
   for (double b = 1; b < std::min(per_rank_cap, 4096.0); b *= 2) loads.push_back(b);
   loads.push_back(std::max(1.0, std::floor(per_rank_cap)));
@@ -125,7 +136,10 @@ ServingEstimate estimate_at(const Evaluated& e, int replicas, Workload& workload
 }
 
 /// Best load for one deployment (replicas = 1), or the given load for `replicas` of them.
-struct Choice { ServingEstimate estimate; double load = 0, score = -1, excess = 0; };
+struct Choice {
+  ServingEstimate estimate;
+  double load = 0, score = -1, excess = 0;
+};
 
 bool prefer(const Choice& a, const Choice& b) {
   if ((a.excess > 0) != (b.excess > 0)) return a.excess == 0;
@@ -154,8 +168,10 @@ Choice choose(const SearchRequest& request, const Layout& layout, const Evaluate
   std::size_t best_index = 0;
   for (std::size_t i = 0; i < loads.size(); ++i) {
     const Choice c = at(loads[i]);
-    if (c.excess == 0) last_kept = loads[i];
-    else if (first_missed == 0 && last_kept > 0) first_missed = loads[i];
+    if (c.excess == 0)
+      last_kept = loads[i];
+    else if (first_missed == 0 && last_kept > 0)
+      first_missed = loads[i];
     if (best.score < 0 || prefer(c, best)) best = c, best_index = i;
   }
   const double ranks = e.engine.parallel.data_parallel_size * layout.replicas;
@@ -192,12 +208,12 @@ FamilyResult evaluate_family(const SearchRequest& request, const Family& family,
   Workload workload = request.workload;
   const bool moe = request.model->is_moe();
   const bool scale_replicas = !load_given(request.workload) && request.goal != Goal::latency;
-  std::optional<Evaluated> shared;     // of a dense model: the same for every number of copies
+  std::optional<Evaluated> shared;  // of a dense model: the same for every number of copies
   int evaluated_dp = 0, unfit_dp = 0;
   Rejection why;
   std::optional<Choice> one_replica;
   Layout layout = family.base;
-  std::optional<Rejection> refused;    // by vLLM, whatever the number of replicas
+  std::optional<Rejection> refused;  // by vLLM, whatever the number of replicas
   int refused_dp = 0;
   for (const auto& [dp, replicas] : family.copies) {
     layout.parallel.data_parallel_size = dp;
@@ -245,8 +261,11 @@ FamilyResult evaluate_family(const SearchRequest& request, const Family& family,
       if (replicas == 1) one_replica = choice;
     }
     evaluated_dp = dp;
-    result.scored.push_back({layout, {choice.score, layout.gpus(), complexity(layout), request.fewest_gpus}, choice.load,
-                             choice.excess, choice.estimate.saturated && request.workload.request_rate.has_value()});
+    result.scored.push_back({layout,
+                             {choice.score, layout.gpus(), complexity(layout), request.fewest_gpus},
+                             choice.load,
+                             choice.excess,
+                             choice.estimate.saturated && request.workload.request_rate.has_value()});
   }
   keep_pareto(result.points);
   return result;
@@ -274,13 +293,18 @@ Plan materialise(const SearchRequest& request, const Scored& s) {
 bool same_family(const Layout& a, const Layout& b) {
   const auto& p = a.parallel;
   const auto& q = b.parallel;
-  return a.group == b.group && p.tensor_parallel_size == q.tensor_parallel_size && p.pipeline_parallel_size == q.pipeline_parallel_size &&
-         p.prefill_context_parallel_size == q.prefill_context_parallel_size && p.decode_context_parallel_size == q.decode_context_parallel_size &&
-         p.enable_expert_parallel == q.enable_expert_parallel && p.expert_placement_strategy == q.expert_placement_strategy &&
-         p.pp_layer_partition == q.pp_layer_partition;
+  return a.group == b.group && p.tensor_parallel_size == q.tensor_parallel_size &&
+         p.pipeline_parallel_size == q.pipeline_parallel_size &&
+         p.prefill_context_parallel_size == q.prefill_context_parallel_size &&
+         p.decode_context_parallel_size == q.decode_context_parallel_size &&
+         p.enable_expert_parallel == q.enable_expert_parallel &&
+         p.expert_placement_strategy == q.expert_placement_strategy && p.pp_layer_partition == q.pp_layer_partition;
 }
 
-struct Dimension { const char* name; int (*value)(const Layout&); };
+struct Dimension {
+  const char* name;
+  int (*value)(const Layout&);
+};
 constexpr Dimension kDimensions[] = {
     {"tensor_parallel_size", [](const Layout& l) { return l.parallel.tensor_parallel_size; }},
     {"pipeline_parallel_size", [](const Layout& l) { return l.parallel.pipeline_parallel_size; }},
@@ -293,7 +317,8 @@ constexpr Dimension kDimensions[] = {
 constexpr std::size_t kMaxCurveValues = 12;
 
 /// Indices into `good`, per dimension the best layout of each value.
-std::vector<std::pair<const Dimension*, std::size_t>> best_by_value(const std::vector<Scored>& good, const auto& order) {
+std::vector<std::pair<const Dimension*, std::size_t>> best_by_value(const std::vector<Scored>& good,
+                                                                    const auto& order) {
   std::vector<std::pair<const Dimension*, std::size_t>> result;
   for (const auto& dimension : kDimensions) {
     std::map<int, std::size_t> best;
@@ -316,9 +341,7 @@ std::vector<std::pair<const Dimension*, std::size_t>> best_by_value(const std::v
   return result;
 }
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 }  // namespace
 
@@ -333,8 +356,11 @@ std::optional<Plan> evaluate_layout(const SearchRequest& request, const Layout& 
   Workload workload = request.workload;
   const int budget = budget_gpus(request);
   const auto choice = choose(request, layout, *e, budget, workload, nullptr);
-  return materialise(request, {layout, {choice.score, layout.gpus(), complexity(layout), request.fewest_gpus}, choice.load,
-                               choice.excess, choice.estimate.saturated && request.workload.request_rate.has_value()});
+  return materialise(request, {layout,
+                               {choice.score, layout.gpus(), complexity(layout), request.fewest_gpus},
+                               choice.load,
+                               choice.excess,
+                               choice.estimate.saturated && request.workload.request_rate.has_value()});
 }
 
 SearchResult search(const SearchRequest& request) {
@@ -352,7 +378,8 @@ SearchResult search(const SearchRequest& request) {
     // Layouts of a family come with the placement innermost, so the last few families are the only candidates.
     for (std::size_t back = 1; back <= std::min<std::size_t>(families.size(), 2); ++back) {
       auto& family = families[families.size() - back];
-      if (same_family(family.base, layout)) return family.copies.emplace_back(layout.parallel.data_parallel_size, layout.replicas), void();
+      if (same_family(family.base, layout))
+        return family.copies.emplace_back(layout.parallel.data_parallel_size, layout.replicas), void();
     }
     families.push_back({layout, {{layout.parallel.data_parallel_size, layout.replicas}}});
     families.back().base.parallel.data_parallel_size = 1;
@@ -361,7 +388,8 @@ SearchResult search(const SearchRequest& request) {
   pass("enumerate", result.layouts, result.layouts);
 
   std::vector<FamilyResult> done(families.size());
-  parallel_for(families.size(), request.threads, [&](std::size_t i) { done[i] = evaluate_family(request, families[i], budget); });
+  parallel_for(families.size(), request.threads,
+               [&](std::size_t i) { done[i] = evaluate_family(request, families[i], budget); });
 
   std::size_t legal = 0, fitting = 0;
   std::vector<Scored> good, near;
@@ -375,14 +403,17 @@ SearchResult search(const SearchRequest& request) {
   }
   done.clear();
   pass("rules, memory, estimate", result.layouts, fitting);
-  std::stable_sort(result.rejected.begin(), result.rejected.end(), [](const auto& a, const auto& b) { return a.count > b.count; });
+  std::stable_sort(result.rejected.begin(), result.rejected.end(),
+                   [](const auto& a, const auto& b) { return a.count > b.count; });
 
   const auto order = [](const Scored& a, const Scored& b) {
     if (better(a.key, b.key)) return true;
     if (better(b.key, a.key)) return false;
     return to_string(a.layout) < to_string(b.layout);
   };
-  const auto nearer = [&](const Scored& a, const Scored& b) { return a.excess != b.excess ? a.excess < b.excess : order(a, b); };
+  const auto nearer = [&](const Scored& a, const Scored& b) {
+    return a.excess != b.excess ? a.excess < b.excess : order(a, b);
+  };
   const auto take = [](std::vector<Scored>& from, std::size_t n, const auto& less) {
     n = std::min(n, from.size());
     std::partial_sort(from.begin(), from.begin() + static_cast<std::ptrdiff_t>(n), from.end(), less);
@@ -400,7 +431,8 @@ SearchResult search(const SearchRequest& request) {
   result.plans.resize(good.size());
   result.near_misses.resize(near.size());
   parallel_for(good.size(), request.threads, [&](std::size_t i) { result.plans[i] = materialise(request, good[i]); });
-  parallel_for(near.size(), request.threads, [&](std::size_t i) { result.near_misses[i] = materialise(request, near[i]); });
+  parallel_for(near.size(), request.threads,
+               [&](std::size_t i) { result.near_misses[i] = materialise(request, near[i]); });
   pass("rank", fitting, good.size());
 
   keep_pareto(points);

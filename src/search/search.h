@@ -26,25 +26,28 @@ struct Pins {
 };
 
 /// Says whether vLLM takes a layout on a group of nodes: the rule that refuses it, or nothing.
-struct Rejection { std::string rule; std::string message; };
+struct Rejection {
+  std::string rule;
+  std::string message;
+};
 using LayoutRules = std::function<std::optional<Rejection>(const NodeGroup&, const ParallelConfig&)>;
 
 struct SearchRequest {
   const Model* model = nullptr;
   std::vector<NodeGroup> groups;
-  std::vector<EngineConfig> base;       ///< per group: resolved engine defaults; `parallel` is replaced by each layout's
-  ParallelConfig fixed;                 ///< what every layout shares (all2all backend, EPLB); its sizes are ignored
+  std::vector<EngineConfig> base;  ///< per group: resolved engine defaults; `parallel` is replaced by each layout's
+  ParallelConfig fixed;            ///< what every layout shares (all2all backend, EPLB); its sizes are ignored
   LayoutRules rules;
   std::function<ExpertPlacement(const ParallelConfig&)> effective_placement;
-  Workload workload;                    ///< concurrency and request_rate both empty = sweep of loads
+  Workload workload;  ///< concurrency and request_rate both empty = sweep of loads
   Goal goal = Goal::balanced;
   Pins pins;
-  std::int64_t needed_model_len = 0;    ///< tokens that must fit: longest request, or the user's minimum
-  bool pinned_model_len = false;        ///< max_model_len of `base` is the user's and may not be lowered
-  std::optional<int> max_gpus;          ///< use at most so many
-  bool fewest_gpus = false;             ///< the smallest number of GPUs that serves the load within the SLOs wins
-  bool allow_replicas = false;          ///< dense models too may be split into separate deployments
-  double min_probability_fits = 0.5;    ///< plans that start with a lower probability count as not fitting
+  std::int64_t needed_model_len = 0;  ///< tokens that must fit: longest request, or the user's minimum
+  bool pinned_model_len = false;      ///< max_model_len of `base` is the user's and may not be lowered
+  std::optional<int> max_gpus;        ///< use at most so many
+  bool fewest_gpus = false;           ///< the smallest number of GPUs that serves the load within the SLOs wins
+  bool allow_replicas = false;        ///< dense models too may be split into separate deployments
+  double min_probability_fits = 0.5;  ///< plans that start with a lower probability count as not fitting
   unsigned threads = 0;
 };
 
@@ -56,29 +59,46 @@ struct Plan {
   std::shared_ptr<const CompiledStep> step;
   EnginePlacement placement;
   ServingEstimate estimate;
-  double score = 0;                     ///< higher is better; what it is depends on the goal
+  double score = 0;  ///< higher is better; what it is depends on the goal
   bool slos_kept = true;
-  std::vector<std::string> slos_missed; ///< in words: "TTFT p99 812 ms > 500 ms"
+  std::vector<std::string> slos_missed;  ///< in words: "TTFT p99 812 ms > 500 ms"
 };
 
 /// One point of the throughput/speed plane.
-struct ParetoPoint { Layout layout; double concurrency, tokens_per_s_per_gpu, tokens_per_s_per_user; };
+struct ParetoPoint {
+  Layout layout;
+  double concurrency, tokens_per_s_per_gpu, tokens_per_s_per_user;
+};
 
 /// The best plan among all with one value of one part of the layout.
-struct BestBy { std::string dimension; int value = 0; Layout layout; ServingEstimate estimate; double score = 0; };
+struct BestBy {
+  std::string dimension;
+  int value = 0;
+  Layout layout;
+  ServingEstimate estimate;
+  double score = 0;
+};
 
-struct RejectionCount { std::string rule; std::size_t count = 0; std::string example; };
+struct RejectionCount {
+  std::string rule;
+  std::size_t count = 0;
+  std::string example;
+};
 
-struct PassRecord { std::string name; std::size_t in = 0, out = 0; double seconds = 0; };
+struct PassRecord {
+  std::string name;
+  std::size_t in = 0, out = 0;
+  double seconds = 0;
+};
 
 struct SearchResult {
-  std::vector<Plan> plans;              ///< ranked, best first; only plans that fit and keep the SLOs (and serve the rate)
-  std::vector<Plan> near_misses;        ///< fit, but miss an SLO or the rate; nearest first, at most 8
-  std::vector<RejectionCount> rejected; ///< by rule, most frequent first
-  std::vector<ParetoPoint> pareto;      ///< over every fitting plan and load, by rising tokens/s per user
-  std::vector<BestBy> best_by;          ///< per dimension by rising value; at most 12 values each, the best ones
+  std::vector<Plan> plans;        ///< ranked, best first; only plans that fit and keep the SLOs (and serve the rate)
+  std::vector<Plan> near_misses;  ///< fit, but miss an SLO or the rate; nearest first, at most 8
+  std::vector<RejectionCount> rejected;  ///< by rule, most frequent first
+  std::vector<ParetoPoint> pareto;       ///< over every fitting plan and load, by rising tokens/s per user
+  std::vector<BestBy> best_by;           ///< per dimension by rising value; at most 12 values each, the best ones
   std::vector<PassRecord> passes;
-  std::size_t layouts = 0;              ///< enumerated
+  std::size_t layouts = 0;  ///< enumerated
 };
 
 SearchResult search(const SearchRequest& request);
@@ -86,7 +106,8 @@ SearchResult search(const SearchRequest& request);
 /// The goal's score of an estimate; higher is better. `budget_gpus`: GPUs on offer.
 double goal_score(const SearchRequest& request, const Layout& layout, const ServingEstimate& estimate, int budget_gpus);
 
-/// True if `a` is to be listed before `b`: better score (within 0.2 % counts as equal), fewer GPUs, simpler, canonical text.
+/// True if `a` is to be listed before `b`: better score (within 0.2 % counts as equal), fewer GPUs, simpler, canonical
+/// text.
 bool better_plan(const Plan& a, const Plan& b, bool fewest_gpus);
 
 /// One layout evaluated as the search does it; nullopt with `why` filled if it is refused or does not fit.

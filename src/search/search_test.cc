@@ -8,7 +8,9 @@
 namespace shardwise {
 namespace {
 
-NodeGroup group(const std::string& gpus, std::vector<int> taken = {}) { return node_groups(parse_cluster(gpus), taken).front(); }
+NodeGroup group(const std::string& gpus, std::vector<int> taken = {}) {
+  return node_groups(parse_cluster(gpus), taken).front();
+}
 
 TEST(EngineSpan, TakesTheFewestNodesThatDivideTheEngine) {
   EXPECT_EQ(engine_span(8, 8, 2).nodes, 1);

@@ -7,11 +7,13 @@ namespace shardwise {
 namespace {
 
 template <class T>
-bool matches(const std::optional<T>& pin, const T& value) { return !pin || *pin == value; }
+bool matches(const std::optional<T>& pin, const T& value) {
+  return !pin || *pin == value;
+}
 
-/// vLLM's default split (empty) and, where that gives every stage as many layers, one with a layer fewer on the last stage,
-/// which also holds the head (VLLM_PP_LAYER_PARTITION). Where the layers do not divide, vLLM's own split already spares the
-/// last stage (get_pp_indices: the remainder goes to the stages before it).
+/// vLLM's default split (empty) and, where that gives every stage as many layers, one with a layer fewer on the last
+/// stage, which also holds the head (VLLM_PP_LAYER_PARTITION). Where the layers do not divide, vLLM's own split already
+/// spares the last stage (get_pp_indices: the remainder goes to the stages before it).
 std::vector<std::vector<int>> partitions(int layers, int stages) {
   std::vector<std::vector<int>> result{{}};
   if (stages < 2 || layers % stages != 0 || layers < 2 * stages) return result;
@@ -67,8 +69,10 @@ void enumerate_layouts(const SearchRequest& request, const std::function<void(co
               p.pp_layer_partition = partition;
               for (int dp = 1; dp <= capacity; ++dp) {
                 if (!matches(pins.data_parallel_size, dp)) continue;
-                if (ep == 1 && tp * pcp * dp == 1 && !pins.enable_expert_parallel) continue;  // the same plan as without it
-                if (!moe && dp > 1 && span.nodes > 1) continue;  // no data parallel over engines that span nodes: replicas
+                if (ep == 1 && tp * pcp * dp == 1 && !pins.enable_expert_parallel)
+                  continue;  // the same plan as without it
+                if (!moe && dp > 1 && span.nodes > 1)
+                  continue;  // no data parallel over engines that span nodes: replicas
                 // Copies of a dense model are data parallel ranks of one deployment; separate deployments only where
                 // that is not possible, or asked for.
                 const bool may_replicate = moe || span.nodes > 1 || request.allow_replicas || pins.replicas;
@@ -83,7 +87,8 @@ void enumerate_layouts(const SearchRequest& request, const std::function<void(co
                     if (placement == ExpertPlacement::round_robin && !pins.expert_placement_strategy &&
                         request.effective_placement(p) != placement)
                       continue;
-                    if (placement == ExpertPlacement::round_robin && ep == 0 && !pins.expert_placement_strategy) continue;
+                    if (placement == ExpertPlacement::round_robin && ep == 0 && !pins.expert_placement_strategy)
+                      continue;
                     visit(layout);
                   }
                 }

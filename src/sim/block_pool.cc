@@ -5,7 +5,12 @@
 namespace shardwise {
 
 BlockPool::BlockPool(int num_blocks, bool enable_caching, PrefixTree& tree)
-    : num_blocks_(num_blocks), caching_(enable_caching), head_(num_blocks), tree_(tree), blocks_(num_blocks + 1), entries_(num_blocks) {
+    : num_blocks_(num_blocks),
+      caching_(enable_caching),
+      head_(num_blocks),
+      tree_(tree),
+      blocks_(num_blocks + 1),
+      entries_(num_blocks) {
   for (std::int32_t b = 0; b <= num_blocks; ++b) {
     blocks_[b].previous = b == 0 ? num_blocks : b - 1;
     blocks_[b].next = b == num_blocks ? 0 : b + 1;

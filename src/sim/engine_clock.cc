@@ -59,7 +59,8 @@ void EngineGroup::schedule(Nanoseconds now, EngineListener& listener) {
     listener.on_scheduled(index_, static_cast<int>(i), step, now);
     chunks_.clear();
     for (const ScheduledRow& row : step.rows) {
-      const bool decode = row.emits && row.tokens == 1 + row.drafts && row.context >= r.scheduler.request(row.request).num_prompt_tokens;
+      const bool decode = row.emits && row.tokens == 1 + row.drafts &&
+                          row.context >= r.scheduler.request(row.request).num_prompt_tokens;
       chunks_.push_back({row.tokens, row.context, decode});
     }
     const Seconds time = step_time_.step_time(chunks_);
@@ -68,7 +69,8 @@ void EngineGroup::schedule(Nanoseconds now, EngineListener& listener) {
     rows = std::max(rows, step.rows.size());
     tokens += step.total_tokens;
   }
-  const Nanoseconds host = to_nanoseconds(config_.engine_step_time.value + config_.engine_row_time.value * static_cast<double>(rows));
+  const Nanoseconds host =
+      to_nanoseconds(config_.engine_step_time.value + config_.engine_row_time.value * static_cast<double>(rows));
   flight.start = std::max(now + host, gpu_free_);
   if (tokens == 0) {
     flight.start = flight.end = std::max(now, last_end_);
@@ -76,7 +78,8 @@ void EngineGroup::schedule(Nanoseconds now, EngineListener& listener) {
   }
   // Batches follow each other through the stages; the longest stage sets the distance.
   gpu_free_ = flight.start + to_nanoseconds(longest_stage.value);
-  flight.end = std::max(flight.start + to_nanoseconds(longest.value), last_end_ + (stages_ > 1 ? to_nanoseconds(longest_stage.value) : 0));
+  flight.end = std::max(flight.start + to_nanoseconds(longest.value),
+                        last_end_ + (stages_ > 1 ? to_nanoseconds(longest_stage.value) : 0));
   last_end_ = flight.end;
   busy_ += gpu_free_ - flight.start;
 }
@@ -100,7 +103,8 @@ void EngineGroup::process(Nanoseconds now, EngineListener& listener) {
         outputs_);
     for (const Scheduler::Output& out : outputs_) r.stats.output_tokens += out.new_tokens;
     listener.on_outputs(index_, static_cast<int>(i), outputs_, now);
-    if (r.scheduler.config().speculation != SchedulerConfig::Speculation::none && !r.scheduler.config().async_scheduling)
+    if (r.scheduler.config().speculation != SchedulerConfig::Speculation::none &&
+        !r.scheduler.config().async_scheduling)
       r.scheduler.set_drafts(step);
     listener.on_step(index_, static_cast<int>(i), step, flight.start, flight.end);
   }
@@ -117,7 +121,8 @@ std::optional<Nanoseconds> EngineGroup::turn(Nanoseconds now, EngineListener& li
   if (any_requests() && in_flight_ < queue_size_) {
     schedule(now, listener);
     const Flight& latest = flights_[(oldest_ + in_flight_ - 1) % queue_size_];
-    const bool executed = std::any_of(latest.steps.begin(), latest.steps.end(), [](const auto& s) { return s.total_tokens > 0; });
+    const bool executed =
+        std::any_of(latest.steps.begin(), latest.steps.end(), [](const auto& s) { return s.total_tokens > 0; });
     if (in_flight_ < queue_size_ && (executed || any_requests()) && !(in_flight_ == 1 && !executed)) return now;
     stuck_ = !executed && in_flight_ == 1 &&
              std::any_of(ranks_.begin(), ranks_.end(), [](const Rank& r) { return r.scheduler.num_waiting() > 0; }) &&

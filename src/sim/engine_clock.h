@@ -22,8 +22,8 @@ class EngineListener {
 
 class EngineGroup {
  public:
-  EngineGroup(int index, const SchedulerConfig& scheduler, int ranks, const SimulationConfig& config, const StepTime& step_time,
-              std::uint64_t seed);
+  EngineGroup(int index, const SchedulerConfig& scheduler, int ranks, const SimulationConfig& config,
+              const StepTime& step_time, std::uint64_t seed);
 
   Scheduler& rank(int r) { return ranks_[static_cast<std::size_t>(r)].scheduler; }
   const Scheduler& rank(int r) const { return ranks_[static_cast<std::size_t>(r)].scheduler; }
@@ -60,7 +60,7 @@ class EngineGroup {
   const SimulationConfig& config_;
   const StepTime& step_time_;
   std::vector<Rank> ranks_;
-  std::vector<Flight> flights_;        ///< ring
+  std::vector<Flight> flights_;  ///< ring
   std::size_t oldest_ = 0, in_flight_ = 0;
   std::size_t queue_size_;
   int stages_;

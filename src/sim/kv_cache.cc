@@ -22,8 +22,9 @@ KvCache::KvCache(const SchedulerConfig& config)
       unit_(config.hash_block_size()),
       align_(config.scheduler_block_size()),
       tree_(config.hash_block_size(), static_cast<int>(config.kv_groups.size())),
-      runs_(one_full_group(config) ? std::optional<RunCache>(std::in_place, config.num_blocks, config.scheduler_block_size(), tree_)
-                                   : std::nullopt),
+      runs_(one_full_group(config)
+                ? std::optional<RunCache>(std::in_place, config.num_blocks, config.scheduler_block_size(), tree_)
+                : std::nullopt),
       pool_(runs_ ? 2 : config.num_blocks, config.enable_prefix_caching, tree_) {
   using Speculation = SchedulerConfig::Speculation;
   eagle_ = config.speculation == Speculation::eagle;
@@ -36,14 +37,16 @@ KvCache::KvCache(const SchedulerConfig& config)
     if (spec.kind == Kind::sliding_window) {
       group.window = spec.sliding_window;
       group.max_admission_blocks =
-          static_cast<int>(ceil_div(std::min(group.window - 1 + in_flight, config.max_model_len), group.block_size)) + 1;
+          static_cast<int>(ceil_div(std::min(group.window - 1 + in_flight, config.max_model_len), group.block_size)) +
+          1;
     } else if (spec.kind == Kind::chunked_local) {
       group.window = spec.attention_chunk_size;
       group.max_admission_blocks =
           static_cast<int>(ceil_div(std::min(group.window + in_flight, config.max_model_len), group.block_size));
     }
     const bool dcp = config.decode_context_parallel_size > 1;
-    finer_states |= spec.kind == Kind::mamba && spec.mamba_align && (group.block_size > unit_ || (dcp && group.block_size >= unit_));
+    finer_states |= spec.kind == Kind::mamba && spec.mamba_align &&
+                    (group.block_size > unit_ || (dcp && group.block_size >= unit_));
     fine_lookups &= spec.kind == Kind::full || spec.kind == Kind::mamba || group.block_size == unit_;
     groups_.push_back(group);
   }
@@ -99,10 +102,14 @@ void KvCache::step_ends() {
 
 int KvCache::skipped_tokens(const Group& group, int computed) const {
   switch (group.kind) {
-    case Kind::full: return 0;
-    case Kind::sliding_window: return std::max(0, computed - group.window + 1);
-    case Kind::chunked_local: return computed / group.window * group.window;
-    case Kind::mamba: return computed - 1;
+    case Kind::full:
+      return 0;
+    case Kind::sliding_window:
+      return std::max(0, computed - group.window + 1);
+    case Kind::chunked_local:
+      return computed / group.window * group.window;
+    case Kind::mamba:
+      return computed - 1;
   }
   return 0;
 }
@@ -113,11 +120,12 @@ int KvCache::evictable(std::span<const std::int32_t> blocks) const {
   return n;
 }
 
-int KvCache::blocks_needed(const SchedulerRequest& r, int g, int num_tokens, bool use_hit, int total_computed, int local_computed,
-                           int main_tokens, bool admission_cap) const {
+int KvCache::blocks_needed(const SchedulerRequest& r, int g, int num_tokens, bool use_hit, int total_computed,
+                           int local_computed, int main_tokens, bool admission_cap) const {
   const Group& group = groups_[g];
   const GroupBlocks& own = r.groups[g];
-  const std::span<const std::int32_t> hit = use_hit ? std::span<const std::int32_t>(hit_[g]) : std::span<const std::int32_t>();
+  const std::span<const std::int32_t> hit =
+      use_hit ? std::span<const std::int32_t>(hit_[g]) : std::span<const std::int32_t>();
   if (group.kind == Kind::mamba) {
     // A state cached by another request in this very step does not exist yet: wait for the next step.
     if (!hit.empty() && pool_.cached(hit.back()) &&
@@ -137,10 +145,13 @@ int KvCache::blocks_needed(const SchedulerRequest& r, int g, int num_tokens, boo
   return needed;
 }
 
-int KvCache::blocks_needed_mamba_align(const SchedulerRequest& r, int g, bool use_hit, int local_computed, int main_tokens) const {
+int KvCache::blocks_needed_mamba_align(const SchedulerRequest& r, int g, bool use_hit, int local_computed,
+                                       int main_tokens) const {
   const GroupBlocks& own = r.groups[g];
-  const std::span<const std::int32_t> hit = use_hit ? std::span<const std::int32_t>(hit_[g]) : std::span<const std::int32_t>();
-  int needed = static_cast<int>(ceil_div(main_tokens, groups_[g].block_size)) - static_cast<int>(hit.size() + own.blocks.size());
+  const std::span<const std::int32_t> hit =
+      use_hit ? std::span<const std::int32_t>(hit_[g]) : std::span<const std::int32_t>();
+  int needed =
+      static_cast<int>(ceil_div(main_tokens, groups_[g].block_size)) - static_cast<int>(hit.size() + own.blocks.size());
   const bool partial = (!hit.empty() && local_computed % groups_[g].block_size != 0) || own.partial_index >= 0;
   if (partial) needed = std::max(needed, 0) + 1;
   if (needed > 0) needed = std::min(needed, 1 + (partial ? 1 : 0));
@@ -261,14 +272,16 @@ void KvCache::extend_mamba_align(SchedulerRequest& r, int g, int main_tokens) {
 }
 
 bool KvCache::allocate_runs(SchedulerRequest& r, int num_new_tokens, const Admission& admission) {
-  const int computed = std::min(r.num_computed_tokens + admission.hit_tokens + admission.preloaded_tokens, config_.max_model_len);
+  const int computed =
+      std::min(r.num_computed_tokens + admission.hit_tokens + admission.preloaded_tokens, config_.max_model_len);
   const int main_tokens = computed + num_new_tokens;
   const int hit = admission.use_hit ? run_hit_.blocks : 0;
   const int taken = (admission.use_hit ? run_hit_.evictable : 0) + (admission.watermark ? watermark_blocks_ : 0);
   const int held = r.num_blocks + hit;
   const auto needed = [&](int tokens) { return std::max((tokens + align_ - 1) / align_ - held, 0) + taken; };
   const int available = runs_->free_blocks();
-  if (admission.full_sequence_must_fit && needed(std::min(r.num_tokens, config_.max_model_len)) > available) return false;
+  if (admission.full_sequence_must_fit && needed(std::min(r.num_tokens, config_.max_model_len)) > available)
+    return false;
   const int slots = std::min(main_tokens + lookahead_, config_.max_model_len);
   if (needed(slots) > available) return false;
   if (admission.use_hit) runs_->adopt(r, hit);
@@ -314,7 +327,8 @@ void KvCache::set_window_until(SchedulerRequest& r, int processed) const {
   r.window_until = kNever;
   for (const Group& g : groups_) {
     const int gone = std::max(skipped_tokens(g, processed), 0) / g.block_size;
-    if (g.kind == Kind::sliding_window) r.window_until = std::min(r.window_until, (gone + 1) * g.block_size + g.window - 1);
+    if (g.kind == Kind::sliding_window)
+      r.window_until = std::min(r.window_until, (gone + 1) * g.block_size + g.window - 1);
     if (g.kind == Kind::chunked_local) r.window_until = std::min(r.window_until, (processed / g.window + 1) * g.window);
     if (g.kind == Kind::mamba) r.window_until = std::min(r.window_until, (gone + 1) * g.block_size);
   }

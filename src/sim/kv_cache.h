@@ -39,8 +39,8 @@ class KvCache {
   /// How to allocate for a waiting request (admission) or a running one (the defaults).
   struct Admission {
     int hit_tokens = 0;
-    bool use_hit = false;                 ///< take the blocks of the last find_hit
-    int preloaded_tokens = 0;             ///< computed elsewhere, blocks needed here
+    bool use_hit = false;      ///< take the blocks of the last find_hit
+    int preloaded_tokens = 0;  ///< computed elsewhere, blocks needed here
     bool full_sequence_must_fit = false;
     bool watermark = false;
   };
@@ -73,11 +73,11 @@ class KvCache {
   using Key = BlockPool::Key;
   struct Group {
     Kind kind;
-    int block_size;             ///< tokens
-    int window = 0;             ///< sliding window or attention chunk
-    bool align = false;         ///< mamba
+    int block_size;      ///< tokens
+    int window = 0;      ///< sliding window or attention chunk
+    bool align = false;  ///< mamba
     bool use_eagle = false;
-    int max_admission_blocks;   ///< cap in the admission check
+    int max_admission_blocks;  ///< cap in the admission check
   };
   /// Groups with one specification are looked up together.
   struct LookupGroup {
@@ -93,16 +93,19 @@ class KvCache {
   // Lookup (kv_hits.cc)
   bool find_all(const LookupGroup& group, Key key, std::vector<std::int32_t>& found) const;
   int lookup(SchedulerRequest& request, const LookupGroup& group, int max_length, bool drop_eagle_block, int alignment);
-  int lookup_full(SchedulerRequest& request, const LookupGroup& group, int max_length, bool drop_eagle_block, int alignment);
-  int lookup_window(SchedulerRequest& request, const LookupGroup& group, int max_length, bool drop_eagle_block, int alignment);
+  int lookup_full(SchedulerRequest& request, const LookupGroup& group, int max_length, bool drop_eagle_block,
+                  int alignment);
+  int lookup_window(SchedulerRequest& request, const LookupGroup& group, int max_length, bool drop_eagle_block,
+                    int alignment);
   int lookup_chunk(SchedulerRequest& request, const LookupGroup& group, int max_length);
   int lookup_mamba(SchedulerRequest& request, const LookupGroup& group, int max_length, int alignment);
   Hit find_hybrid_hit(SchedulerRequest& request, int max_length);
   // Allocation
   int skipped_tokens(const Group& group, int computed) const;
-  int blocks_needed(const SchedulerRequest& request, int g, int num_tokens, bool use_hit, int total_computed, int local_computed,
-                    int main_tokens, bool admission_cap) const;
-  int blocks_needed_mamba_align(const SchedulerRequest& request, int g, bool use_hit, int local_computed, int main_tokens) const;
+  int blocks_needed(const SchedulerRequest& request, int g, int num_tokens, bool use_hit, int total_computed,
+                    int local_computed, int main_tokens, bool admission_cap) const;
+  int blocks_needed_mamba_align(const SchedulerRequest& request, int g, bool use_hit, int local_computed,
+                                int main_tokens) const;
   int evictable(std::span<const std::int32_t> blocks) const;
   bool allocate_runs(SchedulerRequest& request, int num_new_tokens, const Admission& admission);
   void remove_skipped(SchedulerRequest& request, int processed);
@@ -127,13 +130,13 @@ class KvCache {
   void mark_boundary(int start, int end, int last_block, int blocks);
 
   SchedulerConfig config_;
-  int unit_;                 ///< tokens between prefix hashes
-  int align_;                ///< scheduler block size
+  int unit_;   ///< tokens between prefix hashes
+  int align_;  ///< scheduler block size
   bool partial_hits_ = false;
-  bool eagle_ = false;       ///< EAGLE drops the last hit block
-  int lookahead_ = 0;        ///< slots past the scheduled tokens
+  bool eagle_ = false;  ///< EAGLE drops the last hit block
+  int lookahead_ = 0;   ///< slots past the scheduled tokens
   int watermark_blocks_ = 0;
-  bool quick_ = false;       ///< a step that needs no block and fills none needs no KV work
+  bool quick_ = false;  ///< a step that needs no block and fills none needs no KV work
   PrefixTree tree_;
   std::optional<RunCache> runs_;  ///< one full-attention group; then pool_ is not used
   RunCache::Hit run_hit_;
@@ -145,7 +148,7 @@ class KvCache {
   std::vector<std::int32_t> found_, freed_;
   std::vector<char> mask_, eagle_done_;
   std::vector<int> boundaries_, lengths_;
-  std::vector<Key> cached_this_step_;           ///< by Mamba groups
+  std::vector<Key> cached_this_step_;  ///< by Mamba groups
   std::vector<std::pair<std::int32_t, std::int32_t>> copies_;
 };
 

@@ -27,18 +27,24 @@ bool KvCache::find_all(const LookupGroup& group, Key key, std::vector<std::int32
   return true;
 }
 
-int KvCache::lookup(SchedulerRequest& r, const LookupGroup& group, int max_length, bool drop_eagle_block, int alignment) {
+int KvCache::lookup(SchedulerRequest& r, const LookupGroup& group, int max_length, bool drop_eagle_block,
+                    int alignment) {
   for (const int g : group.ids) hit_[g].clear();
   switch (group.kind) {
-    case Kind::full: return lookup_full(r, group, max_length, drop_eagle_block, alignment);
-    case Kind::sliding_window: return lookup_window(r, group, max_length, drop_eagle_block, alignment);
-    case Kind::chunked_local: return lookup_chunk(r, group, max_length);
-    case Kind::mamba: return lookup_mamba(r, group, max_length, alignment);
+    case Kind::full:
+      return lookup_full(r, group, max_length, drop_eagle_block, alignment);
+    case Kind::sliding_window:
+      return lookup_window(r, group, max_length, drop_eagle_block, alignment);
+    case Kind::chunked_local:
+      return lookup_chunk(r, group, max_length);
+    case Kind::mamba:
+      return lookup_mamba(r, group, max_length, alignment);
   }
   return 0;
 }
 
-int KvCache::lookup_full(SchedulerRequest& r, const LookupGroup& group, int max_length, bool drop_eagle_block, int alignment) {
+int KvCache::lookup_full(SchedulerRequest& r, const LookupGroup& group, int max_length, bool drop_eagle_block,
+                         int alignment) {
   const int bs = group.block_size, units = bs / unit_;
   std::vector<std::int32_t>& first = hit_[group.ids[0]];
   const auto push = [&] {
@@ -64,7 +70,8 @@ int KvCache::lookup_full(SchedulerRequest& r, const LookupGroup& group, int max_
   return hit;
 }
 
-int KvCache::lookup_window(SchedulerRequest& r, const LookupGroup& group, int max_length, bool drop_eagle_block, int alignment) {
+int KvCache::lookup_window(SchedulerRequest& r, const LookupGroup& group, int max_length, bool drop_eagle_block,
+                           int alignment) {
   const int bs = group.block_size, units = bs / unit_;
   const int need = static_cast<int>(ceil_div(group.window - 1, bs)) + (drop_eagle_block ? 1 : 0);
   const int max_blocks = max_length / bs;
@@ -104,7 +111,8 @@ int KvCache::lookup_window(SchedulerRequest& r, const LookupGroup& group, int ma
 
 int KvCache::lookup_chunk(SchedulerRequest& r, const LookupGroup& group, int max_length) {
   const int bs = group.block_size, units = bs / unit_;
-  const int outside = max_length / group.window * group.window / bs;  // blocks before the last attention chunk: never read again
+  const int outside =
+      max_length / group.window * group.window / bs;  // blocks before the last attention chunk: never read again
   for (const int g : group.ids) hit_[g].assign(outside, BlockPool::kNull);
   for (int i = outside; i < max_length / bs && find_all(group, key(r, (i + 1) * units - 1), found_); ++i)
     for (std::size_t k = 0; k < group.ids.size(); ++k) hit_[group.ids[k]].push_back(found_[k]);

@@ -104,7 +104,8 @@ void KvCache::retain_window(const Group& group, int start, int end) {
       if ((i - shift) % per_segment >= per_segment - need) mask_[i - start] = 1;
   }
   if (interval)
-    for (const int boundary : boundaries_) mark_boundary(start, end, boundary / alignment * alignment / bs + shift - 1, need);
+    for (const int boundary : boundaries_)
+      mark_boundary(start, end, boundary / alignment * alignment / bs + shift - 1, need);
 }
 
 void KvCache::retain_mamba(const Group& group, int start, int end) {

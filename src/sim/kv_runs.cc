@@ -22,7 +22,8 @@ RunCache::Stretch RunCache::stretch(SchedulerRequest& r, int block, int end) {
   while (r.path[at].start > last) --at;
   while (at + 1 < r.path.size() && r.path[at + 1].start <= last) ++at;
   r.path_hint = static_cast<std::int32_t>(at);
-  // Block b belongs to the node of its last token: up to the next step's start, and for outputs not opened yet the prompt's end.
+  // Block b belongs to the node of its last token: up to the next step's start, and for outputs not opened yet the
+  // prompt's end.
   std::int64_t limit = end;
   if (at + 1 < r.path.size()) {
     limit = std::min<std::int64_t>(limit, r.path[at + 1].start / block_size_);
@@ -215,7 +216,8 @@ void RunCache::unlink(std::int32_t id) {
   Run& run = runs_[static_cast<std::size_t>(id)];
   (run.previous < 0 ? front_ : runs_[static_cast<std::size_t>(run.previous)].next) = run.next;
   (run.next < 0 ? back_ : runs_[static_cast<std::size_t>(run.next)].previous) = run.previous;
-  (run.node_previous < 0 ? tree_.list(run.node) : runs_[static_cast<std::size_t>(run.node_previous)].node_next) = run.node_next;
+  (run.node_previous < 0 ? tree_.list(run.node) : runs_[static_cast<std::size_t>(run.node_previous)].node_next) =
+      run.node_next;
   if (run.node_next >= 0) runs_[static_cast<std::size_t>(run.node_next)].node_previous = run.node_previous;
   spare_runs_.push_back(id);
 }

@@ -1,8 +1,8 @@
 #pragma once
-// The KV cache of the commonest models: one group, full attention. What BlockPool does block by block is done here run by
-// run: blocks without content are a number, cached ones are places of prefix-tree nodes, and the free queue is a list of
-// runs of places, so a request costs the same whatever its length (but for filling its places, one after the other).
-// Decisions are those of KvCache over BlockPool; the same traces check both.
+// The KV cache of the commonest models: one group, full attention. What BlockPool does block by block is done here run
+// by run: blocks without content are a number, cached ones are places of prefix-tree nodes, and the free queue is a
+// list of runs of places, so a request costs the same whatever its length (but for filling its places, one after the
+// other). Decisions are those of KvCache over BlockPool; the same traces check both.
 #include <cstdint>
 #include <unordered_map>
 #include <vector>
@@ -19,7 +19,7 @@ class RunCache {
 
   struct Hit {
     int blocks = 0;
-    int evictable = 0;             ///< of them, free ones
+    int evictable = 0;  ///< of them, free ones
     bool last_evictable = false;
   };
   /// Longest cached prefix of at most max_blocks blocks.
@@ -37,14 +37,18 @@ class RunCache {
   // A place of the tree holds: -1 not cached; n >= 0 cached once, n requests hold it; kSeveral: see copies_.
   static constexpr std::int32_t kNone = -1, kSeveral = -2;
   /// Equal blocks, in the order of caching. Tag 0 is the one that was alone.
-  struct Copy { std::int32_t tag, references; };
+  struct Copy {
+    std::int32_t tag, references;
+  };
   /// Free cached blocks of one node, evicted from `high` down to `low`.
   struct Run {
     std::int32_t node = -1, low = 0, high = 0, tag = 0;
     std::int32_t previous = -1, next = -1;            ///< free queue
     std::int32_t node_previous = -1, node_next = -1;  ///< runs of the same node
   };
-  struct Stretch { std::int32_t node, place, count; };
+  struct Stretch {
+    std::int32_t node, place, count;
+  };
   Stretch stretch(SchedulerRequest& request, int block, int end);
   static std::uint64_t place_key(std::int32_t node, std::int32_t place) {
     return static_cast<std::uint64_t>(node) << 32 | static_cast<std::uint32_t>(place);

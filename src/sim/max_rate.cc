@@ -6,9 +6,10 @@
 
 namespace shardwise {
 
-MaxRate max_rate_under_slo(const SimulationConfig& config, const Workload& workload, const StepTime& step_time, std::uint64_t seed,
-                           double start, double tolerance) {
-  if (workload.slos.empty()) throw InputError("", 0, "slos", "a highest rate needs an SLO", "for example ttft:p99<500ms");
+MaxRate max_rate_under_slo(const SimulationConfig& config, const Workload& workload, const StepTime& step_time,
+                           std::uint64_t seed, double start, double tolerance) {
+  if (workload.slos.empty())
+    throw InputError("", 0, "slos", "a highest rate needs an SLO", "for example ttft:p99<500ms");
   if (workload.trace) throw InputError("", 0, "trace", "a trace has its own rate", "scale its time instead");
   if (!(start > 0 && tolerance > 0)) throw InputError("", 0, "request_rate", "start and tolerance must be above 0");
   constexpr int kDoublings = 24;

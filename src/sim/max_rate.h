@@ -5,17 +5,17 @@
 namespace shardwise {
 
 struct MaxRate {
-  double request_rate = 0;     ///< requests/s; 0 = not even the lowest rate tried keeps the SLOs
-  double goodput_share = 0;    ///< of requests that meet every limit on their own, at that rate
-  SimulationResult result;     ///< at that rate
+  double request_rate = 0;   ///< requests/s; 0 = not even the lowest rate tried keeps the SLOs
+  double goodput_share = 0;  ///< of requests that meet every limit on their own, at that rate
+  SimulationResult result;   ///< at that rate
   int simulations = 0;
-  bool bounded = true;         ///< false: the SLOs held at the highest rate tried
+  bool bounded = true;  ///< false: the SLOs held at the highest rate tried
 };
 
-/// Brackets the rate by doubling from `start` requests/s, then halves the bracket to within `tolerance` (relative) of the
-/// answer. Arrivals are the workload's (closed loop counts as Poisson); its SLOs decide, percentile by percentile.
+/// Brackets the rate by doubling from `start` requests/s, then halves the bracket to within `tolerance` (relative) of
+/// the answer. Arrivals are the workload's (closed loop counts as Poisson); its SLOs decide, percentile by percentile.
 /// Throws InputError if the workload has no SLO or comes from a trace.
-MaxRate max_rate_under_slo(const SimulationConfig& config, const Workload& workload, const StepTime& step_time, std::uint64_t seed,
-                           double start = 1, double tolerance = 0.02);
+MaxRate max_rate_under_slo(const SimulationConfig& config, const Workload& workload, const StepTime& step_time,
+                           std::uint64_t seed, double start = 1, double tolerance = 0.02);
 
 }  // namespace shardwise

@@ -26,11 +26,16 @@ LatencySummary summarize(const Distribution& values, double half_width) {
 
 double LatencySummary::quantile(SloStat stat) const {
   switch (stat) {
-    case SloStat::mean: return mean;
-    case SloStat::p50: return median;
-    case SloStat::p90: return p90;
-    case SloStat::p95: return p95;
-    case SloStat::p99: return p99;
+    case SloStat::mean:
+      return mean;
+    case SloStat::p50:
+      return median;
+    case SloStat::p90:
+      return p90;
+    case SloStat::p95:
+      return p95;
+    case SloStat::p99:
+      return p99;
   }
   return 0;
 }

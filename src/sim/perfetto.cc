@@ -23,18 +23,22 @@ std::string perfetto_trace(const SimulationResult& result) {
   for (std::size_t e = 0; e < result.engines.size(); ++e)
     add(fmt::format(R"({{"ph":"M","pid":1,"tid":{},"name":"thread_name","args":{{"name":"engine {}"}}}})", e, e));
   for (const RecordedStep& s : result.steps_recorded) {
-    add(fmt::format(R"({{"ph":"X","pid":1,"tid":{},"name":"{} tokens","ts":{:.3f},"dur":{:.3f},"args":{{"requests":{},"tokens":{},"decodes":{}}}}})",
-                    s.engine, s.tokens, us(s.start), us(s.end - s.start), s.requests, s.tokens, s.decodes));
-    add(fmt::format(R"({{"ph":"C","pid":1,"name":"engine {} requests","ts":{:.3f},"args":{{"running":{},"waiting":{}}}}})", s.engine,
-                    us(s.end), s.running, s.waiting));
-    add(fmt::format(R"({{"ph":"C","pid":1,"name":"engine {} KV use","ts":{:.3f},"args":{{"percent":{:.2f}}}}})", s.engine, us(s.end),
-                    s.kv_use * 100));
+    add(fmt::format(
+        R"({{"ph":"X","pid":1,"tid":{},"name":"{} tokens","ts":{:.3f},"dur":{:.3f},"args":{{"requests":{},"tokens":{},"decodes":{}}}}})",
+        s.engine, s.tokens, us(s.start), us(s.end - s.start), s.requests, s.tokens, s.decodes));
+    add(fmt::format(
+        R"({{"ph":"C","pid":1,"name":"engine {} requests","ts":{:.3f},"args":{{"running":{},"waiting":{}}}}})",
+        s.engine, us(s.end), s.running, s.waiting));
+    add(fmt::format(R"({{"ph":"C","pid":1,"name":"engine {} KV use","ts":{:.3f},"args":{{"percent":{:.2f}}}}})",
+                    s.engine, us(s.end), s.kv_use * 100));
   }
   for (const RecordedRequest& r : result.requests_recorded) {
     const auto slice = [&](const char* name, Nanoseconds from, Nanoseconds to) {
-      add(fmt::format(R"({{"ph":"b","cat":"request","pid":2,"tid":0,"id":{},"name":"{}","ts":{:.3f},"args":{{"prompt":{},"output":{},"engine":{}}}}})",
-                      r.id, name, us(from), r.prompt, r.output, r.engine));
-      add(fmt::format(R"({{"ph":"e","cat":"request","pid":2,"tid":0,"id":{},"name":"{}","ts":{:.3f}}})", r.id, name, us(to)));
+      add(fmt::format(
+          R"({{"ph":"b","cat":"request","pid":2,"tid":0,"id":{},"name":"{}","ts":{:.3f},"args":{{"prompt":{},"output":{},"engine":{}}}}})",
+          r.id, name, us(from), r.prompt, r.output, r.engine));
+      add(fmt::format(R"({{"ph":"e","cat":"request","pid":2,"tid":0,"id":{},"name":"{}","ts":{:.3f}}})", r.id, name,
+                      us(to)));
     };
     slice("queued", r.start, r.scheduled);
     slice("prefill", r.scheduled, r.first_token);

@@ -8,7 +8,8 @@
 
 namespace shardwise {
 
-PrefixTree::PrefixTree(int unit, int groups) : unit_(unit), groups_(groups), nodes_(1), free_slots_(40), map_(1024, -1) {
+PrefixTree::PrefixTree(int unit, int groups)
+    : unit_(unit), groups_(groups), nodes_(1), free_slots_(40), map_(1024, -1) {
   nodes_[kRoot].references = 1;
 }
 
@@ -100,8 +101,10 @@ void PrefixTree::grow(Node& node, std::int32_t places) {
     free_slots_[size_class].pop_back();
   }
   const std::size_t used = static_cast<std::size_t>(node.capacity) * groups_;
-  std::copy_n(slots_.begin() + static_cast<std::ptrdiff_t>(node.slots), used, slots_.begin() + static_cast<std::ptrdiff_t>(slots));
-  std::fill_n(slots_.begin() + static_cast<std::ptrdiff_t>(slots + used), static_cast<std::size_t>(capacity) * groups_ - used, -1);
+  std::copy_n(slots_.begin() + static_cast<std::ptrdiff_t>(node.slots), used,
+              slots_.begin() + static_cast<std::ptrdiff_t>(slots));
+  std::fill_n(slots_.begin() + static_cast<std::ptrdiff_t>(slots + used),
+              static_cast<std::size_t>(capacity) * groups_ - used, -1);
   if (node.size_class >= 0) free_slots_[node.size_class].push_back(node.slots);
   node.slots = slots, node.capacity = capacity, node.size_class = static_cast<std::int8_t>(size_class);
 }

@@ -28,8 +28,8 @@ class PrefixTree {
   /// `unit`: tokens between two prefix hashes; `groups`: KV cache groups, each with its own blocks.
   PrefixTree(int unit, int groups);
 
-  /// The node of the run that starts with token `first` at position `start` behind `parent`, made if need be. The caller
-  /// gets one reference.
+  /// The node of the run that starts with token `first` at position `start` behind `parent`, made if need be. The
+  /// caller gets one reference.
   std::int32_t acquire(std::int32_t parent, std::int64_t start, std::int64_t first);
   void retain(std::int32_t node, std::int32_t times = 1) { nodes_[node].references += times; }
   void release(std::int32_t node, std::int32_t times = 1);
@@ -48,7 +48,8 @@ class PrefixTree {
     if (place >= nodes_[node].capacity) grow(nodes_[node], place + 1);
     return slots_[nodes_[node].slots + static_cast<std::size_t>(place) * groups_ + group];
   }
-  /// The entries of the places from `place` on (one group only), `count` of them, all there. Invalidated as entry_ref's.
+  /// The entries of the places from `place` on (one group only), `count` of them, all there. Invalidated as
+  /// entry_ref's.
   std::int32_t* entries(std::int32_t node, std::int32_t place, std::int32_t count) {
     if (place + count > nodes_[node].capacity) grow(nodes_[node], place + count);
     return slots_.data() + nodes_[node].slots + place;
@@ -72,12 +73,12 @@ class PrefixTree {
  private:
   struct Node {
     std::int64_t start = 0, first = 0;
-    std::size_t slots = 0;         ///< into slots_
+    std::size_t slots = 0;  ///< into slots_
     std::int32_t parent = -1;
-    std::int32_t references = 0;   ///< texts, cached blocks and children
-    std::int32_t capacity = 0;     ///< places
+    std::int32_t references = 0;  ///< texts, cached blocks and children
+    std::int32_t capacity = 0;    ///< places
     std::int32_t list = -1;
-    std::int8_t size_class = -1;   ///< of the slots
+    std::int8_t size_class = -1;  ///< of the slots
   };
   void grow(Node& node, std::int32_t places);
   std::size_t bucket(std::int32_t parent, std::int64_t start, std::int64_t first) const;

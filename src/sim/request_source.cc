@@ -8,7 +8,8 @@
 namespace shardwise {
 namespace {
 
-constexpr std::int64_t kOwnText = std::int64_t{1} << 60, kAnswers = std::int64_t{1} << 61, kGroups = std::int64_t{1} << 59;
+constexpr std::int64_t kOwnText = std::int64_t{1} << 60, kAnswers = std::int64_t{1} << 61,
+                       kGroups = std::int64_t{1} << 59;
 constexpr int kTextBits = 23;  // up to 8M tokens each
 
 /// Gamma with the given shape and mean 1 (Marsaglia and Tsang 2000).
@@ -26,7 +27,8 @@ double unit_gamma(Rng& rng, double shape) {
 
 }  // namespace
 
-RequestSource::RequestSource(const SimulationConfig& config, const Workload& workload, std::int64_t num_requests, std::uint64_t seed)
+RequestSource::RequestSource(const SimulationConfig& config, const Workload& workload, std::int64_t num_requests,
+                             std::uint64_t seed)
     : config_(config),
       workload_(workload),
       sessions_((num_requests + config.turns_per_session - 1) / config.turns_per_session),
@@ -45,7 +47,8 @@ RequestSource::RequestSource(const SimulationConfig& config, const Workload& wor
 
 double RequestSource::gap() {
   const double mean = 1 / *workload_.request_rate;
-  if (workload_.arrivals == Arrivals::gamma && workload_.burstiness != 1) return mean * unit_gamma(arrivals_, workload_.burstiness);
+  if (workload_.arrivals == Arrivals::gamma && workload_.burstiness != 1)
+    return mean * unit_gamma(arrivals_, workload_.burstiness);
   return arrivals_.exponential(mean);
 }
 

@@ -12,18 +12,19 @@
 namespace shardwise {
 
 struct OfferedRequest {
-  std::int64_t index = 0;            ///< in order of issue
-  int prompt = 0, output = 0;        ///< tokens
-  std::vector<TokenRun> text;        ///< the prompt's tokens
-  std::int64_t output_first = 0;     ///< first token id of the answer
-  std::uint64_t affinity = 0;        ///< identifies the longest shared part (group, session, prefix blocks); 0 = none
+  std::int64_t index = 0;         ///< in order of issue
+  int prompt = 0, output = 0;     ///< tokens
+  std::vector<TokenRun> text;     ///< the prompt's tokens
+  std::int64_t output_first = 0;  ///< first token id of the answer
+  std::uint64_t affinity = 0;     ///< identifies the longest shared part (group, session, prefix blocks); 0 = none
 };
 
-/// Token ids: shared prefixes, trace blocks, own text and answers lie in ranges of their own, so texts are equal exactly
-/// where the workload says so.
+/// Token ids: shared prefixes, trace blocks, own text and answers lie in ranges of their own, so texts are equal
+/// exactly where the workload says so.
 class RequestSource {
  public:
-  RequestSource(const SimulationConfig& config, const Workload& workload, std::int64_t num_requests, std::uint64_t seed);
+  RequestSource(const SimulationConfig& config, const Workload& workload, std::int64_t num_requests,
+                std::uint64_t seed);
 
   /// Next session's first request, in order. False when all are out.
   bool next(OfferedRequest& request);

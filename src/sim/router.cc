@@ -7,7 +7,9 @@
 namespace shardwise {
 
 ReplicaRouter::ReplicaRouter(ReplicaRouting routing, int replicas)
-    : routing_(routing), in_flight_(static_cast<std::size_t>(replicas)), homes_(routing == ReplicaRouting::prefix_aware ? 1 << 16 : 0) {}
+    : routing_(routing),
+      in_flight_(static_cast<std::size_t>(replicas)),
+      homes_(routing == ReplicaRouting::prefix_aware ? 1 << 16 : 0) {}
 
 int ReplicaRouter::least_loaded() {
   const int n = static_cast<int>(in_flight_.size());
@@ -35,7 +37,8 @@ int ReplicaRouter::choose(std::uint64_t affinity) {
   return replica;
 }
 
-DpBalancer::DpBalancer(DpBalancing rule, int ranks, int clients) : rule_(rule), views_(static_cast<std::size_t>(clients)) {
+DpBalancer::DpBalancer(DpBalancing rule, int ranks, int clients)
+    : rule_(rule), views_(static_cast<std::size_t>(clients)) {
   for (int c = 0; c < clients; ++c) {
     View& view = views_[static_cast<std::size_t>(c)];
     view.counts.resize(static_cast<std::size_t>(ranks));

@@ -20,18 +20,28 @@ class ReplicaRouter {
   ReplicaRouting routing_;
   std::vector<int> in_flight_;
   int turn_ = 0;
-  struct Home { std::uint64_t affinity = 0; int replica = 0; };
+  struct Home {
+    std::uint64_t affinity = 0;
+    int replica = 0;
+  };
   std::vector<Home> homes_;  ///< where a prefix was last served; bounded, newer ones overwrite
 };
 
 /// vLLM's internal load balancer: DPLBAsyncMPClient.get_core_engine_for_request, one view per API server.
 class DpBalancer {
  public:
-  struct Counts { int waiting = 0, running = 0; double kv_use = 0; };
+  struct Counts {
+    int waiting = 0, running = 0;
+    double kv_use = 0;
+  };
   DpBalancer(DpBalancing rule, int ranks, int clients);
-  struct Choice { int rank = 0, client = 0; };
+  struct Choice {
+    int rank = 0, client = 0;
+  };
   Choice choose();
-  void finished(Choice choice) { --views_[static_cast<std::size_t>(choice.client)].in_flight[static_cast<std::size_t>(choice.rank)]; }
+  void finished(Choice choice) {
+    --views_[static_cast<std::size_t>(choice.client)].in_flight[static_cast<std::size_t>(choice.rank)];
+  }
   /// The coordinator's new counts, for every client.
   void refresh(const std::vector<Counts>& counts);
 

@@ -21,8 +21,8 @@ Scheduler::Scheduler(const SchedulerConfig& config)
     split_for_mamba_ |= g.kind == Kind::mamba && g.mamba_align;
     fine &= g.kind == Kind::full || g.kind == Kind::mamba || config.tokens_per_block(g) == hash_block_size_;
   }
-  mamba_partial_hits_ = split_for_mamba_ && fine && hash_block_size_ < scheduler_block_size_ && config.enable_prefix_caching &&
-                        config.kv_groups.size() > 1;
+  mamba_partial_hits_ = split_for_mamba_ && fine && hash_block_size_ < scheduler_block_size_ &&
+                        config.enable_prefix_caching && config.kv_groups.size() > 1;
 }
 
 std::int32_t Scheduler::add(const NewRequest& n) {
@@ -126,15 +126,17 @@ void Scheduler::schedule_running(Budget& budget, ScheduledStep& step) {
     const std::int32_t slot = running_[i];
     SchedulerRequest& r = requests_[slot];
     // Async: the step in flight already reaches max_tokens.
-    const bool done_in_flight = r.num_output_placeholders > 0 && r.num_computed_tokens + 2 - r.num_output_placeholders >=
-                                                                     r.num_prompt_tokens + r.max_tokens;
+    const bool done_in_flight =
+        r.num_output_placeholders > 0 &&
+        r.num_computed_tokens + 2 - r.num_output_placeholders >= r.num_prompt_tokens + r.max_tokens;
     if (done_in_flight || step_ < r.next_decode_eligible_step || (budget.defer_prefills && r.is_prefill_chunk)) {
       ++i;
       continue;
     }
     int tokens = r.num_tokens + r.num_spec_tokens + r.num_output_placeholders - r.num_computed_tokens;
     if (budget.long_prefill > 0) tokens = std::min(tokens, budget.long_prefill);
-    tokens = std::min({tokens, budget.tokens, budget.input - draft_slots_, config_.max_model_len - r.num_computed_tokens - 1});
+    tokens = std::min(
+        {tokens, budget.tokens, budget.input - draft_slots_, config_.max_model_len - r.num_computed_tokens - 1});
     if (split_for_mamba_) tokens = mamba_split(r, tokens, 0);
     if (tokens <= 0) {
       ++i;
@@ -180,7 +182,8 @@ void Scheduler::preempt(std::int32_t slot, std::size_t& index, Budget& budget, S
     const auto at = std::find(running_.begin(), running_.end(), slot);
     if (static_cast<std::size_t>(at - running_.begin()) < index) --index;
     running_.erase(at);
-    const auto row = std::find_if(step.rows.begin(), step.rows.end(), [&](const ScheduledRow& x) { return x.request == slot; });
+    const auto row =
+        std::find_if(step.rows.begin(), step.rows.end(), [&](const ScheduledRow& x) { return x.request == slot; });
     if (row != step.rows.end()) {
       budget.tokens += row->tokens;
       budget.input += row->tokens + draft_slots_;

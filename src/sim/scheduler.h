@@ -21,26 +21,26 @@ struct NewRequest {
   std::int64_t id = 0;
   std::span<const TokenRun> prompt;
   int max_tokens = 1;
-  int eos_at = -1;              ///< output position whose token is EOS, -1 = runs to max_tokens
-  int priority = 0;             ///< lower first
+  int eos_at = -1;   ///< output position whose token is EOS, -1 = runs to max_tokens
+  int priority = 0;  ///< lower first
   double arrival_time = 0;
   std::int64_t output_first = 0;
-  int preloaded_tokens = 0;     ///< leading prompt tokens whose KV is brought in at admission (disaggregated prefill)
+  int preloaded_tokens = 0;  ///< leading prompt tokens whose KV is brought in at admission (disaggregated prefill)
 };
 
 /// One request in one step.
 struct ScheduledRow {
-  std::int32_t request = -1;    ///< slot, see Scheduler::request
-  std::int32_t tokens = 0;      ///< scheduled now, drafts included
-  std::int32_t context = 0;     ///< num_computed_tokens before the step
-  std::int16_t drafts = 0;      ///< of `tokens`
-  bool emits = false;           ///< reaches the last known token, so it samples
-  bool admitted = false;        ///< came from the waiting queue in this step
+  std::int32_t request = -1;  ///< slot, see Scheduler::request
+  std::int32_t tokens = 0;    ///< scheduled now, drafts included
+  std::int32_t context = 0;   ///< num_computed_tokens before the step
+  std::int16_t drafts = 0;    ///< of `tokens`
+  bool emits = false;         ///< reaches the last known token, so it samples
+  bool admitted = false;      ///< came from the waiting queue in this step
 };
 
 struct ScheduledStep {
-  std::vector<ScheduledRow> rows;         ///< running requests in order, then admitted ones
-  std::vector<std::int32_t> preempted;    ///< slots, in order of preemption
+  std::vector<ScheduledRow> rows;       ///< running requests in order, then admitted ones
+  std::vector<std::int32_t> preempted;  ///< slots, in order of preemption
   int total_tokens = 0;
 };
 
@@ -69,8 +69,8 @@ class Scheduler {
     std::int32_t accepted = 0;    ///< drafts accepted, before a stop cut them
     bool finished = false;
   };
-  /// update_from_output. accepted(request, row) says how many of row.drafts hold; it is asked for every row that samples
-  /// (also with no drafts). outputs: one for each such row, in order.
+  /// update_from_output. accepted(request, row) says how many of row.drafts hold; it is asked for every row that
+  /// samples (also with no drafts). outputs: one for each such row, in order.
   template <class Accepted>
   void update(const ScheduledStep& step, Accepted&& accepted, std::vector<Output>& outputs) {
     outputs.clear();
@@ -97,7 +97,9 @@ class Scheduler {
   const SchedulerRequest& request(std::int32_t slot) const { return requests_[slot]; }
   std::span<const std::int32_t> running() const { return running_; }
   /// The waiting request that is looked at first; there must be one.
-  std::int32_t first_waiting() const { return config_.policy == SchedulerConfig::Policy::fcfs ? waiting_head_ : heap_.front(); }
+  std::int32_t first_waiting() const {
+    return config_.policy == SchedulerConfig::Policy::fcfs ? waiting_head_ : heap_.front();
+  }
   const SchedulerConfig& config() const { return config_; }
   const KvCache& kv() const { return kv_; }
   const PrefixCacheCounts& prefix_cache() const { return prefix_cache_; }
@@ -107,9 +109,9 @@ class Scheduler {
   using Status = SchedulerRequest::Status;
   /// What one scheduling pass may still hand out.
   struct Budget {
-    int tokens;            ///< max_num_scheduled_tokens
-    int input;             ///< max_num_batched_tokens, drafting slots included
-    int long_prefill;      ///< threshold in force, 0 = none
+    int tokens;        ///< max_num_scheduled_tokens
+    int input;         ///< max_num_batched_tokens, drafting slots included
+    int long_prefill;  ///< threshold in force, 0 = none
     bool defer_prefills;
     bool prefill_scheduled = false;
   };
@@ -135,7 +137,7 @@ class Scheduler {
 
   SchedulerConfig config_;
   int max_scheduled_tokens_, max_active_;
-  int draft_slots_ = 0;        ///< extra input slots that drafting takes per request
+  int draft_slots_ = 0;  ///< extra input slots that drafting takes per request
   int spec_tokens_ = 0;
   bool split_for_mamba_ = false, mamba_partial_hits_ = false;
   int scheduler_block_size_, hash_block_size_;

@@ -35,7 +35,8 @@ int SchedulerConfig::hash_block_size() const {
 
 void check_scheduler_config(const SchedulerConfig& c) {
   const auto at_least = [](const char* name, long long value, long long least) {
-    if (value < least) throw InputError("", 0, name, fmt::format("{} is too small", value), fmt::format("at least {}", least));
+    if (value < least)
+      throw InputError("", 0, name, fmt::format("{} is too small", value), fmt::format("at least {}", least));
   };
   at_least("num_blocks", c.num_blocks, 2);
   at_least("max_model_len", c.max_model_len, 2);
@@ -46,7 +47,8 @@ void check_scheduler_config(const SchedulerConfig& c) {
   at_least("prefill_schedule_interval", c.prefill_schedule_interval, 1);
   at_least("pipeline_parallel_size", c.pipeline_parallel_size, 1);
   at_least("decode_context_parallel_size", c.decode_context_parallel_size, 1);
-  at_least("num_speculative_tokens", c.num_speculative_tokens, c.speculation == SchedulerConfig::Speculation::none ? 0 : 1);
+  at_least("num_speculative_tokens", c.num_speculative_tokens,
+           c.speculation == SchedulerConfig::Speculation::none ? 0 : 1);
   if (!(c.watermark >= 0 && c.watermark < 1)) throw InputError("", 0, "watermark", "must be in [0, 1)");
   if (c.kv_groups.empty()) throw InputError("", 0, "kv_groups", "no KV cache group");
   for (const auto& group : c.kv_groups) at_least("kv_groups.block_size", group.block_size, 1);
@@ -56,7 +58,8 @@ void check_scheduler_config(const SchedulerConfig& c) {
     if (group.kind == Kind::chunked_local) at_least("kv_groups.attention_chunk_size", group.attention_chunk_size, 1);
     if (c.enable_prefix_caching && c.tokens_per_block(group) % c.hash_block_size() != 0)
       throw InputError("", 0, "prefix_match_unit",
-                       fmt::format("{} does not divide a group's block of {} tokens", c.hash_block_size(), c.tokens_per_block(group)));
+                       fmt::format("{} does not divide a group's block of {} tokens", c.hash_block_size(),
+                                   c.tokens_per_block(group)));
   }
 }
 

@@ -42,7 +42,8 @@ struct SchedulerConfig {
   bool use_v2_model_runner = false;
   Speculation speculation = Speculation::none;
   int num_speculative_tokens = 0;
-  /// Sliding-window and Mamba groups: 0 = only replay boundaries stay cached, nullopt = dense, else one tail per interval.
+  /// Sliding-window and Mamba groups: 0 = only replay boundaries stay cached, nullopt = dense, else one tail per
+  /// interval.
   std::optional<int> prefix_cache_retention_interval = 0;
   std::optional<int> prefix_match_unit;  ///< hash granularity with several groups; nullopt = gcd of their block sizes
 

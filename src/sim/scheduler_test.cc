@@ -60,7 +60,8 @@ void check_invariants(std::uint64_t seed) {
   c.enable_prefix_caching = rng.uniform() < 0.7;
   c.async_scheduling = rng.uniform() < 0.5;
   if (rng.uniform() < 0.3) c.policy = SchedulerConfig::Policy::priority;
-  if (rng.uniform() < 0.3) c.kv_groups.push_back({SchedulerConfig::KvGroup::Kind::sliding_window, bs, 3 * bs, 0, false});
+  if (rng.uniform() < 0.3)
+    c.kv_groups.push_back({SchedulerConfig::KvGroup::Kind::sliding_window, bs, 3 * bs, 0, false});
   for (int i = 0; i < 40; ++i) {
     TickRequest r;
     r.id = i;

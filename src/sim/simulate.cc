@@ -116,8 +116,8 @@ class Simulation final : public EngineListener {
     const Scheduler& s = groups_[static_cast<std::size_t>(group)].rank(rank);
     int decodes = 0;
     for (const ScheduledRow& row : step.rows) decodes += row.emits && row.tokens == 1 + row.drafts;
-    steps_recorded_.push_back({engine_index(group, rank), start, end, static_cast<int>(step.rows.size()), step.total_tokens, decodes,
-                               s.num_running(), s.num_waiting(), kv_use(s)});
+    steps_recorded_.push_back({engine_index(group, rank), start, end, static_cast<int>(step.rows.size()),
+                               step.total_tokens, decodes, s.num_running(), s.num_waiting(), kv_use(s)});
   }
 
  private:
@@ -142,7 +142,9 @@ class Simulation final : public EngineListener {
     for (int r = 0; r < ranks; ++r) slots_.emplace_back(), requests_of_engine_.push_back(0);
   }
   int engine_index(int group, int rank) const { return first_engine_[static_cast<std::size_t>(group)] + rank; }
-  static double kv_use(const Scheduler& s) { return 1.0 - static_cast<double>(s.kv().free_blocks()) / s.kv().usable_blocks(); }
+  static double kv_use(const Scheduler& s) {
+    return 1.0 - static_cast<double>(s.kv().free_blocks()) / s.kv().usable_blocks();
+  }
 
   void dispatch(const Event& event) {
     switch (event.kind) {
@@ -218,7 +220,8 @@ class Simulation final : public EngineListener {
     live.prefilling = c_.disaggregation.has_value();
     live.measured = live.offered.index >= c_.warmup_requests;
     live.server = static_cast<int>(live.offered.index % static_cast<std::int64_t>(api_free_.size()));
-    live.door = serve(live.server, now, serial_request_) + to_nanoseconds(c_.api_request_time.value + c_.api_prompt_token_time.value * live.offered.prompt);
+    live.door = serve(live.server, now, serial_request_) +
+                to_nanoseconds(c_.api_request_time.value + c_.api_prompt_token_time.value * live.offered.prompt);
     push(live.door, Kind::arrive, id);
   }
 
@@ -266,10 +269,12 @@ class Simulation final : public EngineListener {
   bool fits(const Live& live) const {
     const SchedulerConfig& s = live.prefilling ? c_.disaggregation->prefill_scheduler : c_.scheduler;
     if (live.offered.prompt >= s.max_model_len) return false;
-    const std::int64_t longest = std::min<std::int64_t>(live.offered.prompt + (live.prefilling ? 1 : live.offered.output), s.max_model_len);
+    const std::int64_t longest =
+        std::min<std::int64_t>(live.offered.prompt + (live.prefilling ? 1 : live.offered.output), s.max_model_len);
     std::int64_t blocks = 0;
     for (const auto& g : s.kv_groups)
-      if (g.kind == SchedulerConfig::KvGroup::Kind::full) blocks += ceil_div(longest + s.num_speculative_tokens, s.tokens_per_block(g));
+      if (g.kind == SchedulerConfig::KvGroup::Kind::full)
+        blocks += ceil_div(longest + s.num_speculative_tokens, s.tokens_per_block(g));
     return blocks < s.num_blocks;
   }
 
@@ -362,7 +367,8 @@ class Simulation final : public EngineListener {
       measurements_.add({live.start, live.door, live.scheduled, live.first, at, live.offered.prompt, live.produced});
     last_end_ = std::max(last_end_, at);
     if (static_cast<std::int64_t>(requests_recorded_.size()) < c_.record_steps)
-      requests_recorded_.push_back({live.offered.index, live.engine, live.start, live.scheduled, live.first, at, live.offered.prompt, live.produced});
+      requests_recorded_.push_back({live.offered.index, live.engine, live.start, live.scheduled, live.first, at,
+                                    live.offered.prompt, live.produced});
     if (live.turn < c_.turns_per_session) {
       const int turn = live.turn + 1;
       source_.follow(OfferedRequest(live.offered), live.offered);
@@ -405,12 +411,17 @@ class Simulation final : public EngineListener {
     r.timeline = timeline_.points(last_end_);
     r.steps_recorded = std::move(steps_recorded_);
     r.requests_recorded = std::move(requests_recorded_);
-    r.warmup = c_.warmup_requests > 0 ? "the first " + std::to_string(c_.warmup_requests) + " requests load the system but are not measured"
-                                      : "all requests are measured, ramp-up and drain included, as vllm bench serve does";
+    r.warmup =
+        c_.warmup_requests > 0
+            ? "the first " + std::to_string(c_.warmup_requests) + " requests load the system but are not measured"
+            : "all requests are measured, ramp-up and drain included, as vllm bench serve does";
     return r;
   }
 
-  struct Load { int running = 0, waiting = 0; double kv = 0; };
+  struct Load {
+    int running = 0, waiting = 0;
+    double kv = 0;
+  };
   const SimulationConfig& c_;
   const Workload& w_;
   RequestSource source_;
@@ -421,7 +432,7 @@ class Simulation final : public EngineListener {
   std::vector<int> first_engine_;
   std::vector<std::vector<int>> slots_;  ///< per engine: scheduler slot -> live request
   std::vector<std::int64_t> requests_of_engine_;
-  std::vector<Nanoseconds> links_;       ///< per prefill engine: when its link is free
+  std::vector<Nanoseconds> links_;  ///< per prefill engine: when its link is free
   int prefill_groups_ = 0;
   std::vector<Event> events_;
   std::uint64_t order_ = 0;
@@ -432,7 +443,8 @@ class Simulation final : public EngineListener {
   const Nanoseconds output_time_ = to_nanoseconds(c_.api_output_time.value);
   const Nanoseconds serial_request_ = to_nanoseconds(c_.api_serial_time.value);
   const Nanoseconds serial_output_ = to_nanoseconds(c_.api_serial_output_time.value);
-  std::vector<Nanoseconds> api_free_ = std::vector<Nanoseconds>(static_cast<std::size_t>(c_.replicas) * static_cast<std::size_t>(c_.api_server_count));
+  std::vector<Nanoseconds> api_free_ =
+      std::vector<Nanoseconds>(static_cast<std::size_t>(c_.replicas) * static_cast<std::size_t>(c_.api_server_count));
 
   Measurements measurements_;
   Timeline timeline_;
@@ -463,7 +475,8 @@ void check(const SimulationConfig& c, const Workload& w) {
   need(!c.num_requests || *c.num_requests >= 1, "num_requests", "no request", "at least 1");
   if (w.trace) return need(!w.trace->requests.empty(), "trace", "is empty", "at least one request");
   if (w.arrivals == Arrivals::closed_loop && !w.request_rate)
-    return need(w.concurrency && *w.concurrency >= 1, "concurrency", "a closed loop needs it", "requests in flight, at least 1");
+    return need(w.concurrency && *w.concurrency >= 1, "concurrency", "a closed loop needs it",
+                "requests in flight, at least 1");
   if (w.arrivals == Arrivals::burst) return;
   need(w.request_rate && *w.request_rate > 0, "request_rate", "an open loop needs it", "requests/s above 0");
   need(w.burstiness > 0, "burstiness", "must be above 0", "1 = Poisson");
@@ -471,7 +484,8 @@ void check(const SimulationConfig& c, const Workload& w) {
 
 }  // namespace
 
-SimulationResult simulate(const SimulationConfig& config, const Workload& workload, const StepTime& step_time, std::uint64_t seed) {
+SimulationResult simulate(const SimulationConfig& config, const Workload& workload, const StepTime& step_time,
+                          std::uint64_t seed) {
   check(config, workload);
   return Simulation(config, workload, step_time, seed).run();
 }

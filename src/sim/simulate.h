@@ -37,36 +37,36 @@ struct DisaggregationConfig {
 };
 
 struct SimulationConfig {
-  SchedulerConfig scheduler;        ///< of each engine core
-  int data_parallel_size = 1;       ///< engine cores behind one server
-  bool lockstep = false;            ///< MoE: the ranks of a server step together, the slowest sets the time
-  int replicas = 1;                 ///< servers
+  SchedulerConfig scheduler;   ///< of each engine core
+  int data_parallel_size = 1;  ///< engine cores behind one server
+  bool lockstep = false;       ///< MoE: the ranks of a server step together, the slowest sets the time
+  int replicas = 1;            ///< servers
   ReplicaRouting routing = ReplicaRouting::round_robin;
   DpBalancing dp_balancing = DpBalancing::in_flight;
-  int api_server_count = 1;         ///< clients of the internal load balancer, each with its own view
-  Seconds dp_stats_interval{0.1};   ///< how often the load balancer's counts are refreshed
+  int api_server_count = 1;        ///< clients of the internal load balancer, each with its own view
+  Seconds dp_stats_interval{0.1};  ///< how often the load balancer's counts are refreshed
   std::optional<DisaggregationConfig> disaggregation;  ///< `replicas` x `data_parallel_size` engines then only decode
 
   // Host costs on top of StepTime.
-  Seconds api_request_time{};       ///< from the client's request to the engine: HTTP, tokenising
-  Seconds api_prompt_token_time{};  ///< per prompt token, on top
-  Seconds api_output_time{};        ///< from the engine's output to the client
-  Seconds api_serial_time{};        ///< of an API server per request, one after the other: its queue delays bursts
-  Seconds api_serial_output_time{}; ///< of an API server per streamed chunk, in the same queue
-  Seconds engine_step_time{};       ///< CPU time of schedule + update; hidden behind the GPU with async scheduling
-  Seconds engine_row_time{};        ///< per scheduled request, on top
+  Seconds api_request_time{};        ///< from the client's request to the engine: HTTP, tokenising
+  Seconds api_prompt_token_time{};   ///< per prompt token, on top
+  Seconds api_output_time{};         ///< from the engine's output to the client
+  Seconds api_serial_time{};         ///< of an API server per request, one after the other: its queue delays bursts
+  Seconds api_serial_output_time{};  ///< of an API server per streamed chunk, in the same queue
+  Seconds engine_step_time{};        ///< CPU time of schedule + update; hidden behind the GPU with async scheduling
+  Seconds engine_row_time{};         ///< per scheduled request, on top
 
   // Load
   std::optional<std::int64_t> num_requests;  ///< nullopt = the trace's, else 10 x concurrency, at least 1,000
-  double time_scale = 1;            ///< of trace arrivals: 2 = twice as slow
-  int turns_per_session = 1;        ///< >1: each session's next prompt is all before plus new text (isl = the new text)
-  Seconds think_time{};             ///< between a session's answer and its next turn
-  double acceptance_rate = 0.7;     ///< chance that a draft token is accepted, given those before it were
+  double time_scale = 1;                     ///< of trace arrivals: 2 = twice as slow
+  int turns_per_session = 1;     ///< >1: each session's next prompt is all before plus new text (isl = the new text)
+  Seconds think_time{};          ///< between a session's answer and its next turn
+  double acceptance_rate = 0.7;  ///< chance that a draft token is accepted, given those before it were
 
   // What is measured and kept
-  std::int64_t warmup_requests = 0; ///< the first ones issued count for load only; vllm bench serve has none
-  int timeline_points = 240;        ///< at most, per deployment
-  std::int64_t record_steps = 0;    ///< keep the first so many steps and requests, for a Perfetto trace
+  std::int64_t warmup_requests = 0;  ///< the first ones issued count for load only; vllm bench serve has none
+  int timeline_points = 240;         ///< at most, per deployment
+  std::int64_t record_steps = 0;     ///< keep the first so many steps and requests, for a Perfetto trace
 };
 
 /// One latency metric, seconds. interval: of the mean, by batch means (half width, 90 %); 0 = too few values.
@@ -80,7 +80,7 @@ struct LatencySummary {
 
 struct SimulatedEngine {
   std::int64_t requests = 0, output_tokens = 0, steps = 0, preemptions = 0, prompt_tokens = 0, prefix_hit_tokens = 0;
-  double busy = 0;          ///< share of the time a step was running
+  double busy = 0;                                                             ///< share of the time a step was running
   double mean_running = 0, mean_waiting = 0, mean_kv_use = 0, max_kv_use = 0;  ///< time-weighted
 };
 
@@ -90,38 +90,54 @@ struct TimelinePoint {
   double output_tokens_per_second = 0;          ///< since the point before
 };
 
-struct RecordedStep { int engine; Nanoseconds start, end; int requests, tokens, decodes; int running, waiting; double kv_use; };
-struct RecordedRequest { std::int64_t id; int engine; Nanoseconds start, scheduled, first_token, end; int prompt, output; };
+struct RecordedStep {
+  int engine;
+  Nanoseconds start, end;
+  int requests, tokens, decodes;
+  int running, waiting;
+  double kv_use;
+};
+struct RecordedRequest {
+  std::int64_t id;
+  int engine;
+  Nanoseconds start, scheduled, first_token, end;
+  int prompt, output;
+};
 
-struct SloOutcome { Slo slo; double value = 0; bool met = false; };
+struct SloOutcome {
+  Slo slo;
+  double value = 0;
+  bool met = false;
+};
 
 /// Metrics as `vllm bench serve` defines them: times at the client, TPOT without the first token, ITL between chunks,
 /// duration from the first request to the last token.
 struct SimulationResult {
   std::int64_t completed = 0;
-  std::int64_t failed = 0;          ///< refused (prompt too long) or impossible to schedule
-  double duration = 0;              ///< seconds; of the measured part if there is a warm-up
+  std::int64_t failed = 0;  ///< refused (prompt too long) or impossible to schedule
+  double duration = 0;      ///< seconds; of the measured part if there is a warm-up
   std::int64_t input_tokens = 0, output_tokens = 0;
   LatencySummary ttft, tpot, itl, e2e, queue;  ///< queue: from the engine's door to the first scheduled step
   double request_throughput = 0, output_throughput = 0, total_token_throughput = 0;
-  double output_throughput_half_width = 0;     ///< 90 %, by batch means
-  double request_goodput = 0;       ///< requests/s that meet every SLO limit of the workload, each on its own
-  double goodput_share = 0;         ///< of the completed ones
-  std::vector<SloOutcome> slos;     ///< in the order of the workload
+  double output_throughput_half_width = 0;  ///< 90 %, by batch means
+  double request_goodput = 0;               ///< requests/s that meet every SLO limit of the workload, each on its own
+  double goodput_share = 0;                 ///< of the completed ones
+  std::vector<SloOutcome> slos;             ///< in the order of the workload
   bool slos_met() const;
   std::int64_t preemptions = 0, steps = 0;
-  double prefix_hit_rate = 0;       ///< of prompt tokens looked up
-  double mean_concurrency = 0;      ///< requests between client start and end, time-weighted
-  double engine_skew = 0;           ///< busiest engine's output tokens over the mean, minus 1
+  double prefix_hit_rate = 0;            ///< of prompt tokens looked up
+  double mean_concurrency = 0;           ///< requests between client start and end, time-weighted
+  double engine_skew = 0;                ///< busiest engine's output tokens over the mean, minus 1
   std::vector<SimulatedEngine> engines;  ///< prefill engines first, if apart
   std::vector<TimelinePoint> timeline;
   std::vector<RecordedStep> steps_recorded;
   std::vector<RecordedRequest> requests_recorded;
-  std::string warmup;               ///< how the beginning was treated, in words
+  std::string warmup;  ///< how the beginning was treated, in words
 };
 
 /// Throws InputError if config or workload cannot be simulated (sizes below 1, a load without rate or concurrency).
-SimulationResult simulate(const SimulationConfig& config, const Workload& workload, const StepTime& step_time, std::uint64_t seed);
+SimulationResult simulate(const SimulationConfig& config, const Workload& workload, const StepTime& step_time,
+                          std::uint64_t seed);
 
 /// The recorded steps and requests as a Chrome trace (JSON), which Perfetto opens.
 std::string perfetto_trace(const SimulationResult& result);

@@ -36,8 +36,8 @@ TEST(Simulate, OneRequestAtATime) {
   const SimulationResult r = simulate(c, closed(1, 100, 11), LinearStep{}, 1);
   EXPECT_EQ(r.completed, 5);
   EXPECT_EQ(r.output_tokens, 55);
-  EXPECT_NEAR(r.ttft.mean, 1.1e-3, 1e-12);      // one prefill step of 100 tokens
-  EXPECT_NEAR(r.tpot.mean, 1.001e-3, 1e-12);    // decode steps of one token
+  EXPECT_NEAR(r.ttft.mean, 1.1e-3, 1e-12);    // one prefill step of 100 tokens
+  EXPECT_NEAR(r.tpot.mean, 1.001e-3, 1e-12);  // decode steps of one token
   EXPECT_NEAR(r.e2e.mean, 1.1e-3 + 10 * 1.001e-3, 1e-12);
   EXPECT_NEAR(r.duration, 5 * r.e2e.mean, 1e-12);
   EXPECT_EQ(r.itl.count, 50);
@@ -54,7 +54,8 @@ TEST(Simulate, SameSeedSameBytes) {
   w.concurrency.reset();
   w.arrivals = Arrivals::poisson;
   w.request_rate = 200;
-  const std::string a = perfetto_trace(simulate(c, w, LinearStep{}, 7)), b = perfetto_trace(simulate(c, w, LinearStep{}, 7));
+  const std::string a = perfetto_trace(simulate(c, w, LinearStep{}, 7)),
+                    b = perfetto_trace(simulate(c, w, LinearStep{}, 7));
   EXPECT_EQ(a, b);
   EXPECT_NE(a, perfetto_trace(simulate(c, w, LinearStep{}, 8)));
 }

@@ -9,7 +9,9 @@ namespace shardwise {
 /// Simulated time and durations: integer nanoseconds, so that sums are exact.
 using Nanoseconds = std::int64_t;
 constexpr double to_seconds(Nanoseconds t) { return static_cast<double>(t) * 1e-9; }
-constexpr Nanoseconds to_nanoseconds(double seconds) { return static_cast<Nanoseconds>(seconds * 1e9 + (seconds < 0 ? -0.5 : 0.5)); }
+constexpr Nanoseconds to_nanoseconds(double seconds) {
+  return static_cast<Nanoseconds>(seconds * 1e9 + (seconds < 0 ? -0.5 : 0.5));
+}
 
 /// Mean, and quantiles that are exact (numpy's linear interpolation) for the first 65,536 values, afterwards from a
 /// histogram with buckets 0.4 % wide.

@@ -9,9 +9,9 @@ namespace shardwise {
 
 /// One scheduled request in one step.
 struct ScheduledChunk {
-  std::int64_t tokens = 0;    ///< tokens computed in this step
-  std::int64_t context = 0;   ///< tokens already computed before it
-  bool decode = false;        ///< a running request that gets its next token
+  std::int64_t tokens = 0;   ///< tokens computed in this step
+  std::int64_t context = 0;  ///< tokens already computed before it
+  bool decode = false;       ///< a running request that gets its next token
 };
 
 /// Duration of one step from its exact composition. Implementations are deterministic and thread-compatible.

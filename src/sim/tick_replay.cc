@@ -172,7 +172,8 @@ class Replay {
       if (result.first_token < 0) result.first_token = tick;
       if (!out.finished) continue;
       result.finished = tick;
-      result.finish_reason = scheduler_.request(out.request).finish == SchedulerRequest::Finish::stop ? "stop" : "length";
+      result.finish_reason =
+          scheduler_.request(out.request).finish == SchedulerRequest::Finish::stop ? "stop" : "length";
       rec_.finished.push_back(result.id);
       slots_.erase(result.id);
       ++to_start_;

@@ -18,7 +18,7 @@ struct TickRequest {
   int max_tokens = 1;
   int eos_at = -1;
   int priority = 0;
-  int arrive = 0;               ///< tick; not used with `concurrency`
+  int arrive = 0;  ///< tick; not used with `concurrency`
   std::int64_t output_first = 0;
 };
 
@@ -37,13 +37,13 @@ struct TickRecord {
   int tick = 0;
   std::vector<std::int64_t> added, aborted;
   bool scheduled = false, updated = false;
-  int schedule_call = 0, updated_call = 0;           ///< numbers, for several batches in flight
+  int schedule_call = 0, updated_call = 0;  ///< numbers, for several batches in flight
   std::vector<std::int64_t> ids;
   std::vector<int> tokens, context, drafts;
   bool has_drafts = false;
   std::vector<std::int64_t> admitted_new, resumed, preempted;
   int free_after_schedule = 0, running = 0, waiting = 0;
-  std::vector<int> accepted;                         ///< per row of the processed step
+  std::vector<int> accepted;  ///< per row of the processed step
   std::vector<std::int64_t> finished;
   int free_after_update = 0;
 };

@@ -18,7 +18,9 @@ class Timeline {
   double rate_half_width(Nanoseconds start, Nanoseconds end) const;
 
  private:
-  struct Slice { double running = 0, waiting = 0, kv = 0, tokens = 0; };  ///< areas, ns; tokens
+  struct Slice {
+    double running = 0, waiting = 0, kv = 0, tokens = 0;
+  };  ///< areas, ns; tokens
   Slice& slice_at(Nanoseconds now);
   int most_;
   Nanoseconds width_ = 1'000'000;

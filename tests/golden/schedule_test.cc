@@ -1,4 +1,5 @@
-// Traces of vLLM 0.32.0's own scheduler: all 26 kinds, other seeds and ranges than the code was written with among them.
+// Traces of vLLM 0.32.0's own scheduler: all 26 kinds, other seeds and ranges than the code was written with among
+// them.
 #include <gtest/gtest.h>
 
 #include <filesystem>

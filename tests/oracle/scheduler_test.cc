@@ -18,7 +18,7 @@ using Tokens = std::vector<std::int64_t>;
 
 struct SlowRequest {
   const TickRequest* input = nullptr;
-  Tokens text;                  ///< prompt and outputs
+  Tokens text;  ///< prompt and outputs
   int prompt = 0, computed = 0, cached = 0;
   std::vector<int> blocks;
   double arrival = 0;
@@ -67,7 +67,9 @@ class SlowScheduler {
   }
   std::pair<int, double> key(std::int64_t id) { return {all_[id].input->priority, all_[id].arrival}; }
 
-  Tokens prefix(const SlowRequest& r, int blocks) const { return Tokens(r.text.begin(), r.text.begin() + std::ptrdiff_t{blocks} * bs_); }
+  Tokens prefix(const SlowRequest& r, int blocks) const {
+    return Tokens(r.text.begin(), r.text.begin() + std::ptrdiff_t{blocks} * bs_);
+  }
 
   int take_block() {
     const int b = free_.front();
@@ -110,14 +112,16 @@ class SlowScheduler {
 
   bool allocate(SlowRequest& r, int tokens, const std::vector<int>& hit, bool admission, bool others_running) {
     const int computed = r.computed + static_cast<int>(hit.size()) * bs_;
-    const int used = static_cast<int>(std::count_if(hit.begin(), hit.end(), [&](int b) { return references_[b] == 0; }));
+    const int used =
+        static_cast<int>(std::count_if(hit.begin(), hit.end(), [&](int b) { return references_[b] == 0; }));
     const int reserve = admission && others_running ? static_cast<int>(c_.watermark * c_.num_blocks) : 0;
     const auto needed = [&](int upto) {
       const int held = static_cast<int>(r.blocks.size() + hit.size());
       return std::max(0, (upto + bs_ - 1) / bs_ - held) + used + reserve;
     };
     const int available = static_cast<int>(free_.size());
-    if (admission && c_.scheduler_reserve_full_isl && needed(std::min<int>(static_cast<int>(r.text.size()), c_.max_model_len)) > available)
+    if (admission && c_.scheduler_reserve_full_isl &&
+        needed(std::min<int>(static_cast<int>(r.text.size()), c_.max_model_len)) > available)
       return false;
     const int upto = std::min(computed + tokens, c_.max_model_len);
     if (needed(upto) > available) return false;
@@ -167,7 +171,8 @@ class SlowScheduler {
             c_.policy == SchedulerConfig::Policy::fcfs
                 ? running_.back()
                 : *std::max_element(running_.begin(), running_.end(), [&](auto a, auto b) { return key(a) < key(b); });
-        const auto at = static_cast<std::size_t>(std::find(running_.begin(), running_.end(), victim) - running_.begin());
+        const auto at =
+            static_cast<std::size_t>(std::find(running_.begin(), running_.end(), victim) - running_.begin());
         if (at < i) --i;
         if (given.count(victim)) {
           budget += given[victim];
@@ -183,7 +188,8 @@ class SlowScheduler {
       budget -= n;
       ++i;
     }
-    while (rec.preempted.empty() && budget > 0 && !waiting_.empty() && static_cast<int>(running_.size()) < c_.max_num_seqs) {
+    while (rec.preempted.empty() && budget > 0 && !waiting_.empty() &&
+           static_cast<int>(running_.size()) < c_.max_num_seqs) {
       const auto first = first_waiting();
       SlowRequest& r = all_[*first];
       const std::vector<int> hit = hits(r);
@@ -262,8 +268,11 @@ TickWorkload random_workload(std::uint64_t seed) {
     TickRequest r;
     r.id = i;
     std::int64_t room = std::min(10 * bs, c.max_model_len - 2);
-    if (rng.uniform() < 0.7) r.prompt.push_back({5'000'000 + rng.uniform_int(0, 1) * 1000, rng.uniform_int(1, std::min<std::int64_t>(5 * bs, room - 1))});
-    if (i > 5 && rng.uniform() < 0.3) r.prompt = w.requests[static_cast<std::size_t>(rng.uniform_int(0, i - 1))].prompt;  // a full repeat
+    if (rng.uniform() < 0.7)
+      r.prompt.push_back(
+          {5'000'000 + rng.uniform_int(0, 1) * 1000, rng.uniform_int(1, std::min<std::int64_t>(5 * bs, room - 1))});
+    if (i > 5 && rng.uniform() < 0.3)
+      r.prompt = w.requests[static_cast<std::size_t>(rng.uniform_int(0, i - 1))].prompt;  // a full repeat
     for (const TokenRun& run : r.prompt) room -= run.count;
     if (room > 0 && rng.uniform() < 0.8) r.prompt.push_back({10'000'000 + i * 10'000, rng.uniform_int(1, room)});
     if (r.prompt.empty()) r.prompt.push_back({10'000'000 + i * 10'000, 1});
@@ -274,7 +283,8 @@ TickWorkload random_workload(std::uint64_t seed) {
     r.output_first = 1'000'000'000 + i * 100'000;
     w.requests.push_back(r);
   }
-  std::stable_sort(w.requests.begin(), w.requests.end(), [](const auto& a, const auto& b) { return a.arrive < b.arrive; });
+  std::stable_sort(w.requests.begin(), w.requests.end(),
+                   [](const auto& a, const auto& b) { return a.arrive < b.arrive; });
   return w;
 }
 

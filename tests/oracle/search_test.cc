@@ -11,10 +11,19 @@
 namespace shardwise {
 namespace {
 
-struct Case { const char* model; const char* gpus; Goal goal; int concurrency; double rate; const char* slo; bool allow_replicas; };
+struct Case {
+  const char* model;
+  const char* gpus;
+  Goal goal;
+  int concurrency;
+  double rate;
+  const char* slo;
+  bool allow_replicas;
+};
 
 std::ostream& operator<<(std::ostream& out, const Case& c) {
-  return out << c.model << " on " << c.gpus << " for " << to_string(c.goal) << " at " << c.concurrency << "/" << c.rate << " " << c.slo;
+  return out << c.model << " on " << c.gpus << " for " << to_string(c.goal) << " at " << c.concurrency << "/" << c.rate
+             << " " << c.slo;
 }
 
 PlanRequest request_of(const Case& c) {
@@ -44,7 +53,8 @@ TEST_P(SearchOracle, FindsWhatBruteForceFinds) {
   enumerate_layouts(s, [&](const Layout& layout) {
     ++layouts;
     auto plan = evaluate_layout(s, layout, nullptr);
-    if (plan && plan->slos_kept && !(plan->estimate.saturated && s.workload.request_rate)) stand.push_back(std::move(*plan));
+    if (plan && plan->slos_kept && !(plan->estimate.saturated && s.workload.request_rate))
+      stand.push_back(std::move(*plan));
   });
   const auto found = search(s);
   EXPECT_EQ(found.layouts, layouts);
@@ -61,14 +71,20 @@ TEST_P(SearchOracle, FindsWhatBruteForceFinds) {
     for (const auto& p : stand) b.insert(to_string(p.layout));
     EXPECT_EQ(a, b);
   }
-  for (std::size_t i = 1; i < found.plans.size(); ++i) EXPECT_FALSE(better_plan(found.plans[i], found.plans[i - 1], s.fewest_gpus)) << i;
+  for (std::size_t i = 1; i < found.plans.size(); ++i)
+    EXPECT_FALSE(better_plan(found.plans[i], found.plans[i - 1], s.fewest_gpus)) << i;
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, SearchOracle,
-                         testing::Values(Case{"Llama-3.1-8B", "4xH100", Goal::balanced, 0, 0, "", false}, Case{"Llama-3.1-8B", "5xA100-80G", Goal::throughput, 64, 0, "", true},
-                                         Case{"Llama-3.1-70B", "8xH100", Goal::latency, 0, 0, "", false}, Case{"Llama-3.1-70B", "6xH100", Goal::throughput, 0, 0, "tpot:mean<40ms", false},
-                                         Case{"Qwen3-30B-A3B", "4xH100", Goal::throughput, 0, 0, "", false}, Case{"Qwen3-30B-A3B", "2x2xL40S", Goal::cost, 0, 3, "ttft:p99<2s", false},
-                                         Case{"Qwen2.5-14B", "6xT4", Goal::balanced, 8, 0, "", false}, Case{"deepseek-v2-lite", "2x2xH100", Goal::balanced, 0, 0, "", false}));
+                         testing::Values(Case{"Llama-3.1-8B", "4xH100", Goal::balanced, 0, 0, "", false},
+                                         Case{"Llama-3.1-8B", "5xA100-80G", Goal::throughput, 64, 0, "", true},
+                                         Case{"Llama-3.1-70B", "8xH100", Goal::latency, 0, 0, "", false},
+                                         Case{"Llama-3.1-70B", "6xH100", Goal::throughput, 0, 0, "tpot:mean<40ms",
+                                              false},
+                                         Case{"Qwen3-30B-A3B", "4xH100", Goal::throughput, 0, 0, "", false},
+                                         Case{"Qwen3-30B-A3B", "2x2xL40S", Goal::cost, 0, 3, "ttft:p99<2s", false},
+                                         Case{"Qwen2.5-14B", "6xT4", Goal::balanced, 8, 0, "", false},
+                                         Case{"deepseek-v2-lite", "2x2xH100", Goal::balanced, 0, 0, "", false}));
 
 // Every GPU is counted once: no layout takes more than there are, and each part of it is where the arithmetic says.
 TEST(Enumerate, RespectsTheGpusAndListsNothingTwice) {

@@ -1,7 +1,8 @@
 // What must hold for any question: more of a good thing never hurts.
+#include "app/plan.h"
+
 #include <gtest/gtest.h>
 
-#include "app/plan.h"
 #include "config/text_source.h"
 #include "model/load.h"
 
