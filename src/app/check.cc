@@ -17,10 +17,14 @@ namespace {
 template <class T>
 std::string shown(const std::optional<T>& value) {
   if (!value) return "";
-  if constexpr (std::is_same_v<T, bool>) return *value ? "true" : "false";
-  else if constexpr (std::is_same_v<T, std::string>) return *value;
-  else if constexpr (std::is_floating_point_v<T>) return number_text(*value);
-  else return std::to_string(*value);
+  if constexpr (std::is_same_v<T, bool>)
+    return *value ? "true" : "false";
+  else if constexpr (std::is_same_v<T, std::string>)
+    return *value;
+  else if constexpr (std::is_floating_point_v<T>)
+    return number_text(*value);
+  else
+    return std::to_string(*value);
 }
 
 std::vector<ResolvedRow> resolved_rows(const EngineArgs& a, const Resolved& r, const ModelFacts& facts) {
@@ -32,29 +36,45 @@ std::vector<ResolvedRow> resolved_rows(const EngineArgs& a, const Resolved& r, c
   const auto number = [](std::int64_t n) { return std::to_string(n); };
   row("world_size", "", number(r.world_size), "TP x PP x PCP");
   row("world_size_across_dp", "", number(r.world_size_across_dp), "TP x PP x PCP x DP = GPUs");
-  if (r.is_moe) row("ep_size", "", number(r.ep_size), r.enable_expert_parallel ? "TP x PCP x DP; adds no GPUs" : "expert parallel is off: experts are split over TP x DP");
-  row("distributed_executor_backend", shown(a.distributed_executor_backend), r.distributed_executor_backend, "mp with more than one rank, else uni");
-  row("max_model_len", shown(a.max_model_len), number(r.max_model_len), a.max_model_len ? "" : "from config.json (" + facts.max_len_key + ")");
-  row("max_num_batched_tokens", shown(a.max_num_batched_tokens), number(r.max_num_batched_tokens), "default by GPU memory and entry point");
+  if (r.is_moe)
+    row("ep_size", "", number(r.ep_size),
+        r.enable_expert_parallel ? "TP x PCP x DP; adds no GPUs"
+                                 : "expert parallel is off: experts are split over TP x DP");
+  row("distributed_executor_backend", shown(a.distributed_executor_backend), r.distributed_executor_backend,
+      "mp with more than one rank, else uni");
+  row("max_model_len", shown(a.max_model_len), number(r.max_model_len),
+      a.max_model_len ? "" : "from config.json (" + facts.max_len_key + ")");
+  row("max_num_batched_tokens", shown(a.max_num_batched_tokens), number(r.max_num_batched_tokens),
+      "default by GPU memory and entry point");
   row("max_num_seqs", shown(a.max_num_seqs), number(r.max_num_seqs), "default by GPU memory");
   row("block_size", shown(a.block_size), number(r.block_size), "the attention backend may still raise it");
-  row("kv_cache_dtype", shown(a.kv_cache_dtype), r.cache_dtype, "auto: the model's dtype unless the checkpoint says otherwise");
+  row("kv_cache_dtype", shown(a.kv_cache_dtype), r.cache_dtype,
+      "auto: the model's dtype unless the checkpoint says otherwise");
   row("dtype", shown(a.dtype), r.dtype, "from config.json");
   if (r.quantization) row("quantization", shown(a.quantization), *r.quantization, "from the checkpoint");
-  row("gpu_memory_utilization", shown(a.gpu_memory_utilization), number_text(r.gpu_memory_utilization), "default of this version");
-  row("enable_chunked_prefill", shown(a.enable_chunked_prefill), r.enable_chunked_prefill ? "true" : "false", "default");
-  row("enable_prefix_caching", shown(a.enable_prefix_caching), r.enable_prefix_caching ? "true" : "false", "default for this model");
-  row("async_scheduling", shown(a.async_scheduling), r.async_scheduling ? "true" : "false", "on where executor and speculation allow it");
+  row("gpu_memory_utilization", shown(a.gpu_memory_utilization), number_text(r.gpu_memory_utilization),
+      "default of this version");
+  row("enable_chunked_prefill", shown(a.enable_chunked_prefill), r.enable_chunked_prefill ? "true" : "false",
+      "default");
+  row("enable_prefix_caching", shown(a.enable_prefix_caching), r.enable_prefix_caching ? "true" : "false",
+      "default for this model");
+  row("async_scheduling", shown(a.async_scheduling), r.async_scheduling ? "true" : "false",
+      "on where executor and speculation allow it");
   row("cudagraph_mode", "", r.cudagraph_mode, "");
-  row("max_cudagraph_capture_size", shown(a.max_cudagraph_capture_size), number(r.max_cudagraph_capture_size), "min(2 x max_num_seqs, version's ceiling)");
+  row("max_cudagraph_capture_size", shown(a.max_cudagraph_capture_size), number(r.max_cudagraph_capture_size),
+      "min(2 x max_num_seqs, version's ceiling)");
   if (r.is_moe) {
-    row("expert_placement_strategy", shown(a.expert_placement_strategy), r.effective_placement == ExpertPlacement::round_robin ? "round_robin" : "linear",
-        r.expert_placement_strategy == "round_robin" && r.effective_placement == ExpertPlacement::linear ? "vLLM falls back to linear without a word: see `shardwise rules`" : "effective");
+    row("expert_placement_strategy", shown(a.expert_placement_strategy),
+        r.effective_placement == ExpertPlacement::round_robin ? "round_robin" : "linear",
+        r.expert_placement_strategy == "round_robin" && r.effective_placement == ExpertPlacement::linear
+            ? "vLLM falls back to linear without a word: see `shardwise rules`"
+            : "effective");
     row("all2all_backend", shown(a.all2all_backend), r.all2all_backend, "default");
   }
   std::vector<std::string> counts;
   for (const auto& [first, last] : r.pp_layers) counts.push_back(std::to_string(last - first));
-  if (counts.size() > 1) row("layers per stage", "", join(counts, " + "), "the remainder goes to the stages before the last");
+  if (counts.size() > 1)
+    row("layers per stage", "", join(counts, " + "), "the remainder goes to the stages before the last");
   return rows;
 }
 
@@ -72,14 +92,30 @@ PlanRequest plan_request(const CheckRequest& request, bool free_layout) {
   p.explain = false;
   auto& a = p.pinned;
   // What belongs to one node's command, or to the launcher, says nothing about the layout.
-  a.nnodes.reset(); a.node_rank.reset(); a.master_addr.reset(); a.master_port.reset(); a.headless.reset(); a.api_server_count.reset();
-  a.data_parallel_rank.reset(); a.data_parallel_start_rank.reset(); a.data_parallel_size_local.reset(); a.data_parallel_address.reset();
-  a.data_parallel_rpc_port.reset(); a.data_parallel_hybrid_lb.reset(); a.data_parallel_external_lb.reset();
-  a.data_parallel_multi_port_external_lb.reset(); a.device_ids.reset();
+  a.nnodes.reset();
+  a.node_rank.reset();
+  a.master_addr.reset();
+  a.master_port.reset();
+  a.headless.reset();
+  a.api_server_count.reset();
+  a.data_parallel_rank.reset();
+  a.data_parallel_start_rank.reset();
+  a.data_parallel_size_local.reset();
+  a.data_parallel_address.reset();
+  a.data_parallel_rpc_port.reset();
+  a.data_parallel_hybrid_lb.reset();
+  a.data_parallel_external_lb.reset();
+  a.data_parallel_multi_port_external_lb.reset();
+  a.device_ids.reset();
   if (free_layout) {
-    a.tensor_parallel_size.reset(); a.pipeline_parallel_size.reset(); a.data_parallel_size.reset();
-    a.decode_context_parallel_size.reset(); a.enable_expert_parallel.reset(); a.expert_placement_strategy.reset();
-    a.enable_eplb.reset(); a.eplb_config.reset();
+    a.tensor_parallel_size.reset();
+    a.pipeline_parallel_size.reset();
+    a.data_parallel_size.reset();
+    a.decode_context_parallel_size.reset();
+    a.enable_expert_parallel.reset();
+    a.expert_placement_strategy.reset();
+    a.enable_eplb.reset();
+    a.eplb_config.reset();
   }
   return p;
 }
@@ -99,7 +135,8 @@ class Changes {
     CheckRequest changed = answer_.request;
     edit(changed.args);
     auto p = plan_request(changed, false);
-    p.workload.concurrency = answer_.request.workload.request_rate ? std::nullopt : std::optional<int>(static_cast<int>(load_));
+    p.workload.concurrency =
+        answer_.request.workload.request_rate ? std::nullopt : std::optional<int>(static_cast<int>(load_));
     keep(what, p, layout_args_layout(changed));
   }
 
@@ -107,7 +144,8 @@ class Changes {
   void best_layout() {
     auto p = plan_request(answer_.request, true);
     if (!p.pinned.max_model_len) p.pinned.max_model_len = answer_.resolved->max_model_len;
-    p.workload.concurrency = answer_.request.workload.request_rate ? std::nullopt : std::optional<int>(static_cast<int>(load_));
+    p.workload.concurrency =
+        answer_.request.workload.request_rate ? std::nullopt : std::optional<int>(static_cast<int>(load_));
     try {
       const auto s = search_request(p, nullptr);
       auto found = search(s);
@@ -145,8 +183,9 @@ class Changes {
     change.what = what;
     change.fits = true;
     change.gain = answer_.plan && answer_.plan->score > 0 ? plan.score / answer_.plan->score - 1 : 0;
-    change.note = fmt::format("{:.0f} tokens/s, TPOT {:.1f} ms, TTFT {:.0f} ms, {} GPUs", plan.estimate.output_tokens_per_second.mean,
-                              plan.estimate.tpot_ms.mean, plan.estimate.ttft_ms.mean, plan.layout.gpus());
+    change.note = fmt::format("{:.0f} tokens/s, TPOT {:.1f} ms, TTFT {:.0f} ms, {} GPUs",
+                              plan.estimate.output_tokens_per_second.mean, plan.estimate.tpot_ms.mean,
+                              plan.estimate.ttft_ms.mean, plan.layout.gpus());
     if (!plan.slos_kept) change.note += "; misses " + join(plan.slos_missed, ", ");
     if (answer_.plan && change.gain < 0.005) return;
     change.plan = std::move(plan);
@@ -164,25 +203,36 @@ void find_changes(CheckAnswer& answer) {
   changes.best_layout();
   const auto tp = r.tensor_parallel_size, dp = r.data_parallel_size;
   if (tp >= 2 && tp % 2 == 0)
-    changes.add(fmt::format("-tp {} -dp {}", tp / 2, dp * 2), [&](EngineArgs& a) { a.tensor_parallel_size = tp / 2; a.data_parallel_size = dp * 2; });
+    changes.add(fmt::format("-tp {} -dp {}", tp / 2, dp * 2), [&](EngineArgs& a) {
+      a.tensor_parallel_size = tp / 2;
+      a.data_parallel_size = dp * 2;
+    });
   if (dp >= 2 && dp % 2 == 0)
-    changes.add(fmt::format("-tp {} -dp {}", tp * 2, dp / 2), [&](EngineArgs& a) { a.tensor_parallel_size = tp * 2; a.data_parallel_size = dp / 2; });
+    changes.add(fmt::format("-tp {} -dp {}", tp * 2, dp / 2), [&](EngineArgs& a) {
+      a.tensor_parallel_size = tp * 2;
+      a.data_parallel_size = dp / 2;
+    });
   const int spare = answer.request.cluster.total_gpus() / static_cast<int>(std::max<std::int64_t>(1, r.world_size));
   if (spare > dp)
-    changes.add(fmt::format("-dp {} (GPUs left idle now)", spare), [&](EngineArgs& a) { a.data_parallel_size = spare; });
-  if (r.pipeline_parallel_size > 1)
-    changes.add("-pp 1", [&](EngineArgs& a) { a.pipeline_parallel_size = 1; });
+    changes.add(fmt::format("-dp {} (GPUs left idle now)", spare),
+                [&](EngineArgs& a) { a.data_parallel_size = spare; });
+  if (r.pipeline_parallel_size > 1) changes.add("-pp 1", [&](EngineArgs& a) { a.pipeline_parallel_size = 1; });
   if (r.is_moe) {
     const bool on = r.enable_expert_parallel;
-    changes.add(on ? "without --enable-expert-parallel" : "--enable-expert-parallel", [&](EngineArgs& a) { a.enable_expert_parallel = !on; });
+    changes.add(on ? "without --enable-expert-parallel" : "--enable-expert-parallel",
+                [&](EngineArgs& a) { a.enable_expert_parallel = !on; });
   }
   if (r.enforce_eager) changes.add("without --enforce-eager", [](EngineArgs& a) { a.enforce_eager.reset(); });
-  if (!r.enable_chunked_prefill) changes.add("with chunked prefill", [](EngineArgs& a) { a.enable_chunked_prefill.reset(); });
-  if (!r.cache_dtype.starts_with("fp8")) changes.add("--kv-cache-dtype fp8", [](EngineArgs& a) { a.kv_cache_dtype = "fp8"; });
-  if (r.gpu_memory_utilization < 0.95) changes.add("--gpu-memory-utilization 0.95", [](EngineArgs& a) { a.gpu_memory_utilization = 0.95; });
+  if (!r.enable_chunked_prefill)
+    changes.add("with chunked prefill", [](EngineArgs& a) { a.enable_chunked_prefill.reset(); });
+  if (!r.cache_dtype.starts_with("fp8"))
+    changes.add("--kv-cache-dtype fp8", [](EngineArgs& a) { a.kv_cache_dtype = "fp8"; });
+  if (r.gpu_memory_utilization < 0.95)
+    changes.add("--gpu-memory-utilization 0.95", [](EngineArgs& a) { a.gpu_memory_utilization = 0.95; });
   for (const auto tokens : {r.max_num_batched_tokens * 2, r.max_num_batched_tokens / 2})
     if (tokens >= r.max_num_seqs && tokens >= 512)
-      changes.add(fmt::format("--max-num-batched-tokens {}", tokens), [&](EngineArgs& a) { a.max_num_batched_tokens = tokens; });
+      changes.add(fmt::format("--max-num-batched-tokens {}", tokens),
+                  [&](EngineArgs& a) { a.max_num_batched_tokens = tokens; });
   if (answer.memory && answer.memory->refusal && answer.memory->refusal->estimated_max_model_len.value_or(0) > 0) {
     const auto longest = *answer.memory->refusal->estimated_max_model_len;
     changes.add(fmt::format("--max-model-len {}", longest), [&](EngineArgs& a) { a.max_model_len = longest; });
@@ -195,7 +245,8 @@ void find_changes(CheckAnswer& answer) {
   // Changes that come to the same layout and engine are one change.
   for (std::size_t i = 0; i < answer.changes.size(); ++i)
     for (std::size_t j = answer.changes.size(); --j > i;)
-      if (answer.changes[i].plan->engine == answer.changes[j].plan->engine && answer.changes[i].plan->layout == answer.changes[j].plan->layout)
+      if (answer.changes[i].plan->engine == answer.changes[j].plan->engine &&
+          answer.changes[i].plan->layout == answer.changes[j].plan->layout)
         answer.changes.erase(answer.changes.begin() + static_cast<std::ptrdiff_t>(j));
   if (answer.changes.size() > 6) answer.changes.resize(6);
 }
@@ -227,18 +278,25 @@ CheckAnswer check(const CheckRequest& given) {
     return answer;
   }
   if (!answer.resolved->pp_layers_error.empty()) {
-    answer.refusal = Refusal{"pp_layer_partition", "model", "distributed/utils.py:get_pp_indices", answer.resolved->pp_layers_error, "one number a stage, summing to the layers"};
+    answer.refusal = Refusal{"pp_layer_partition", "model", "distributed/utils.py:get_pp_indices",
+                             answer.resolved->pp_layers_error, "one number a stage, summing to the layers"};
     return answer;
   }
   if (engine.parallel.expert_placement_strategy != engine.effective_placement)
-    answer.warnings.push_back("expert_placement_strategy round_robin: effective placement is linear (vLLM falls back without a word)");
+    answer.warnings.push_back(
+        "expert_placement_strategy round_robin: effective placement is linear (vLLM falls back without a word)");
   if (answer.resolved->is_moe && engine.parallel.data_parallel_size > 1 && !engine.parallel.enable_expert_parallel)
-    answer.warnings.push_back("experts are split over TP x DP ranks: every layer gathers tokens of all data parallel ranks; --enable-expert-parallel keeps experts whole");
+    answer.warnings.push_back(
+        "experts are split over TP x DP ranks: every layer gathers tokens of all data parallel ranks; "
+        "--enable-expert-parallel keeps experts whole");
   if (engine.parallel.gpus() > request.cluster.total_gpus()) {
-    answer.refusal = Refusal{"gpus", "worker", "v1/worker/gpu_worker.py:init_device",
-                             fmt::format("TP {} x PP {} x PCP {} x DP {} = {} GPUs, the cluster has {}", engine.parallel.tensor_parallel_size, engine.parallel.pipeline_parallel_size,
-                                         engine.parallel.prefill_context_parallel_size, engine.parallel.data_parallel_size, engine.parallel.gpus(), request.cluster.total_gpus()),
-                             "smaller sizes, or more GPUs"};
+    answer.refusal =
+        Refusal{"gpus", "worker", "v1/worker/gpu_worker.py:init_device",
+                fmt::format("TP {} x PP {} x PCP {} x DP {} = {} GPUs, the cluster has {}",
+                            engine.parallel.tensor_parallel_size, engine.parallel.pipeline_parallel_size,
+                            engine.parallel.prefill_context_parallel_size, engine.parallel.data_parallel_size,
+                            engine.parallel.gpus(), request.cluster.total_gpus()),
+                "smaller sizes, or more GPUs"};
     return answer;
   }
 
@@ -261,9 +319,11 @@ CheckAnswer check(const CheckRequest& given) {
     if (answer.plan) {
       answer.load = answer.plan->estimate.concurrency;
       answer.decode_step = answer.plan->step->breakdown(decode_batch(*answer.plan, request.workload));
-      std::stable_sort(answer.decode_step.begin(), answer.decode_step.end(), [](const auto& a, const auto& b) { return a.time > b.time; });
+      std::stable_sort(answer.decode_step.begin(), answer.decode_step.end(),
+                       [](const auto& a, const auto& b) { return a.time > b.time; });
       if (answer.memory->probability_fits < 0.95)
-        answer.warnings.push_back(fmt::format("starts with a probability of {:.0f} %", 100 * answer.memory->probability_fits));
+        answer.warnings.push_back(
+            fmt::format("starts with a probability of {:.0f} %", 100 * answer.memory->probability_fits));
     } else {
       answer.warnings.push_back(why.message);
     }

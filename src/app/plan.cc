@@ -26,7 +26,8 @@ std::optional<ExpertPlacement> placement_pin(const EngineArgs& args) {
   if (!args.expert_placement_strategy) return std::nullopt;
   if (*args.expert_placement_strategy == "linear") return ExpertPlacement::linear;
   if (*args.expert_placement_strategy == "round_robin") return ExpertPlacement::round_robin;
-  throw InputError("--expert-placement-strategy", 0, "", "unknown '" + *args.expert_placement_strategy + "'", "linear or round_robin");
+  throw InputError("--expert-placement-strategy", 0, "", "unknown '" + *args.expert_placement_strategy + "'",
+                   "linear or round_robin");
 }
 
 Pins pins_of(const PlanRequest& request) {
@@ -87,16 +88,19 @@ void check_pins(const PlanRequest& request, const std::vector<NodeGroup>& groups
   check("--decode-context-parallel-size", pins.decode_context_parallel_size);
   check("--replicas", pins.replicas);
   const int pinned = pins.tensor_parallel_size.value_or(1) * pins.pipeline_parallel_size.value_or(1) *
-                     pins.data_parallel_size.value_or(1) * pins.prefill_context_parallel_size.value_or(1) * pins.replicas.value_or(1);
+                     pins.data_parallel_size.value_or(1) * pins.prefill_context_parallel_size.value_or(1) *
+                     pins.replicas.value_or(1);
   if (pinned > budget)
-    throw InputError("plan", 0, "", fmt::format("the pinned sizes take {} GPUs (TP {} x PP {} x DP {} x {} replicas), {} are on offer", pinned,
-                                                pins.tensor_parallel_size.value_or(1), pins.pipeline_parallel_size.value_or(1),
-                                                pins.data_parallel_size.value_or(1), pins.replicas.value_or(1), budget),
+    throw InputError("plan", 0, "",
+                     fmt::format("the pinned sizes take {} GPUs (TP {} x PP {} x DP {} x {} replicas), {} are on offer",
+                                 pinned, pins.tensor_parallel_size.value_or(1), pins.pipeline_parallel_size.value_or(1),
+                                 pins.data_parallel_size.value_or(1), pins.replicas.value_or(1), budget),
                      "pin fewer or name more GPUs");
   if (request.workload.concurrency && request.workload.request_rate)
     throw InputError("plan", 0, "", "--concurrency and --rate contradict each other", "a load is one or the other");
   if (pins.enable_expert_parallel.value_or(false) && !request.model->is_moe())
-    throw InputError("--enable-expert-parallel", 0, "", request.model->name + " has no experts: vLLM refuses expert parallel for dense models",
+    throw InputError("--enable-expert-parallel", 0, "",
+                     request.model->name + " has no experts: vLLM refuses expert parallel for dense models",
                      "leave it out");
 }
 
@@ -106,7 +110,8 @@ std::shared_ptr<const Model> with_hf_overrides(const std::shared_ptr<const Model
   if (!args.hf_overrides || args.hf_overrides->empty() || !model->config) return model;
   const Json changes = parse_json(*args.hf_overrides, "--hf-overrides");
   if (!changes.is_object())
-    throw InputError("--hf-overrides", 0, "", "must be an object of config.json fields", R"(write e.g. '{"num_hidden_layers": 4}')");
+    throw InputError("--hf-overrides", 0, "", "must be an object of config.json fields",
+                     R"(write e.g. '{"num_hidden_layers": 4}')");
   return std::make_shared<const Model>(with_overrides(*model, changes));
 }
 
@@ -126,24 +131,30 @@ SearchRequest search_request(const PlanRequest& request, std::vector<Assumption>
 
   const auto facts = std::make_shared<const ModelFacts>(model_facts(*request.model, request.vllm_version));
   if (!facts->refusal_rule.empty())
-    throw InputError(request.model_spec, 0, "", facts->refusal_message, "vLLM " + to_string(request.vllm_version) + " cannot read this model");
+    throw InputError(request.model_spec, 0, "", facts->refusal_message,
+                     "vLLM " + to_string(request.vllm_version) + " cannot read this model");
   const auto version = request.vllm_version;
   for (const auto& group : s.groups) {
     const NodeFacts node = node_facts(group.cluster.first_gpu(), group.cluster.nodes.front().gpus);
     const auto resolution = resolve(engine_only(request.pinned), *facts, node, {}, version);
     if (const auto* refusal = std::get_if<Refusal>(&resolution))
-      throw InputError("vllm serve", 0, "", "vLLM " + to_string(version) + " refuses this (" + refusal->rule + "): " + refusal->message, refusal->instead);
+      throw InputError("vllm serve", 0, "",
+                       "vLLM " + to_string(version) + " refuses this (" + refusal->rule + "): " + refusal->message,
+                       refusal->instead);
     s.base.push_back(engine_config(std::get<Resolved>(resolution)));
   }
   s.fixed.enable_eplb = request.pinned.enable_eplb.value_or(false);
   if (request.pinned.all2all_backend) s.fixed.all2all_backend = *request.pinned.all2all_backend;
 
   s.rules = [facts, version](const NodeGroup& group, const ParallelConfig& p) -> std::optional<Rejection> {
-    const auto refused = check_layout(*facts, p, node_facts(group.cluster.first_gpu(), group.cluster.nodes.front().gpus), version);
+    const auto refused =
+        check_layout(*facts, p, node_facts(group.cluster.first_gpu(), group.cluster.nodes.front().gpus), version);
     if (!refused) return std::nullopt;
     return Rejection{refused->rule, refused->message};
   };
-  s.effective_placement = [facts, version](const ParallelConfig& p) { return effective_placement(p, facts->num_expert_group, version); };
+  s.effective_placement = [facts, version](const ParallelConfig& p) {
+    return effective_placement(p, facts->num_expert_group, version);
+  };
 
   const auto longest = request.workload.isl.max() + request.workload.osl.max();
   auto& base = s.base.front();
@@ -156,11 +167,16 @@ SearchRequest search_request(const PlanRequest& request, std::vector<Assumption>
                      "ask for shorter requests, or raise --max-model-len where the model allows it");
   if (assumptions) {
     assumptions->push_back({"vllm", to_string(version), "rules, defaults and memory of this version"});
-    assumptions->push_back({"gpu_memory_utilization", number_text(base.gpu_memory_utilization), request.pinned.gpu_memory_utilization ? "given" : "vLLM's default"});
-    assumptions->push_back({"max_num_batched_tokens", std::to_string(base.max_num_batched_tokens), request.pinned.max_num_batched_tokens ? "given" : "vLLM's default on this GPU"});
-    assumptions->push_back({"max_num_seqs", std::to_string(base.max_num_seqs), request.pinned.max_num_seqs ? "given" : "vLLM's default on this GPU"});
-    assumptions->push_back({"max_model_len", std::to_string(base.max_model_len), s.pinned_model_len ? "given" : "the model's own; lowered where it does not fit"});
-    assumptions->push_back({"kv_cache_dtype", base.kv_cache_dtype, request.pinned.kv_cache_dtype ? "given" : "vLLM's default: as the checkpoint says"});
+    assumptions->push_back({"gpu_memory_utilization", number_text(base.gpu_memory_utilization),
+                            request.pinned.gpu_memory_utilization ? "given" : "vLLM's default"});
+    assumptions->push_back({"max_num_batched_tokens", std::to_string(base.max_num_batched_tokens),
+                            request.pinned.max_num_batched_tokens ? "given" : "vLLM's default on this GPU"});
+    assumptions->push_back({"max_num_seqs", std::to_string(base.max_num_seqs),
+                            request.pinned.max_num_seqs ? "given" : "vLLM's default on this GPU"});
+    assumptions->push_back({"max_model_len", std::to_string(base.max_model_len),
+                            s.pinned_model_len ? "given" : "the model's own; lowered where it does not fit"});
+    assumptions->push_back({"kv_cache_dtype", base.kv_cache_dtype,
+                            request.pinned.kv_cache_dtype ? "given" : "vLLM's default: as the checkpoint says"});
     const auto& node = s.groups.front().cluster.nodes.front();
     for (const auto& d : request.cluster.defaults) assumptions->push_back({d.name, d.value, d.reason});
     if (request.goal == Goal::cost && !node.price_per_gpu_hour)
@@ -178,7 +194,9 @@ PlanAnswer make_plan(const PlanRequest& given) {
   const auto s = search_request(request, &answer.assumptions);
   answer.search = search(s);
   // The simulator decides where percentiles or a trace do; elsewhere only when asked.
-  const bool percentiles = request.workload.trace || std::any_of(request.workload.slos.begin(), request.workload.slos.end(), [](const Slo& slo) { return slo.stat != SloStat::mean; });
+  const bool percentiles =
+      request.workload.trace || std::any_of(request.workload.slos.begin(), request.workload.slos.end(),
+                                            [](const Slo& slo) { return slo.stat != SloStat::mean; });
   const int finalists = request.simulate_finalists.value_or(percentiles && request.explain ? 10 : 0);
   if (finalists > 0) decide_by_simulation(request, s, answer.search, finalists);
 
@@ -190,7 +208,9 @@ PlanAnswer make_plan(const PlanRequest& given) {
     auto args = layout_args(request, plans[i].layout);
     args.max_model_len = plans[i].engine.max_model_len;
     // Over several nodes each has a command of its own; one node that holds all GPUs stands for them here.
-    const auto resolution = resolve(args, facts, node_facts(group.cluster.first_gpu(), std::max(group.total(), plans[i].layout.gpus())), {}, request.vllm_version);
+    const auto resolution =
+        resolve(args, facts, node_facts(group.cluster.first_gpu(), std::max(group.total(), plans[i].layout.gpus())), {},
+                request.vllm_version);
     if (const auto* refusal = std::get_if<Refusal>(&resolution)) {
       answer.search.rejected.push_back({refusal->rule, 1, to_string(plans[i].layout) + ": " + refusal->message});
       plans.erase(plans.begin() + static_cast<std::ptrdiff_t>(i));
@@ -200,9 +220,13 @@ PlanAnswer make_plan(const PlanRequest& given) {
   }
 
   if (request.model->generic)
-    answer.warnings.push_back(fmt::format("architecture '{}' is not known: planned from its fields ({}){}", request.model->architectures.empty() ? "?" : request.model->architectures.front(),
-                                          join(request.model->fields_used, ", "), request.model->fields_ignored.empty() ? "" : "; ignored: " + join(request.model->fields_ignored, ", ")));
-  if (s.groups.size() > 1) answer.warnings.push_back("mixed nodes: a plan uses one GPU kind; the other nodes stay free");
+    answer.warnings.push_back(fmt::format(
+        "architecture '{}' is not known: planned from its fields ({}){}",
+        request.model->architectures.empty() ? "?" : request.model->architectures.front(),
+        join(request.model->fields_used, ", "),
+        request.model->fields_ignored.empty() ? "" : "; ignored: " + join(request.model->fields_ignored, ", ")));
+  if (s.groups.size() > 1)
+    answer.warnings.push_back("mixed nodes: a plan uses one GPU kind; the other nodes stay free");
   if (!answer.found()) {
     explain_nothing(answer, s);
     return answer;
@@ -211,7 +235,8 @@ PlanAnswer make_plan(const PlanRequest& given) {
   if (winner.engine.parallel.expert_placement_strategy != winner.engine.effective_placement)
     answer.warnings.push_back("round_robin is asked for, but vLLM falls back to linear here without a word");
   if (winner.memory.probability_fits < 0.95)
-    answer.warnings.push_back(fmt::format("starts with a probability of {:.0f} %: the memory margin is thin", 100 * winner.memory.probability_fits));
+    answer.warnings.push_back(fmt::format("starts with a probability of {:.0f} %: the memory margin is thin",
+                                          100 * winner.memory.probability_fits));
   answer.launch = launch_plan(request, winner);
   if (request.explain) answer.explanation = explain(answer, s);
   return answer;
@@ -225,34 +250,47 @@ WhyNot why_not(const PlanAnswer& answer, const std::string& question) {
   auto& a = request.pinned;
   for (const auto& part : split(question, ',')) {
     const auto at = part.find('=');
-    const std::string name = to_lower(trim(std::string_view(part).substr(0, at))), value = at == std::string::npos ? "" : std::string(trim(std::string_view(part).substr(at + 1)));
+    const std::string name = to_lower(trim(std::string_view(part).substr(0, at))),
+                      value = at == std::string::npos ? "" : std::string(trim(std::string_view(part).substr(at + 1)));
     const auto number = [&]() -> std::int64_t {
       char* end = nullptr;
       const long n = std::strtol(value.c_str(), &end, 10);
-      if (value.empty() || *end || n < 1) throw InputError("--why-not", 0, name, "'" + value + "' is no size", "e.g. --why-not tp=8,pp=1");
+      if (value.empty() || *end || n < 1)
+        throw InputError("--why-not", 0, name, "'" + value + "' is no size", "e.g. --why-not tp=8,pp=1");
       return n;
     };
-    if (name == "tp" || name == "tensor_parallel_size") a.tensor_parallel_size = number();
-    else if (name == "pp" || name == "pipeline_parallel_size") a.pipeline_parallel_size = number();
-    else if (name == "dp" || name == "data_parallel_size") a.data_parallel_size = number();
-    else if (name == "dcp" || name == "decode_context_parallel_size") a.decode_context_parallel_size = number();
-    else if (name == "replicas") request.replicas = static_cast<int>(number());
-    else if (name == "ep" || name == "enable_expert_parallel") a.enable_expert_parallel = !(value == "0" || value == "off" || value == "false" || value == "no");
-    else if (name == "placement" || name == "expert_placement_strategy") a.expert_placement_strategy = value;
+    if (name == "tp" || name == "tensor_parallel_size")
+      a.tensor_parallel_size = number();
+    else if (name == "pp" || name == "pipeline_parallel_size")
+      a.pipeline_parallel_size = number();
+    else if (name == "dp" || name == "data_parallel_size")
+      a.data_parallel_size = number();
+    else if (name == "dcp" || name == "decode_context_parallel_size")
+      a.decode_context_parallel_size = number();
+    else if (name == "replicas")
+      request.replicas = static_cast<int>(number());
+    else if (name == "ep" || name == "enable_expert_parallel")
+      a.enable_expert_parallel = !(value == "0" || value == "off" || value == "false" || value == "no");
+    else if (name == "placement" || name == "expert_placement_strategy")
+      a.expert_placement_strategy = value;
     else
-      throw InputError("--why-not", 0, "", "unknown part '" + name + "'", "tp, pp, dp, dcp, ep, replicas or placement, e.g. tp=8,pp=1");
+      throw InputError("--why-not", 0, "", "unknown part '" + name + "'",
+                       "tp, pp, dp, dcp, ep, replicas or placement, e.g. tp=8,pp=1");
   }
   SearchRequest s = search_request(request, nullptr);
   auto found = search(s);
   result.rejected = found.rejected;
-  if (!found.plans.empty()) result.best = found.plans.front();
-  else if (!found.near_misses.empty()) result.best = found.near_misses.front();
+  if (!found.plans.empty())
+    result.best = found.plans.front();
+  else if (!found.near_misses.empty())
+    result.best = found.near_misses.front();
   if (answer.found() && result.best) {
     const auto& w = answer.search.plans.front();
     result.score_ratio = w.score > 0 ? result.best->score / w.score : 0;
     result.words = compare_plans(answer, w, *result.best);
   } else if (!result.best) {
-    for (const auto& r : found.rejected) result.words.push_back(fmt::format("{} ({} layouts): {}", r.rule, r.count, r.example));
+    for (const auto& r : found.rejected)
+      result.words.push_back(fmt::format("{} ({} layouts): {}", r.rule, r.count, r.example));
     if (found.layouts == 0) result.words.push_back("no layout with these sizes fits the GPUs on offer");
   }
   return result;
