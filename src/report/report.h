@@ -5,6 +5,7 @@
 #include "app/check.h"
 #include "app/estimate.h"
 #include "app/memory_answer.h"
+#include "app/place.h"
 #include "app/plan.h"
 #include "app/simulate_plan.h"
 #include "report/table.h"
@@ -23,6 +24,9 @@ std::string memory_answer_json(const MemoryAnswer& answer);
 std::string estimate_text(const EstimateAnswer& answer, const Style& style);
 std::string simulation_text(const SimulationResult& result, const Style& style);
 std::string simulation_json(const SimulationResult& result);
+std::string place_text(const PlaceAnswer& answer, const Style& style);
+std::string place_json(const PlaceAnswer& answer);      ///< docs/place.md
+std::string place_map_json(const PlaceAnswer& answer);  ///< the best policy's map; "" if all are refused
 /// All rules as a table, or one in full; "" if there is no such rule.
 std::string rules_text(const std::string& id, const Style& style);
 

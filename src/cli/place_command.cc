@@ -1,0 +1,103 @@
+#include <cstdio>
+#include <fstream>
+
+#include "app/place.h"
+#include "base/input_error.h"
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "config/text_source.h"
+#include "report/report.h"
+
+namespace shardwise {
+namespace {
+
+struct PlaceOptions {
+  std::string load, model, out, vllm, backend = "allgather_reducescatter";
+  std::vector<std::string> policies;
+  int ranks = 0, nodes = 1, tensor_parallel = 1, redundant = 0, groups = 0;
+  double min_gain = 0.03;
+  bool json = false;
+};
+
+std::optional<int> groups_of(const Model& model) {
+  for (const auto& layer : model.layers)
+    if (const auto* moe = std::get_if<MoeFfn>(&layer.ffn)) return moe->n_group;
+  return std::nullopt;
+}
+
+int run_place(const PlaceOptions& o) {
+  PlaceRequest q;
+  const auto file = read_expert_loads(read_file(o.load), o.load);
+  q.load_name = o.load;
+  q.loads = file.loads;
+  q.num_expert_group = file.num_groups;
+  if (!o.model.empty()) {
+    const auto model = model_of(o.model);
+    if (!model->is_moe())
+      throw InputError("--model", 0, "", model->name + " has no experts", "place is for mixtures of experts");
+    if (model->num_experts() != q.loads.experts)
+      throw InputError(o.load, 0, "",
+                       std::to_string(q.loads.experts) + " experts a layer, " + model->name + " has " +
+                           std::to_string(model->num_experts()),
+                       "count logical experts, without replicas and shared experts");
+    if (!q.num_expert_group) q.num_expert_group = groups_of(*model);
+  }
+  if (o.groups > 0) q.num_expert_group = o.groups;
+  q.ranks = o.ranks, q.nodes = o.nodes, q.tensor_parallel_size = o.tensor_parallel, q.redundant_experts = o.redundant;
+  q.all2all_backend = o.backend;
+  q.least_gain = o.min_gain;
+  if (!o.vllm.empty()) q.vllm_version = parse_vllm_version(o.vllm);
+  for (const auto& name : o.policies)
+    for (const auto policy : {PlacePolicy::linear, PlacePolicy::round_robin, PlacePolicy::eplb, PlacePolicy::ours})
+      if (name == to_string(policy)) q.policies.push_back(policy);
+  const auto answer = place_experts(q);
+  Style style;
+  if (!o.json) {
+    QuestionOptions terminal;
+    style = terminal.style();
+  }
+  std::fputs((o.json ? place_json(answer) : place_text(answer, style)).c_str(), stdout);
+  if (!o.out.empty() && answer.best) {
+    std::ofstream out(o.out, std::ios::binary);
+    out << place_map_json(answer);
+    out.close();
+    if (!out) throw InputError("--out", 0, "", "cannot write " + o.out);
+  }
+  return answer.best ? kExitFound : kExitNo;
+}
+
+}  // namespace
+
+void add_place_command(CLI::App& app, const CommandLine&, std::vector<std::function<int()>>& handlers) {
+  auto* sub = app.add_subcommand(
+      "place", "experts to ranks from a file of expert loads: balance before and after, and whether it is worth it");
+  auto o = std::make_shared<PlaceOptions>();
+  sub->add_option("load", o->load, "token counts per layer and expert: JSON or CSV (docs/place.md)")->required();
+  sub->add_option("--ranks", o->ranks, "expert-parallel size: tensor x data parallel")
+      ->required()
+      ->check(CLI::PositiveNumber);
+  sub->add_option("--nodes", o->nodes, "nodes that the ranks are on")->check(CLI::PositiveNumber);
+  sub->add_option("--tensor-parallel-size", o->tensor_parallel, "how much of --ranks is tensor parallel")
+      ->check(CLI::PositiveNumber);
+  sub->add_option("--redundant-experts", o->redundant, "replicas beyond one an expert (EPLB)")
+      ->check(CLI::NonNegativeNumber);
+  sub->add_option("--policy", o->policies, "linear, round_robin, eplb (vLLM's) or ours; default: all, compared")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"linear", "round_robin", "eplb", "ours"}));
+  sub->add_option("--num-expert-group", o->groups, "groups of grouped top-k; default: the file's or the model's")
+      ->check(CLI::PositiveNumber);
+  sub->add_option("--all2all-backend", o->backend, "as in vLLM; decides whether round_robin holds");
+  sub->add_option("--model", o->model, "checks the file against a model and takes its expert groups");
+  sub->add_option("--min-gain", o->min_gain, "share of the most loaded rank's work that rebalancing must take off")
+      ->check(CLI::Range(0.0, 1.0))
+      ->default_val(0.03);
+  sub->add_option("--vllm", o->vllm, "vLLM version")->default_str("0.32.0");
+  sub->add_option("--out", o->out, "write the best map here (JSON)");
+  sub->add_flag("--json", o->json, "machine-readable answer");
+  sub->footer(
+      "shardwise place loads.json --ranks 32 --nodes 4 --redundant-experts 32\n"
+      "Exit code 0: a placement stands; 1: vLLM refuses all that were asked for; 2: the question cannot be read.");
+  handlers.push_back([o] { return run_place(*o); });
+}
+
+}  // namespace shardwise
