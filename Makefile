@@ -4,7 +4,7 @@ SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 PLAN ?= Llama-3.1-70B --gpus 8xH100 --isl 2000 --osl 300
 
-.PHONY: run build test bench packages lint cases accuracy sanitize install-test fuzz clean
+.PHONY: run build test bench packages lint cases accuracy sanitize install-test fuzz differential clean
 
 packages:  ## the Debian/Ubuntu packages of apt-packages.txt
 	@tools/checks/packages.sh apt-packages.txt
@@ -45,6 +45,13 @@ install-test: build  ## find_package(shardwise) from a project of its own
 
 fuzz:  ## libFuzzer on every reader, FUZZ_SECONDS each
 	@tests/fuzz/run.sh $(or $(FUZZ_SECONDS),30)
+
+VLLM_PYTHON ?= python3
+differential:  ## N random commands (SEED) asked of shardwise and of the vLLM that VLLM_PYTHON has installed; docs/oracle.md
+	@if $(VLLM_PYTHON) -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("vllm") is None)' 2>/dev/null; then \
+	  $(MAKE) --no-print-directory build && \
+	  $(VLLM_PYTHON) tools/oracle/differential.py build/release/shardwise --n $(or $(N),300) --seed $(or $(SEED),1); \
+	else echo "differential: SKIPPED, $(VLLM_PYTHON) has no vLLM installed (make differential VLLM_PYTHON=.../bin/python)"; fi
 
 clean:
 	rm -rf build

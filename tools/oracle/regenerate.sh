@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Asks an installed vLLM about the inputs of tests/golden/{legality,ranks,experts} and compares with what is recorded.
+#   tools/oracle/regenerate.sh VENV OUT_DIR
+# VENV: a Python environment with vLLM (no GPU needed). OUT_DIR receives the answers in the recorded format. Exit 0 if all
+# agree; a version other than the recorded one may differ, and the differences are what to look at. docs/oracle.md says more.
+set -u
+here=$(cd "$(dirname "$0")" && pwd)
+golden=$here/../../tests/golden
+[ $# -eq 2 ] || { sed -n '2,5s/^# \?//p' "$0"; exit 2; }
+python=$1/bin/python
+"$python" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("vllm") is None)' || { echo "no vLLM in $1"; exit 2; }
+mkdir -p "$2/models" || exit 2
+out=$(cd "$2" && pwd)
+"$python" "$here/models.py" "$out/models" || exit 2
+status=0
+compare() {  # NAME RECORDED COMMAND...: runs the command with the recorded file and the answer's path
+  local name=$1 recorded=$2; shift 2
+  echo "$name"
+  "$python" "$@" 2>"$out/$name.log" || { echo "  failed: see $out/$name.log"; tail -1 "$out/$name.log"; status=1; return; }
+  "$python" "$here/compare.py" "$recorded" "$out/$name.jsonl" || status=1
+}
+for name in legality sweep; do
+  compare $name "$golden/legality/$name.jsonl" "$here/ask_legality.py" "$golden/legality/$name.jsonl" "$out/$name.jsonl" --models "$out/models"
+done
+compare groups "$golden/ranks/groups.jsonl" "$here/ask_placement.py" groups "$golden/ranks/groups.jsonl" "$out/groups.jsonl"
+compare experts "$golden/experts/experts.jsonl" "$here/ask_placement.py" experts "$golden/experts/experts.jsonl" "$out/experts.jsonl"
+exit $status
