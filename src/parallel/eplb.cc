@@ -240,7 +240,7 @@ PhysicalToLogical eplb_ours(const ExpertLoads& loads, const EplbShape& given, st
   PhysicalToLogical out(at(loads.layers) * at(s.replicas));
   std::vector<int> other(at(s.replicas));
   Scratch scratch;
-  EplbRefiner refiner;
+  EplbRefiner refiner(loads.layers);
   for (int l = 0; l < loads.layers; ++l) {
     int* row = out.data() + at(l) * at(s.replicas);
     const auto counts = loads.layer(l);

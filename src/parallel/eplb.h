@@ -56,8 +56,7 @@ std::vector<double> rank_loads(const ExpertLoads& loads, std::span<const int> ph
 
 /// Proven upper bound of the mean balancedness for any map under the constraints. Where each layer's most loaded GPU
 /// cannot get below: the mean; the heaviest replica when spares go where they help most; that replica with the lightest
-/// ones as company; the heaviest k * ranks + 1 replicas, k + 1 of which share a GPU; the heaviest group with the
-/// lightest ones as company, over its node's GPUs.
+/// ones as company; k + 1 of the k * ranks + 1 heaviest replicas, which share a GPU; the same of groups on nodes.
 double balancedness_bound(const ExpertLoads& loads, const EplbShape& shape);
 
 }  // namespace shardwise

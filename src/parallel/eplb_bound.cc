@@ -42,32 +42,33 @@ double least_heaviest(std::span<const std::int64_t> counts, const EplbShape& s) 
                           : static_cast<double>(sorted.back()) / (1 + spare);
   floor = std::max(floor, heaviest_replica(counts, spare) + company);
 
-  // Of k * ranks + 1 replicas, k + 1 share a GPU. Every expert that is not replicated leaves a replica of its own
-  // weight, so the (k * ranks + 1)-th heaviest replica weighs at least the (k * ranks + 1 + spare)-th heaviest expert.
+  // Of the k * ranks + 1 heaviest replicas, k + 1 share a GPU. Experts that are not replicated leave a replica of their
+  // own weight, so the i-th heaviest replica weighs at least the (i + spare)-th heaviest expert.
   for (int k = 1; k < slots && k * s.ranks + spare < experts; ++k) {
-    double weight = (k + 1) * static_cast<double>(sorted[at(k * s.ranks + spare)]);
+    double weight = 0;
+    for (int j = 0; j <= k; ++j) weight += static_cast<double>(sorted[at(k * s.ranks + spare - j)]);
     if (spare == 0)
       for (int j = 0; j < slots - k - 1; ++j) weight += static_cast<double>(sorted[at(experts - 1 - j)]);
     floor = std::max(floor, weight);
   }
   if (s.nodes == 1) return floor;
 
-  // The heaviest group is on one node, with the lightest ones at best; its heaviest expert has that node's spares.
-  const int group_size = experts / s.groups, gpus = s.ranks / s.nodes;
+  // With one group a node, each group is a problem of its own. Else the heaviest group is with the lightest ones at
+  // best, k + 1 of the k * nodes + 1 heaviest share a node, and each group's heaviest expert has that node's spares.
+  const int group_size = experts / s.groups, gpus = s.ranks / s.nodes, per_node = s.groups / s.nodes;
   std::vector<double> groups;
   for (int g = 0; g < s.groups; ++g) {
     const auto members = counts.subspan(at(g * group_size), at(group_size));
     groups.push_back(static_cast<double>(std::accumulate(members.begin(), members.end(), std::int64_t{0})));
-    floor = std::max(floor, heaviest_replica(members, spare / s.nodes));
+    floor = std::max(floor, per_node == 1 ? least_heaviest(members, {s.replicas / s.nodes, 1, 1, gpus})
+                                          : heaviest_replica(members, spare / s.nodes));
   }
   std::sort(groups.begin(), groups.end(), std::greater<>());
-  const int per_node = s.groups / s.nodes;
-  const double light = std::accumulate(groups.end() - (per_node - 1), groups.end(), 0.0);
-  floor = std::max(floor, (groups.front() + light) / gpus);
-  for (int k = 1; k < per_node; ++k)
-    floor = std::max(floor, ((k + 1) * groups[at(k * s.nodes)] +
-                             std::accumulate(groups.end() - (per_node - k - 1), groups.end(), 0.0)) /
-                                gpus);
+  for (int k = 0; k < per_node; ++k) {
+    double weight = std::accumulate(groups.end() - (per_node - k - 1), groups.end(), 0.0);
+    for (int j = 0; j <= k; ++j) weight += groups[at(k * s.nodes - j)];
+    floor = std::max(floor, weight / gpus);
+  }
   return floor;
 }
 

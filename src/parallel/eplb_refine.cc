@@ -10,16 +10,22 @@ namespace {
 using Index = std::size_t;
 Index at(int i) { return static_cast<Index>(i); }
 
-constexpr double kEven = 1 + 1e-6;   // the heaviest GPU this close to what cannot be beaten is even enough
-constexpr double kGain = 1 - 1e-9;   // a step that gains less is none: rounding could be all of it
+constexpr double kEven = 1 + 1e-6;  // the heaviest GPU this close to what cannot be beaten is even enough
+constexpr double kGain = 1 - 1e-9;  // a step that gains less is none: rounding could be all of it
+constexpr int kSmall = 96;          // slots of a node up to which steps that cost something at first are tried
+constexpr int kFewLayers = 32, kAttempts = 2048;  // such steps, over all layers
 constexpr std::size_t kDonors = 16;  // experts considered as givers of a replica, those that gain the least load first
 
 }  // namespace
+
+EplbRefiner::EplbRefiner(int layers)
+    : attempts_per_layer_(layers <= kFewLayers ? kAttempts / std::max(layers, 1) : 0) {}
 
 double EplbRefiner::refine_layer(int* map, const EplbShape& s, std::span<const std::int64_t> counts) {
   counts_ = counts;
   gpus_ = s.ranks / s.nodes, slots_ = s.replicas / s.ranks;
   const int n = gpus_ * slots_;
+  attempts_left_ = attempts_per_layer_;
   copies_.assign(counts.size(), 0);
   for (int p = 0; p < s.replicas; ++p) ++copies_[at(map[p])];
   // No node gets below its mean, so the heaviest node's mean is enough for all others; it goes first.
@@ -46,6 +52,9 @@ double EplbRefiner::refine_node(double goal) {
   int moved = 0;
   for (int step = 0; step < steps && load_[at(order_.back())] > goal * kEven; ++step)
     if (!exchange() && (++moved > moves || !move_replica())) break;
+  if (n <= kSmall)
+    for (int round = 0; round < 8 && attempts_left_ > 0 && load_[at(order_.back())] > goal * kEven; ++round)
+      if (!escape(goal)) break;
   return load_[at(order_.back())];
 }
 
@@ -97,6 +106,58 @@ bool EplbRefiner::exchange() {
   reorder(g);
   reorder(h);
   return true;
+}
+
+/// Tries steps that do not help by themselves, each followed by exchanges: a replica given to another expert, or an
+/// exchange between any two GPUs. Takes the best outcome if the most loaded GPU gets lighter.
+bool EplbRefiner::escape(double goal) {
+  const int n = gpus_ * slots_;
+  base_map_.assign(map_, map_ + n);
+  base_copies_ = copies_;
+  double best = load_[at(order_.back())] * kGain;
+  const int heavy = order_.back();
+  bool found = false;
+  const auto attempt = [&] {
+    --attempts_left_;
+    weigh();
+    for (int step = 0; step < 12 && load_[at(order_.back())] > goal * kEven; ++step)
+      if (!exchange()) break;
+    if (load_[at(order_.back())] < best) {
+      best = load_[at(order_.back())];
+      best_map_.assign(map_, map_ + n);
+      best_copies_ = copies_;
+      found = true;
+    }
+    std::copy(base_map_.begin(), base_map_.end(), map_);
+    copies_ = base_copies_;
+  };
+  for (int p = 0; p < n && attempts_left_ > 0; ++p) {
+    const int donor = base_map_[at(p)];
+    if (copies_[at(donor)] < 2) continue;
+    for (int a = 0; a < n && attempts_left_ > 0; ++a) {
+      const int expert = base_map_[at(a)];
+      if (expert == donor || counts_[at(expert)] == 0 ||
+          std::find(base_map_.begin(), base_map_.begin() + a, expert) != base_map_.begin() + a)
+        continue;
+      if (n > 48 && a / slots_ != heavy) continue;
+      map_[p] = expert;
+      --copies_[at(donor)];
+      ++copies_[at(expert)];
+      attempt();
+    }
+  }
+  for (int a = heavy * slots_; a < (heavy + 1) * slots_; ++a)
+    for (int b = 0; b < n && attempts_left_ > 0; ++b) {
+      if (b / slots_ == heavy || base_map_[at(a)] == base_map_[at(b)]) continue;
+      std::swap(map_[a], map_[b]);
+      attempt();
+    }
+  if (found) {
+    std::copy(best_map_.begin(), best_map_.end(), map_);
+    copies_ = best_copies_;
+  }
+  weigh();
+  return found;
 }
 
 void EplbRefiner::list_slots() {
