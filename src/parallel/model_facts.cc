@@ -8,6 +8,7 @@
 #include "base/input_error.h"
 #include "base/text.h"
 #include "config/json.h"
+#include "model/fields.h"
 #include "parallel/construction.h"
 #include "parallel/quantization_methods.h"
 
@@ -113,10 +114,15 @@ int kv_heads(const Json& t, const std::string& model_type, int heads) {
       t, {"n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num", "num_attention_groups"}, heads);
 }
 
+/// vLLM asks the config object, so a count that config.json leaves out is the class's default (nemotron_h has 8, dense
+/// checkpoints included): config/model.py is_moe, transformers_utils/model_arch_config_convertor.py get_num_experts.
 int expert_count(const Json& t) {
-  for (const char* key : {"num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts"}) {
+  bool stated = false;
+  constexpr std::array kKeys = {"num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts"};
+  for (const char* key : kKeys) {
     const auto it = t.find(key);
     if (it == t.end()) continue;
+    stated = true;
     if (it->is_array() && !it->empty()) return it->front().get<int>();
     if (it->is_number() && it->get<int>() > 0) return it->get<int>();
   }
@@ -127,7 +133,11 @@ int expert_count(const Json& t) {
     for (const auto& block : *blocks)
       if (block.is_object() && text(block, "block_type") == "moe")
         most = std::max(most, integer(block, {"n_routed_experts"}));
-  return most;
+  if (most > 0 || stated) return most;
+  const Json defaults = class_defaults(text(t, "model_type"));
+  for (const char* key : kKeys)
+    if (const int n = integer(defaults, {key}); n > 0) return n;
+  return 0;
 }
 
 /// The rope parameters of a config: one object, or one per layer type. Both spellings (rope_scaling, rope_parameters).
