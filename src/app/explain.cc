@@ -336,8 +336,9 @@ std::vector<std::string> compare_plans(const PlanAnswer& answer, const Plan& w, 
   out.push_back(fmt::format("{}: {} in {} against {}", to_string(o.layout), percent(ratio),
                             goal_words(answer.request.goal), to_string(w.layout)));
   const auto line = [&](const char* name, double a, double b, const char* unit) {
+    const auto number = [](double x) { return x >= 1000 ? with_commas(std::llround(x)) : fmt::format("{:.1f}", x); };
     if (a > 0 && std::abs(b / a - 1) > 0.01)
-      out.push_back(fmt::format("{} {:.1f} {} instead of {:.1f} ({})", name, b, unit, a, percent(b / a)));
+      out.push_back(fmt::format("{} {} {} instead of {} ({})", name, number(b), unit, number(a), percent(b / a)));
   };
   line("output", w.estimate.output_tokens_per_second.mean, o.estimate.output_tokens_per_second.mean, "tokens/s");
   line("TPOT", w.estimate.tpot_ms.mean, o.estimate.tpot_ms.mean, "ms");

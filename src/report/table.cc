@@ -22,6 +22,26 @@ std::string shorten(const std::string& text, int room) {
   return text.size() <= most ? text : text.substr(0, most - 3) + "...";
 }
 
+namespace {
+/// The first `width - 3` visible columns and "..."; escape sequences are kept whole.
+std::string cut_to(const std::string& text, std::size_t width) {
+  std::string out;
+  std::size_t shown = 0;
+  bool escaped = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\x1b') {
+      escaped = true;
+      while (i < text.size() && text[i] != 'm') out += text[i++];
+      if (i < text.size()) out += text[i];
+      continue;
+    }
+    if ((static_cast<unsigned char>(text[i]) & 0xC0) != 0x80 && shown++ >= width - 3) break;
+    out += text[i];
+  }
+  return out + "..." + (escaped ? "\x1b[0m" : "");
+}
+}  // namespace
+
 void Table::column(std::string header, Align align) { columns_.push_back({std::move(header), align}); }
 
 void Table::row(std::vector<std::string> cells) {
@@ -38,13 +58,22 @@ std::string Table::text(const Style& style, const std::string& indent) const {
   }
   std::size_t shown = columns_.size(), total = indent.size();
   for (const auto width : widths) total += width + 2;
+  // A last column of text is cut before whole columns go.
+  const auto most = static_cast<std::size_t>(style.width) + 2;
+  std::size_t cut = 0;
+  if (shown > 1 && columns_.back().align == Align::left && total > most && widths.back() > 20 + (total - most)) {
+    cut = widths.back() - (total - most);
+    total -= widths.back() - cut;
+    widths.back() = cut;
+  }
   while (shown > 2 && total > static_cast<std::size_t>(style.width) + 2) total -= widths[--shown] + 2;
 
   const auto line = [&](const auto& cell_of, bool header) {
     std::string out = indent;
     for (std::size_t c = 0; c < shown; ++c) {
-      const std::string cell = cell_of(c);
-      const std::string space(widths[c] - display_width(cell), ' ');
+      std::string cell = cell_of(c);
+      if (cut > 0 && c + 1 == columns_.size() && display_width(cell) > cut) cell = cut_to(cell, cut);
+      const std::string space(widths[c] - std::min(widths[c], display_width(cell)), ' ');
       const bool last = c + 1 == shown;
       const std::string text = header ? style.dim(cell) : cell;
       out += columns_[c].align == Align::right ? space + text : last ? text : text + space;

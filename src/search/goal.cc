@@ -19,9 +19,11 @@ double goal_score(const SearchRequest& request, const Layout& layout, const Serv
       return total / hourly_price(request, layout);
     case Goal::balanced: {
       // Tokens/s per GPU times tokens/s per user. Under a given load only the GPUs in use count; without one the load
-      // grows with the cluster, so that GPUs left idle count as well.
+      // grows with the cluster, so that GPUs left idle count as well. A user who waits in a queue gets his tokens
+      // later: the wait is spread over them.
       const bool load_given = request.workload.concurrency || request.workload.request_rate || request.workload.trace;
-      return total / (load_given ? layout.gpus() : budget) * (e.tpot_ms.mean > 0 ? 1e3 / e.tpot_ms.mean : 0);
+      const double ms_per_token = e.tpot_ms.mean + e.queue_ms / std::max(1.0, request.workload.osl.mean());
+      return total / (load_given ? layout.gpus() : budget) * (ms_per_token > 0 ? 1e3 / ms_per_token : 0);
     }
   }
   return 0;

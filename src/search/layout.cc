@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "base/input_error.h"
+#include "base/text.h"
 
 namespace shardwise {
 
@@ -63,6 +64,13 @@ int complexity(const Layout& layout) {
 
 std::string to_string(const Layout& layout) {
   std::string text = to_string(layout.parallel);
+  const auto& partition = layout.parallel.pp_layer_partition;
+  if (!partition.empty()) {
+    std::vector<std::string> counts;
+    for (const int layers : partition) counts.push_back(std::to_string(layers));
+    text += " (layers " +
+            (counts.size() <= 4 ? join(counts, "+") : counts[0] + "+" + counts[1] + "+...+" + counts.back()) + ")";
+  }
   if (layout.replicas > 1) text += " x " + std::to_string(layout.replicas) + " replicas";
   return text;
 }
