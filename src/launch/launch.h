@@ -19,9 +19,9 @@ struct LaunchRequest {
   EngineConfig engine;
   int replicas = 1;  ///< separate deployments behind a router
   Cluster cluster;
-  int port = 8000;                      ///< HTTP port of the first server on a node; further ones count up
-  int data_parallel_rpc_port = 13345;   ///< of the first deployment; further ones count up
-  int master_port = 29501;              ///< the same, for ranks that span nodes
+  int port = 8000;                     ///< HTTP port of the first server on a node; further ones count up
+  int data_parallel_rpc_port = 13345;  ///< of the first deployment; further ones count up
+  int master_port = 29501;             ///< the same, for ranks that span nodes
   EngineArgs given;  ///< the user's arguments: those of the model (dtype, quantization, hf_overrides, load_format,
                      ///< speculative_config) are handed on, all others come from `engine`
   std::vector<std::string> extra_args;  ///< appended to every command as they are

@@ -7,9 +7,15 @@ namespace shardwise {
 namespace {
 
 constexpr std::array kChecked = {
-    CheckedRow{{0, 16, 0}, true, false}, CheckedRow{{0, 20, 0}, false, true}, CheckedRow{{0, 20, 2}},
-    CheckedRow{{0, 24, 0}},              CheckedRow{{0, 26, 0}},              CheckedRow{{0, 28, 0}},
-    CheckedRow{{0, 30, 0}},              CheckedRow{{0, 32, 0}},              CheckedRow{{0, 33, 0}},
+    CheckedRow{{0, 16, 0}, true, false},
+    CheckedRow{{0, 20, 0}, false, true},
+    CheckedRow{{0, 20, 2}},
+    CheckedRow{{0, 24, 0}},
+    CheckedRow{{0, 26, 0}},
+    CheckedRow{{0, 28, 0}},
+    CheckedRow{{0, 30, 0}},
+    CheckedRow{{0, 32, 0}},
+    CheckedRow{{0, 33, 0}},
 };
 
 // Minor releases bring changes of rules, patches rarely: a patch counts as a hundredth of a minor release.
@@ -39,9 +45,13 @@ std::optional<std::string> unchecked_version_note(VllmVersion version) {
   const std::string head = "vLLM " + to_string(version);
   const std::string near = "nearest checked version " + to_string(nearest);
   if (version < kChecked.front().version)
-    return head + " is older than every version that was checked against recordings: answered by the oldest rules known, " + near;
+    return head +
+           " is older than every version that was checked against recordings: answered by the oldest rules known, " +
+           near;
   if (kChecked.back().version < version)
-    return head + " is newer than every version that was checked against recordings: answered by the newest rules known, " + near;
+    return head +
+           " is newer than every version that was checked against recordings: answered by the newest rules known, " +
+           near;
   return head + " was not checked against recordings: answered by the rules known for it, " + near;
 }
 

@@ -12,8 +12,8 @@ namespace shardwise {
 /// A version that was compared with recordings, and in what.
 struct CheckedRow {
   VllmVersion version;
-  bool rules = true;      ///< verdicts and resolved values
-  bool kv_plans = true;   ///< KV cache groups, blocks and concurrency
+  bool rules = true;     ///< verdicts and resolved values
+  bool kv_plans = true;  ///< KV cache groups, blocks and concurrency
 };
 /// Oldest first.
 std::span<const CheckedRow> checked_versions();

@@ -31,9 +31,10 @@ TEST(CheckedVersions, EveryCheckedOneIsItsOwnNearestAndSilent) {
 }
 
 TEST(CheckedVersions, NoteSaysWhereTheVersionLies) {
-  EXPECT_EQ(unchecked_version_note({0, 29, 1}),
-            "vLLM 0.29.1 was not checked against recordings: answered by the rules known for it, nearest checked version "
-            "0.30.0");
+  EXPECT_EQ(
+      unchecked_version_note({0, 29, 1}),
+      "vLLM 0.29.1 was not checked against recordings: answered by the rules known for it, nearest checked version "
+      "0.30.0");
   EXPECT_THAT(unchecked_version_note({0, 34, 0}).value(), HasSubstr("newer than every version"));
   EXPECT_THAT(unchecked_version_note({0, 15, 1}).value(), HasSubstr("older than every version"));
 }

@@ -44,9 +44,12 @@ Refusal refused(const EngineArgs& args, const ModelFacts& model, NodeFacts node 
 
 TEST(ModelFacts, ExpertCountLeftOutIsTheClassDefault) {
   const auto experts = [](const char* more) {
-    return model_facts(Json::parse(std::string(R"({"architectures": ["NemotronHForCausalLM"], "model_type": "nemotron_h",
-      "num_hidden_layers": 4, "hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 8)") + more + "}"),
-                       nullptr, "m").num_experts;
+    return model_facts(
+               Json::parse(std::string(R"({"architectures": ["NemotronHForCausalLM"], "model_type": "nemotron_h",
+      "num_hidden_layers": 4, "hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 8)") +
+                           more + "}"),
+               nullptr, "m")
+        .num_experts;
   };
   EXPECT_EQ(experts(""), 8);
   EXPECT_EQ(experts(R"(, "n_routed_experts": 0)"), 0);
