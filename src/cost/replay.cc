@@ -9,7 +9,6 @@
 namespace shardwise {
 namespace {
 
-constexpr double kNever = std::numeric_limits<double>::infinity();
 /// Decode steps taken at once at most, so that the context stays current.
 constexpr double kJump = 64;
 

@@ -48,7 +48,7 @@ struct FamilyResult {
   std::vector<Scored> scored;
   std::vector<Point> points;
   std::vector<RejectionCount> rejected;
-  std::size_t legal = 0, fitting = 0;
+  std::size_t fitting = 0;
 };
 
 bool load_given(const Workload& w) { return w.concurrency || w.request_rate || w.trace; }
@@ -226,7 +226,6 @@ FamilyResult evaluate_family(const SearchRequest& request, const Family& family,
       count_rejection(result.rejected, refused->rule, 1, [&] { return to_string(layout) + ": " + refused->message; });
       continue;
     }
-    ++result.legal;
     if (moe && unfit_dp == dp) {  // replicas do not change the memory of one
       count_rejection(result.rejected, why.rule, 1, [&] { return to_string(layout) + ": " + why.message; });
       continue;
@@ -391,11 +390,10 @@ SearchResult search(const SearchRequest& request) {
   parallel_for(families.size(), request.threads,
                [&](std::size_t i) { done[i] = evaluate_family(request, families[i], budget); });
 
-  std::size_t legal = 0, fitting = 0;
+  std::size_t fitting = 0;
   std::vector<Scored> good, near;
   std::vector<Point> points;
   for (auto& f : done) {
-    legal += f.legal;
     fitting += f.fitting;
     for (auto& r : f.rejected) count_rejection(result.rejected, r.rule, r.count, [&] { return r.example; });
     for (auto& s : f.scored) (s.excess == 0 && !s.saturated ? good : near).push_back(s);
