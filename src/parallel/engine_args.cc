@@ -246,6 +246,13 @@ std::int64_t human_integer(std::string_view text, const std::string& flag) {
 }
 
 EngineArgs parse_vllm_flags(std::span<const std::string> argv) {
+  for (const auto& word : argv) {
+    try {
+      (void)Json(word).dump();  // JSON-valued arguments are kept as JSON text, which is UTF-8
+    } catch (const Json::type_error&) {
+      throw InputError("vllm serve", 0, "", "an argument is not UTF-8 text", "write plain text");
+    }
+  }
   EngineArgs args;
   std::map<const FlagRow*, Json> dotted;
   std::size_t i = 0;
