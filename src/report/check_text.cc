@@ -56,16 +56,7 @@ std::string check_text(const CheckAnswer& a, const Style& style) {
     const auto& e = a.plan->estimate;
     out += heading(fmt::format("What it will do ({}; {:.0f} in flight)",
                                workload_line(a.request.workload, a.request.goal), a.load));
-    Table t;
-    t.column("", Table::Align::left);
-    t.column("mean [90 %]");
-    t.column("p99");
-    t.row({"TTFT ms", interval_text(e.ttft_ms, 0), fmt::format("{:.0f}", e.ttft_p99_ms.mean)});
-    t.row({"TPOT ms", interval_text(e.tpot_ms, 2), fmt::format("{:.2f}", e.tpot_p99_ms.mean)});
-    t.row({"E2E ms", interval_text(e.e2e_ms, 0), fmt::format("{:.0f}", e.e2e_p99_ms.mean)});
-    t.row({"output tokens/s", interval_text(e.output_tokens_per_second, 0), ""});
-    t.row({"per GPU", interval_text(e.output_tokens_per_second_per_gpu, 0), ""});
-    out += t.text(style);
+    out += prediction_table(e, style);
     if (!e.band_reason.empty()) out += paragraph(style.dim("90 % intervals: " + e.band_reason));
     for (const auto& missed : a.plan->slos_missed) out += "  " + style.bad("misses ") + missed + "\n";
   }

@@ -12,6 +12,19 @@ std::string interval_text(const Interval& v, int decimals) {
   return fmt::format("{:.{}f} [{:.{}f}, {:.{}f}]", v.mean, decimals, v.lo, decimals, v.hi, decimals);
 }
 
+std::string prediction_table(const ServingEstimate& e, const Style& style) {
+  Table t;
+  t.column("", Table::Align::left);
+  t.column("mean [90 %]");
+  t.column("p99");
+  t.row({"TTFT ms", interval_text(e.ttft_ms, 0), fmt::format("{:.0f}", e.ttft_p99_ms.mean)});
+  t.row({"TPOT ms", interval_text(e.tpot_ms, 2), fmt::format("{:.2f}", e.tpot_p99_ms.mean)});
+  t.row({"E2E ms", interval_text(e.e2e_ms, 0), fmt::format("{:.0f}", e.e2e_p99_ms.mean)});
+  t.row({"output tokens/s", interval_text(e.output_tokens_per_second, 0), ""});
+  t.row({"per GPU", interval_text(e.output_tokens_per_second_per_gpu, 0), ""});
+  return t.text(style);
+}
+
 std::string model_line(const Model& m) {
   const auto billions = [](double n) {
     return n >= 99.5e9 ? fmt::format("{:.0f} B", n / 1e9)

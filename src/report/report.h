@@ -31,6 +31,7 @@ std::string place_map_json(const PlaceAnswer& answer);  ///< the best policy's m
 std::string rules_text(const std::string& id, const Style& style);
 
 // Pieces that several reports share.
+std::string prediction_table(const ServingEstimate& estimate, const Style& style);  ///< means, intervals, p99
 std::string model_line(const Model& model);  ///< "70.6 B parameters, dense, 64 heads (8 KV), 80 layers, bfloat16"
 std::string workload_line(const Workload& workload, Goal goal);
 std::string interval_text(const Interval& value, int decimals);  ///< "12.3 [10.1, 15.0]"

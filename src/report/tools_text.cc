@@ -116,16 +116,7 @@ std::string estimate_text(const EstimateAnswer& a, const Style& style) {
   out += fmt::format("  {}, {}; {:.0f} requests in flight\n", to_string(c.plan->layout),
                      workload_line(c.request.workload, c.request.goal), e.concurrency);
   out += heading(style, "Serving");
-  Table t;
-  t.column("", Table::Align::left);
-  t.column("mean [90 %]");
-  t.column("p99");
-  t.row({"TTFT ms", interval_text(e.ttft_ms, 0), fmt::format("{:.0f}", e.ttft_p99_ms.mean)});
-  t.row({"TPOT ms", interval_text(e.tpot_ms, 2), fmt::format("{:.2f}", e.tpot_p99_ms.mean)});
-  t.row({"E2E ms", interval_text(e.e2e_ms, 0), fmt::format("{:.0f}", e.e2e_p99_ms.mean)});
-  t.row({"output tokens/s", interval_text(e.output_tokens_per_second, 0), ""});
-  t.row({"per GPU", interval_text(e.output_tokens_per_second_per_gpu, 0), ""});
-  out += t.text(style) + "  " + style.dim("90 % intervals: " + e.band_reason) + "\n";
+  out += prediction_table(e, style) + "  " + style.dim("90 % intervals: " + e.band_reason) + "\n";
   out += heading(
       style, fmt::format("A decode step: {:.0f} sequences, {:.0f} tokens of context each, {:.3f} ms",
                          a.decode.decode_seqs, a.decode.decode_context / a.decode.decode_seqs, to_ms(a.decode_time)));
