@@ -4,6 +4,11 @@ SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 PLAN ?= Llama-3.1-70B --gpus 8xH100 --isl 2000 --osl 300
 
+# $(call with_vllm,NAME,COMMAND): runs COMMAND where VLLM_PYTHON has vLLM installed, else says that NAME is skipped.
+VLLM_PYTHON ?= python3
+with_vllm = if $(VLLM_PYTHON) -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("vllm") is None)' 2>/dev/null; \
+  then $(2); else echo "$(1): SKIPPED, $(VLLM_PYTHON) has no vLLM installed (give VLLM_PYTHON=.../bin/python)"; fi
+
 .PHONY: run build test bench packages lint cases accuracy sanitize install-test fuzz differential clean
 
 packages:  ## the Debian/Ubuntu packages of apt-packages.txt
@@ -29,6 +34,7 @@ bench: build  ## google-benchmark programs and the cold command
 	@cmake --build --preset release -j$(JOBS)
 	@for b in build/release/bench/*_bench; do [ -x "$$b" ] && "$$b" --benchmark_min_time=0.2; done
 	@bench/cold.sh build/release/shardwise
+	@$(call with_vllm,bench against vLLM's own rebalancing,$(VLLM_PYTHON) bench/eplb_vllm.py build/release/bench/eplb_bench)
 
 accuracy: build  ## predictions of rows the fit has not seen, beside AIConfigurator's
 	@cmake --build --preset release --target fit_serving -j$(JOBS)
@@ -46,12 +52,9 @@ install-test: build  ## find_package(shardwise) from a project of its own
 fuzz:  ## libFuzzer on every reader, FUZZ_SECONDS each
 	@tests/fuzz/run.sh $(or $(FUZZ_SECONDS),30)
 
-VLLM_PYTHON ?= python3
 differential:  ## N random commands (SEED) asked of shardwise and of the vLLM that VLLM_PYTHON has installed; docs/oracle.md
-	@if $(VLLM_PYTHON) -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("vllm") is None)' 2>/dev/null; then \
-	  $(MAKE) --no-print-directory build && \
-	  $(VLLM_PYTHON) tools/oracle/differential.py build/release/shardwise --n $(or $(N),300) --seed $(or $(SEED),1); \
-	else echo "differential: SKIPPED, $(VLLM_PYTHON) has no vLLM installed (make differential VLLM_PYTHON=.../bin/python)"; fi
+	@$(call with_vllm,differential,$(MAKE) --no-print-directory build && \
+	  $(VLLM_PYTHON) tools/oracle/differential.py build/release/shardwise --n $(or $(N),300) --seed $(or $(SEED),1))
 
 clean:
 	rm -rf build

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "app/explain.h"
+#include "app/resolved_rows.h"
 #include "base/input_error.h"
 #include "base/text.h"
 #include "parallel/checked_versions.h"
@@ -13,70 +14,6 @@
 
 namespace shardwise {
 namespace {
-
-template <class T>
-std::string shown(const std::optional<T>& value) {
-  if (!value) return "";
-  if constexpr (std::is_same_v<T, bool>)
-    return *value ? "true" : "false";
-  else if constexpr (std::is_same_v<T, std::string>)
-    return *value;
-  else if constexpr (std::is_floating_point_v<T>)
-    return number_text(*value);
-  else
-    return std::to_string(*value);
-}
-
-std::vector<ResolvedRow> resolved_rows(const EngineArgs& a, const Resolved& r, const ModelFacts& facts) {
-  std::vector<ResolvedRow> rows;
-  const auto row = [&](const char* name, std::string given, std::string resolved, std::string why) {
-    if (given == resolved) why = "";
-    rows.push_back({name, std::move(given), std::move(resolved), std::move(why)});
-  };
-  const auto number = [](std::int64_t n) { return std::to_string(n); };
-  row("world_size", "", number(r.world_size), "TP x PP x PCP");
-  row("world_size_across_dp", "", number(r.world_size_across_dp), "TP x PP x PCP x DP = GPUs");
-  if (r.is_moe)
-    row("ep_size", "", number(r.ep_size),
-        r.enable_expert_parallel ? "TP x PCP x DP; adds no GPUs"
-                                 : "expert parallel is off: experts are split over TP x DP");
-  row("distributed_executor_backend", shown(a.distributed_executor_backend), r.distributed_executor_backend,
-      "mp with more than one rank, else uni");
-  row("max_model_len", shown(a.max_model_len), number(r.max_model_len),
-      a.max_model_len ? "" : "from config.json (" + facts.max_len_key + ")");
-  row("max_num_batched_tokens", shown(a.max_num_batched_tokens), number(r.max_num_batched_tokens),
-      "default by GPU memory and entry point");
-  row("max_num_seqs", shown(a.max_num_seqs), number(r.max_num_seqs), "default by GPU memory");
-  row("block_size", shown(a.block_size), number(r.block_size), "the attention backend may still raise it");
-  row("kv_cache_dtype", shown(a.kv_cache_dtype), r.cache_dtype,
-      "auto: the model's dtype unless the checkpoint says otherwise");
-  row("dtype", shown(a.dtype), r.dtype, "from config.json");
-  if (r.quantization) row("quantization", shown(a.quantization), *r.quantization, "from the checkpoint");
-  row("gpu_memory_utilization", shown(a.gpu_memory_utilization), number_text(r.gpu_memory_utilization),
-      "default of this version");
-  row("enable_chunked_prefill", shown(a.enable_chunked_prefill), r.enable_chunked_prefill ? "true" : "false",
-      "default");
-  row("enable_prefix_caching", shown(a.enable_prefix_caching), r.enable_prefix_caching ? "true" : "false",
-      "default for this model");
-  row("async_scheduling", shown(a.async_scheduling), r.async_scheduling ? "true" : "false",
-      "on where executor and speculation allow it");
-  row("cudagraph_mode", "", r.cudagraph_mode, "");
-  row("max_cudagraph_capture_size", shown(a.max_cudagraph_capture_size), number(r.max_cudagraph_capture_size),
-      "min(2 x max_num_seqs, version's ceiling)");
-  if (r.is_moe) {
-    row("expert_placement_strategy", shown(a.expert_placement_strategy),
-        r.effective_placement == ExpertPlacement::round_robin ? "round_robin" : "linear",
-        r.expert_placement_strategy == "round_robin" && r.effective_placement == ExpertPlacement::linear
-            ? "vLLM falls back to linear without a word: see `shardwise rules`"
-            : "effective");
-    row("all2all_backend", shown(a.all2all_backend), r.all2all_backend, "default");
-  }
-  std::vector<std::string> counts;
-  for (const auto& [first, last] : r.pp_layers) counts.push_back(std::to_string(last - first));
-  if (counts.size() > 1)
-    row("layers per stage", "", join(counts, " + "), "the remainder goes to the stages before the last");
-  return rows;
-}
 
 /// The search's question with everything of the command but the layout kept.
 PlanRequest plan_request(const CheckRequest& request, bool free_layout) {
@@ -159,7 +96,7 @@ class Changes {
 
  private:
   std::optional<Layout> layout_args_layout(const CheckRequest& changed) const {
-    const auto facts = model_facts(*changed.model, changed.vllm_version);
+    const auto facts = model_facts(*changed.model, changed.args, changed.vllm_version);
     const auto node = node_facts(changed.cluster.first_gpu(), changed.cluster.total_gpus());
     const auto resolution = resolve(changed.args, facts, node, changed.env, changed.vllm_version);
     if (const auto* r = std::get_if<Resolved>(&resolution)) return layout_of(engine_config(*r));
@@ -260,7 +197,7 @@ CheckAnswer check(const CheckRequest& given) {
   const CheckRequest& request = answer.request;
   if (const auto note = unchecked_version_note(request.vllm_version)) answer.warnings.push_back(*note);
   for (const auto& [name, values] : request.args.not_used) answer.not_used.push_back(name);
-  const auto facts = model_facts(*request.model, request.vllm_version);
+  const auto facts = model_facts(*request.model, request.args, request.vllm_version);
   const auto& gpu = request.cluster.first_gpu();
   // One command on a cluster of several nodes: with --nnodes or a headless launch each node sees its own GPUs.
   const bool many = request.args.nnodes.value_or(1) > 1 || request.args.data_parallel_size_local.has_value();
@@ -271,7 +208,7 @@ CheckAnswer check(const CheckRequest& given) {
     return answer;
   }
   answer.resolved = std::get<Resolved>(resolution);
-  answer.rows = resolved_rows(request.args, *answer.resolved, facts);
+  answer.rows = resolved_rows(request.args, *answer.resolved, facts, node_facts(gpu, gpus_here));
   const auto engine = engine_config(*answer.resolved);
   if (auto refused = check_layout(facts, engine.parallel, node_facts(gpu, gpus_here), request.vllm_version)) {
     answer.refusal = refused;
@@ -282,9 +219,9 @@ CheckAnswer check(const CheckRequest& given) {
                              answer.resolved->pp_layers_error, "one number a stage, summing to the layers"};
     return answer;
   }
-  if (engine.parallel.expert_placement_strategy != engine.effective_placement)
+  if (const char* why = placement_fallback(engine.parallel, facts.num_expert_group, request.vllm_version))
     answer.warnings.push_back(
-        "expert_placement_strategy round_robin: effective placement is linear (vLLM falls back without a word)");
+        fmt::format("expert_placement_strategy round_robin: effective placement is linear, because {}", why));
   if (answer.resolved->is_moe && engine.parallel.data_parallel_size > 1 && !engine.parallel.enable_expert_parallel)
     answer.warnings.push_back(
         "experts are split over TP x DP ranks: every layer gathers tokens of all data parallel ranks; "

@@ -14,7 +14,7 @@ MemoryAnswer memory_answer(const CheckRequest& given) {
   const CheckRequest& request = a.request;
   if (const auto note = unchecked_version_note(request.vllm_version)) a.warnings.push_back(*note);
   const auto& gpu = request.cluster.first_gpu();
-  const auto facts = model_facts(*request.model, request.vllm_version);
+  const auto facts = model_facts(*request.model, request.args, request.vllm_version);
   // Memory is asked for before anyone decides on nodes: one node with all GPUs stands for them.
   const auto node = node_facts(gpu, std::max(request.cluster.total_gpus(), 1));
   const auto resolution = resolve(request.args, facts, node, request.env, request.vllm_version);

@@ -129,7 +129,8 @@ SearchRequest search_request(const PlanRequest& request, std::vector<Assumption>
   s.allow_replicas = request.allow_replicas;
   s.threads = request.threads;
 
-  const auto facts = std::make_shared<const ModelFacts>(model_facts(*request.model, request.vllm_version));
+  const auto facts =
+      std::make_shared<const ModelFacts>(model_facts(*request.model, request.pinned, request.vllm_version));
   if (!facts->refusal_rule.empty())
     throw InputError(request.model_spec, 0, "", facts->refusal_message,
                      "vLLM " + to_string(request.vllm_version) + " cannot read this model");
@@ -201,7 +202,7 @@ PlanAnswer make_plan(const PlanRequest& given) {
   if (finalists > 0) decide_by_simulation(request, s, answer.search, finalists);
 
   // vLLM's own checks, all of them, on the plans that people will look at.
-  const auto facts = model_facts(*request.model, request.vllm_version);
+  const auto facts = model_facts(*request.model, request.pinned, request.vllm_version);
   auto& plans = answer.search.plans;
   for (std::size_t i = 0; i < plans.size() && i < 5;) {
     const auto& group = s.groups[static_cast<std::size_t>(plans[i].layout.group)];

@@ -11,6 +11,7 @@
 #include "config/text_source.h"
 #include "parallel/construction.h"
 #include "parallel/resolve.h"
+#include "parallel/rules.h"
 
 namespace shardwise {
 namespace {
@@ -91,11 +92,28 @@ Json layers_json(const Resolved& r) {
   return out;
 }
 
+/// The name that recordings give a rule: its id, or "other:" and the first words of vLLM's message (48 letters, numbers
+/// and quoted parts left out).
+std::string recorded_rule(const Refusal& refusal) {
+  const auto* rule = find_rule(refusal.rule);
+  if (!rule || rule->says.empty()) return refusal.rule;
+  std::string words;
+  for (const char c : rule->says) {
+    if (std::isalpha(static_cast<unsigned char>(c)))
+      words += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    else if (!words.empty() && words.back() != '_')
+      words += '_';
+  }
+  words.resize(std::min<std::size_t>(words.size(), 48));
+  while (words.ends_with('_')) words.pop_back();
+  return "other:" + words;
+}
+
 Json refusal_json(const Refusal& refusal) {
   // Exception class, location and exact wording are vLLM's own; ours is the rule, the stage and the numbers.
   return {{"accept", false},
           {"stage", refusal.stage},
-          {"rule", refusal.rule},
+          {"rule", recorded_rule(refusal)},
           {"where", refusal.where},
           {"message", refusal.message}};
 }
@@ -222,7 +240,8 @@ Json predict_sweep(const Json& input, VerifyModels& models) {
   args.pipeline_parallel_size = input.at("pp").get<int>();
   const auto result =
       resolve(args, *facts, emulated_node("B200", 128, false), {}, kDefaultVllmVersion, EntryMode::offline);
-  if (const auto* refusal = std::get_if<Refusal>(&result)) return {{"accept", false}, {"rule", refusal->rule}};
+  if (const auto* refusal = std::get_if<Refusal>(&result))
+    return {{"accept", false}, {"rule", recorded_rule(*refusal)}};
   const auto& r = std::get<Resolved>(result);
   Json out{{"accept", true}};
   if (r.tensor_parallel_size == 1) {

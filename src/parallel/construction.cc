@@ -7,6 +7,7 @@
 #include <set>
 
 #include "config/json.h"
+#include "parallel/experts.h"
 
 namespace shardwise {
 namespace {
@@ -30,6 +31,9 @@ const Rule rows[] = {
      "Mamba groups divide by TP unless there is one.", "a TP that divides them", always, ever},
     {"mamba_width_not_divisible_by_tp", "model", "distributed/utils.py:ensure_divisibility",
      "The inner width of Mamba divides by TP.", "a TP that divides it", always, ever},
+    {"vision_heads_not_divisible_by_tp", "model", "distributed/utils.py:ensure_divisibility",
+     "Attention heads of the vision tower divide by TP.",
+     "a TP that divides them, --mm-encoder-tp-mode data, or --language-model-only", always, ever},
     {"ffn_width_not_divisible_by_tp", "model", "distributed/utils.py:ensure_divisibility",
      "Inputs of row-parallel layers (attention output, FFN down) divide by TP.", "a TP that divides them", always,
      ever},
@@ -102,6 +106,15 @@ std::vector<bool> moe_layers(const ModelFacts& f, const Json& t) {
   return out;
 }
 
+/// Towers whose attention divides its heads by TP. Others fall back to a whole tower (MoonViT, InternViT) or hold one
+/// anyway (Gemma 4).
+bool splits_vision_heads(const ModelFacts& f) {
+  for (const std::string_view type :
+       {"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5", "qwen3_6", "glm4v", "llama4", "gemma3", "llava", "mistral3"})
+    if (f.model_type.starts_with(type)) return true;
+  return false;
+}
+
 bool ignores(const Json* quant, std::initializer_list<std::string_view> words) {
   if (!quant) return false;
   for (const char* key : {"modules_to_not_convert", "ignored_layers", "ignore"})
@@ -156,8 +169,10 @@ void derive_construction(ModelFacts& f) {
     if (integer(t, {"moe_latent_size"})) c.moe_intermediate = integer(t, {"moe_intermediate_size"});
     if (integer(t, {"first_k_dense_replace"}) > 0) add(inputs, integer(t, {"intermediate_size"}));
     const int shared = integer(t, {"n_shared_experts"});
-    add(inputs,
-        shared ? shared * integer(t, {"moe_intermediate_size"}) : integer(t, {"shared_expert_intermediate_size"}));
+    c.shared_input =
+        shared ? shared * integer(t, {"moe_intermediate_size"}) : integer(t, {"shared_expert_intermediate_size"});
+    // models/deepseek_v4: every rank gets whole fp8 blocks, the last ones zeros.
+    if (f.model_type.starts_with("deepseek_v4")) c.shared_input = 0;
   } else {
     add(inputs, integer(t, {"intermediate_size", "ffn_dim", "n_inner"}));
   }
@@ -191,7 +206,14 @@ void derive_construction(ModelFacts& f) {
   }
   if (const auto* row = find_architecture(f.architecture))
     c.passes_eplb = row->passes_eplb || row->kind == "multimodal";
+  // Nemotron-H counts experts even where no layer has any.
+  if (const auto pattern = t.find("hybrid_override_pattern");
+      pattern != t.end() && pattern->is_string() &&
+      pattern->get_ref<const std::string&>().find('E') == std::string::npos)
+    c.moe_intermediate = 0, c.passes_eplb = false, c.eplb_supported = true;
   c.row_inputs = std::move(inputs);
+  if (const auto vision = f.config->find("vision_config"); vision != f.config->end() && splits_vision_heads(f))
+    c.vision_heads = integer(*vision, {"num_heads", "num_attention_heads"});
   c.layer_is_moe = moe_layers(f, t);
 }
 
@@ -226,8 +248,14 @@ std::optional<Refusal> check_construction(const ModelFacts& m, const ParallelCon
   if (c.mamba_intermediate && c.mamba_intermediate % tp != 0)
     return refuse("mamba_width_not_divisible_by_tp",
                   fmt::format("Mamba width {} with tensor_parallel_size {}", c.mamba_intermediate, tp));
+  if (c.vision_heads && c.vision_heads % tp != 0)
+    return refuse("vision_heads_not_divisible_by_tp",
+                  fmt::format("{} vision heads with tensor_parallel_size {}", c.vision_heads, tp));
   const bool fp8_blocks = c.fp8_block_n > 0 && (quantization == "fp8" || quantization == "deepseek_v4_fp8");
-  for (const int input : c.row_inputs) {
+  // Sequence-parallel MoE layers hold their shared experts whole.
+  const bool sequence_parallel = p.enable_expert_parallel && tp > 1 && p.data_parallel_size > 1 &&
+                                 sequence_parallel_backend(p.all2all_backend, kDefaultVllmVersion);
+  const auto row_refusal = [&](int input) -> std::optional<Refusal> {
     if (input % tp != 0)
       return refuse("ffn_width_not_divisible_by_tp",
                     fmt::format("width {} is not divisible by tensor_parallel_size {}", input, tp));
@@ -239,7 +267,12 @@ std::optional<Refusal> check_construction(const ModelFacts& m, const ParallelCon
       return refuse("group_size_vs_partition",
                     fmt::format("width {} / tensor_parallel_size {} = {} is not a multiple of the group {}", input, tp,
                                 input / tp, c.group_size));
-  }
+    return std::nullopt;
+  };
+  for (const int input : c.row_inputs)
+    if (auto refused = row_refusal(input)) return refused;
+  if (c.shared_input && !sequence_parallel)
+    if (auto refused = row_refusal(c.shared_input)) return refused;
   if (fp8_blocks && tp > 1)
     for (const int output : c.column_outputs)
       if ((output / tp) % c.fp8_block_n != 0)

@@ -315,7 +315,7 @@ void derive_launch(S& s) {
   launch.api_server_count = s.headless ? std::optional<std::int64_t>(0) : s.api_server_count;
   const bool workers_only = s.headless && r.node_rank_within_dp > 0;
   if (backend == "mp" && (workers_only || !s.headless) && r.world_size % r.nnodes_within_dp != 0) {
-    s.launch_problem = "executor_nodes_divide_world";
+    s.launch_problem = "executor_world_vs_nnodes";
     return;
   }
   if (workers_only) {
@@ -333,6 +333,10 @@ void derive_launch(S& s) {
   launch.dp_coordinator = coordinated && !offline && r.data_parallel_rank == 0;
   if (r.data_parallel_backend == "ray") {
     launch.ray_actors = true;
+    return;
+  }
+  if (offline && local != 1) {
+    s.launch_problem = "offline_rank_needs_one_engine";
     return;
   }
   if (!offline && r.data_parallel_rank != 0 && !local_only) {

@@ -35,8 +35,10 @@ struct ConstructionFacts {
   std::vector<int> kv_head_counts;      ///< distinct KV head counts of the attention layers (not MLA)
   bool kv_heads_must_cover_tp = false;  ///< class divides KV heads by TP without replicating them (gpt-oss)
   std::vector<int> row_inputs;          ///< distinct inputs of row-parallel dense layers (attention output, FFN down)
-  std::vector<int> column_outputs;      ///< distinct outputs of single column-parallel layers (MLA up-projections)
-  int moe_intermediate = 0;             ///< of one routed expert (MoE TP divides)
+  int shared_input = 0;             ///< the same of the shared experts; whole on every rank under sequence parallelism
+  int vision_heads = 0;             ///< of a vision tower that TP splits
+  std::vector<int> column_outputs;  ///< distinct outputs of single column-parallel layers (MLA up-projections)
+  int moe_intermediate = 0;         ///< of one routed expert (MoE TP divides)
   int linear_key_heads = 0, linear_value_heads = 0;  ///< gated delta net, KDA (TP divides)
   int mamba_heads = 0, mamba_groups = 0;             ///< Mamba-2 (TP divides heads; groups too unless there is one)
   int mamba_intermediate = 0;                        ///< Mamba-1 inner width (TP divides)

@@ -123,6 +123,13 @@ Resolution resolve(const EngineArgs& args, const ModelFacts& model, const NodeFa
   return std::move(s.r);
 }
 
+ModelFacts model_facts(const Model& model, const EngineArgs& args, VllmVersion version) {
+  auto facts = model_facts(model, version);
+  if (args.language_model_only.value_or(false) || args.mm_encoder_tp_mode.value_or("") == "data")
+    facts.construction.vision_heads = 0;
+  return facts;
+}
+
 EngineConfig engine_config(const Resolved& r) {
   EngineConfig e;
   e.vllm_version = r.version;
@@ -161,17 +168,20 @@ EngineConfig engine_config(const Resolved& r) {
   return e;
 }
 
-ExpertPlacement effective_placement(const ParallelConfig& p, std::optional<int> num_expert_group, VllmVersion version) {
-  if (p.expert_placement_strategy == ExpertPlacement::linear) return ExpertPlacement::linear;
-  const int ep = p.expert_parallel_size();
-  if (ep <= 1 || !num_expert_group || *num_expert_group <= 1 || p.enable_eplb || p.num_redundant_experts > 0)
-    return ExpertPlacement::linear;
-  const bool sequence_parallel =
-      p.tensor_parallel_size > 1 && p.data_parallel_size > 1;  // all backends but a few; those have DP > 1 anyway
-  const bool all2all = p.data_parallel_size > 1 || p.prefill_context_parallel_size > 1 || sequence_parallel;
+const char* placement_fallback(const ParallelConfig& p, std::optional<int> num_expert_group, VllmVersion version) {
+  if (p.expert_placement_strategy == ExpertPlacement::linear) return nullptr;
+  if (p.expert_parallel_size() <= 1) return "experts are not spread over ranks";
+  if (!num_expert_group || *num_expert_group <= 1) return "the model's experts are not grouped";
+  if (p.enable_eplb) return "EPLB is on";
+  if (p.num_redundant_experts > 0) return "there are redundant experts";
+  const bool all2all = p.data_parallel_size > 1 || p.prefill_context_parallel_size > 1;
   const bool tables =
       p.all2all_backend == "deepep_low_latency" || (p.all2all_backend == "nixl_ep" && version >= VllmVersion{0, 18, 1});
-  return all2all && !tables ? ExpertPlacement::linear : ExpertPlacement::round_robin;
+  return all2all && !tables ? "this all2all backend has no routing tables" : nullptr;
+}
+
+ExpertPlacement effective_placement(const ParallelConfig& p, std::optional<int> num_expert_group, VllmVersion version) {
+  return placement_fallback(p, num_expert_group, version) ? ExpertPlacement::linear : p.expert_placement_strategy;
 }
 
 namespace {

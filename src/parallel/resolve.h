@@ -120,6 +120,10 @@ using Resolution = std::variant<Refusal, Resolved>;
 Resolution resolve(const EngineArgs& args, const ModelFacts& model, const NodeFacts& node, const Environment& env = {},
                    VllmVersion version = kDefaultVllmVersion, EntryMode mode = EntryMode::serve);
 
+/// Facts of a model under arguments that keep parts of it from being built or split: a vision tower that is not loaded
+/// (--language-model-only) or whole on every rank (--mm-encoder-tp-mode data).
+ModelFacts model_facts(const Model& model, const EngineArgs& args, VllmVersion version);
+
 /// The engine that memory and cost compute from.
 EngineConfig engine_config(const Resolved& resolved);
 
@@ -128,9 +132,13 @@ EngineConfig engine_config(const Resolved& resolved);
 std::optional<Refusal> check_layout(const ModelFacts& model, const ParallelConfig& parallel, const NodeFacts& node,
                                     VllmVersion version = kDefaultVllmVersion);
 
-/// Placement of experts after vLLM's silent fallbacks
-/// (fused_moe/layer.py determine_expert_placement_strategy): round_robin only for grouped experts without EPLB or
-/// redundancy, and with no all2all kernels or ones that route by table.
+/// Why vLLM places experts linearly although round_robin was asked for, in words; null: it does as asked. It says
+/// nothing itself (fused_moe/layer.py determine_expert_placement_strategy): round_robin is only for grouped experts
+/// without EPLB or redundancy, and with no all2all kernels or ones that route by table.
+const char* placement_fallback(const ParallelConfig& parallel, std::optional<int> num_expert_group,
+                               VllmVersion version = kDefaultVllmVersion);
+
+/// Placement of experts after these fallbacks.
 ExpertPlacement effective_placement(const ParallelConfig& parallel, std::optional<int> num_expert_group,
                                     VllmVersion version = kDefaultVllmVersion);
 

@@ -16,6 +16,7 @@ struct Rule {
   std::string_view text;     ///< the rule in plain words
   std::string_view instead;  ///< what to write instead
   VllmVersion since{0, 0, 0}, until{99, 0, 0};
+  std::string_view says = {};  ///< first words of vLLM's message, of rules whose recordings have no slug but these
 };
 
 /// All rules, in the order in which vLLM checks them. An id can stand in several rows (several places, or versions).
