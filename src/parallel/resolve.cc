@@ -220,7 +220,7 @@ std::optional<Refusal> check_layout(const ModelFacts& m, const ParallelConfig& p
         fmt::format("pipeline_parallel_size {}, and {} does not support it", p.pipeline_parallel_size, m.architecture));
   if (dcp > 1 && !m.is_mla) {
     const int kv = m.num_key_value_heads;
-    if (kv == 0) return layout_refusal("other:integer_division_or_modulo_by_zero", "the model has 0 KV heads");
+    if (kv == 0) return layout_refusal("dcp_without_kv_heads", "the model has 0 KV heads");
     if (tp <= kv)
       return layout_refusal("dcp_gqa_tp_not_above_kv_heads",
                             fmt::format("tensor_parallel_size {} is not above the {} KV heads", tp, kv));

@@ -72,7 +72,7 @@ const RuleRow rows[] = {
      SHARDWISE_RULE(s.m.refusal_rule == "model_unknown", "{}", s.m.refusal_message)},
     {{"dtype_float16_unsupported", "config", "config/model.py:_check_valid_dtype",
       "Gemma 2, Gemma 3 and GLM-4 overflow in float16.", "--dtype bfloat16", always, ever,
-      "The model type does not support float16."},
+      "The model type does not support float16. Reason: Numerical instability."},
      Phase::model,
      SHARDWISE_RULE(s.dtype == "float16" && (s.m.model_type == "gemma2" || s.m.model_type == "gemma3" ||
                                              s.m.model_type == "gemma3_text" || s.m.model_type == "glm4"),

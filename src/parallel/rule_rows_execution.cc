@@ -52,9 +52,8 @@ bool async_capable(const S& s) {
            s.r.decode_context_parallel_size > 1 && !s.m.is_mla && s.r.tensor_parallel_size <= s.m.num_key_value_heads, \
            "tensor_parallel_size {} is not above the {} KV heads", s.r.tensor_parallel_size,                           \
            s.m.num_key_value_heads)},                                                                                  \
-      {{"other:integer_division_or_modulo_by_zero", "config", kTarget,                                                 \
-        "DCP on a model without attention divides by zero KV heads.", "--decode-context-parallel-size 1", always,      \
-        ever},                                                                                                         \
+      {{"dcp_without_kv_heads", "config", kTarget, "DCP on a model without attention divides by zero KV heads.",       \
+        "--decode-context-parallel-size 1", always, ever, "integer division or modulo by zero"},                       \
        phase,                                                                                                          \
        SHARDWISE_RULE(s.r.decode_context_parallel_size > 1 && !s.m.is_mla && s.m.num_key_value_heads == 0,             \
                       "the model has 0 KV heads")},                                                                    \
@@ -94,6 +93,11 @@ const RuleRow rows[] = {
      SHARDWISE_RULE(s.spec_method == "mtp" && s.m.mtp_layers && s.spec_tokens && *s.m.mtp_layers > 0 &&
                         *s.spec_tokens > *s.m.mtp_layers && *s.spec_tokens % *s.m.mtp_layers != 0,
                     "num_speculative_tokens {} is not a multiple of {} MTP layers", *s.spec_tokens, *s.m.mtp_layers)},
+    {{"mtp_without_layers", "config", kSpec, "MTP needs a checkpoint with MTP layers; vLLM divides by their number.",
+      "another speculative method, or none", always, ever, "integer modulo by zero"},
+     Phase::speculative,
+     SHARDWISE_RULE(s.spec_method == "mtp" && s.m.mtp_layers == 0 && s.spec_tokens.value_or(0) > 0,
+                    "num_speculative_tokens {} with 0 MTP layers", *s.spec_tokens)},
     {{"spec_tokens_missing", "config", kSpecVerify, "num_speculative_tokens must be given unless the draft says it.",
       "speculative_config.num_speculative_tokens", always, ever},
      Phase::speculative,
