@@ -20,18 +20,19 @@ def differences(recorded, new):
 
 def main():
     recorded = {case["id"]: case["expect"] for case in map(json.loads, open(sys.argv[1])) if "expect" in case}
-    fields, wrong, compared = collections.Counter(), 0, 0
+    fields, wrong, compared, asked = collections.Counter(), 0, 0, set()
     for case in map(json.loads, open(sys.argv[2])):
         if case["id"] not in recorded:
             continue
         compared += 1
+        asked.add(case["id"])
         found = differences(recorded[case["id"]], case["expect"])
         wrong += bool(found)
         fields.update(name for name, _, _ in found)
         if found and wrong <= 10:
             for name, was, now in found[:5]:
                 print(f"  {case['id']} {name}: recorded {was!r}, vLLM says {now!r}")
-    missing = len(recorded) - compared
+    missing = len(recorded) - len(asked)
     print(f"{compared - wrong} of {compared} agree" + (f", {missing} were not asked" if missing else "")
           + (": " + ", ".join(f"{name} {n}" for name, n in fields.most_common()) if fields else ""))
     return 1 if wrong or missing else 0

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Asks an installed vLLM about the inputs of tests/golden/{legality,ranks,experts} and compares with what is recorded.
+# Asks an installed vLLM about the inputs of tests/golden/{legality,ranks,experts,eplb,schedule} and compares with what is recorded.
 #   tools/oracle/regenerate.sh VENV OUT_DIR
 # VENV: a Python environment with vLLM (no GPU needed). OUT_DIR receives the answers in the recorded format. Exit 0 if all
 # agree; a version other than the recorded one may differ, and the differences are what to look at. docs/oracle.md says more.
@@ -24,4 +24,10 @@ for name in legality sweep; do
 done
 compare groups "$golden/ranks/groups.jsonl" "$here/ask_placement.py" groups "$golden/ranks/groups.jsonl" "$out/groups.jsonl"
 compare experts "$golden/experts/experts.jsonl" "$here/ask_placement.py" experts "$golden/experts/experts.jsonl" "$out/experts.jsonl"
+compare nodes "$golden/ranks/nodes.jsonl" "$here/ask_nodes.py" "$golden/ranks/nodes.jsonl" "$out/nodes.jsonl" --models "$out/models"
+compare eplb "$golden/eplb/eplb.jsonl" "$here/ask_eplb.py" "$golden/eplb/eplb.jsonl" "$out/eplb.jsonl"
+for traces in "$golden"/schedule/*.jsonl; do
+  name=schedule_$(basename "$traces" .jsonl)
+  compare "$name" "$traces" "$here/ask_schedule.py" "$traces" "$out/$name.jsonl"
+done
 exit $status
