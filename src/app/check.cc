@@ -25,6 +25,7 @@ PlanRequest plan_request(const CheckRequest& request, bool free_layout) {
   p.goal = request.goal;
   p.pinned = request.args;
   p.vllm_version = request.vllm_version;
+  p.calibration = request.calibration;
   p.threads = request.threads;
   p.explain = false;
   auto& a = p.pinned;

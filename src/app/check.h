@@ -19,6 +19,7 @@ struct CheckRequest {
   Workload workload;  ///< concurrency empty and no rate: a load that suits the command is chosen and printed
   Goal goal = Goal::balanced;
   VllmVersion vllm_version = kDefaultVllmVersion;
+  std::shared_ptr<const Calibration> calibration;  ///< of this machine; null = none
   unsigned threads = 0;
 };
 

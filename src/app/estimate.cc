@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "app/explain.h"
+#include "cost/compiled_step.h"
 
 namespace shardwise {
 
@@ -25,10 +26,15 @@ EstimateAnswer estimate(const CheckRequest& request) {
   a.decode_step = by_time(plan.step->breakdown(a.decode));
   a.prefill_step = by_time(plan.step->breakdown(a.prefill));
 
+  const auto constants = request.calibration
+                             ? calibrated(default_constants(), *request.calibration, request.model->name)
+                             : default_constants();
   const auto tpot_with = [&](const std::function<void(Cluster&)>& edit) {
     Cluster cluster = request.cluster;
     edit(cluster);
-    return compile_step(*request.model, plan.engine, cluster, plan.placement).step_time(a.decode).value;
+    return compile_step(*request.model, plan.engine, cluster, plan.placement, CostOptions{&constants, {}})
+        .step_time(a.decode)
+        .value;
   };
   const double base = tpot_with([](Cluster&) {});
   const auto add = [&](const char* of, const std::function<void(Cluster&, double)>& scale) {

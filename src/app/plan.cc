@@ -128,6 +128,9 @@ SearchRequest search_request(const PlanRequest& request, std::vector<Assumption>
   s.fewest_gpus = request.fewest_gpus;
   s.allow_replicas = request.allow_replicas;
   s.threads = request.threads;
+  if (request.calibration)
+    s.constants = std::make_shared<const CostConstants>(
+        calibrated(default_constants(), *request.calibration, request.model->name));
 
   const auto facts =
       std::make_shared<const ModelFacts>(model_facts(*request.model, request.pinned, request.vllm_version));

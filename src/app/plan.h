@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "app/calibration.h"
 #include "hardware/hardware.h"
 #include "launch/launch.h"
 #include "model/model.h"
@@ -33,7 +34,8 @@ struct PlanRequest {
   unsigned threads = 0;
   std::optional<int> simulate_finalists;  ///< how many of the best plans the simulator decides among; not given: 10 for
                                           ///< percentile SLOs and traces, else none
-  bool explain = true;                    ///< ladder, flips and changes (a few further searches)
+  std::shared_ptr<const Calibration> calibration;  ///< of this machine; null = none
+  bool explain = true;                             ///< ladder, flips and changes (a few further searches)
 };
 
 /// A value that nobody gave, printed with every answer.

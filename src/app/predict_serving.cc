@@ -69,8 +69,8 @@ ServingPrediction predict_serving(const ServingCase& c, const CostConstants& con
   if (c.derived_throughput && c.load.concurrency) rate = *c.load.concurrency * osl / ((ttft + (osl - 1) * tpot) * 1e-3);
   kv_limited = offered > 0.95 * fit;
   ServingPrediction out;
-  const BandSlice slice{std::max(offered, 1.0),          ttft,    kv_limited,
-                        c.load.request_rate.has_value(), d.widen, d.architecture_class};
+  const BandSlice slice{std::max(offered, 1.0), ttft,        kv_limited, c.load.request_rate.has_value(), d.widen,
+                        d.architecture_class,   d.ttft_band, d.tpot_band};
   out.ttft_ms = band(BandMetric::ttft, ttft, slice);
   out.tpot_ms = band(BandMetric::tpot, tpot, slice);
   out.output_tok_s_per_gpu = band(BandMetric::throughput, rate / std::max(1, c.gpus), slice);

@@ -28,6 +28,7 @@ CheckRequest request_of(const QuestionOptions& o, const std::vector<std::string>
   request.model_spec = o.model;
   request.model = model_of(o.model);
   request.cluster = load_cluster(o.gpus);
+  request.calibration = calibration_of(o, *request.model, request.cluster);
   request.env = vllm_environment(env);
   request.workload = workload_of(o, nullptr);
   request.goal = o.goal.empty() ? Goal::balanced : parse_goal(o.goal, "--goal");

@@ -38,6 +38,7 @@ void QuestionOptions::add_to(CLI::App& app, bool model_positional) {
   app.add_option("--e2e", e2e, "SLO on the whole request: 10s, p90<20s");
   app.add_option("--slo", slos, "SLO in full: ttft:p99<500ms");
   app.add_option("--goal", goal, "throughput, latency, cost or balanced")->default_str("balanced");
+  app.add_option("--calibration", calibration, "file of shardwise calibrate: predictions of the measured machine");
   app.add_option("--vllm", vllm, "vLLM version")->default_str("0.32.0");
   app.add_option("--threads", threads, "worker threads; the answer does not depend on it");
   app.add_flag("--json", json, "machine-readable answer (docs/formats)");
@@ -103,6 +104,13 @@ std::shared_ptr<const Model> model_of(const std::string& spec) {
   DiskSource disk;
   HubSource hub(hub_options_from_environment());
   return std::make_shared<const Model>(load_model(spec, disk, &hub));
+}
+
+std::shared_ptr<const Calibration> calibration_of(const QuestionOptions& o, const Model& model, Cluster& cluster) {
+  if (o.calibration.empty()) return nullptr;
+  auto c = std::make_shared<const Calibration>(read_calibration(read_file(o.calibration), o.calibration));
+  apply_calibration(cluster, *c, model.name);
+  return c;
 }
 
 struct Progress::State {

@@ -11,7 +11,7 @@ namespace shardwise {
 
 /// The question of plan and check: model, cluster, workload, goal.
 struct QuestionOptions {
-  std::string model, gpus, isl, osl, trace, vllm, goal;
+  std::string model, gpus, isl, osl, trace, vllm, goal, calibration;
   std::vector<std::string> slos, ttft, tpot, e2e;
   int concurrency = 0;
   double rate = 0, burstiness = 1, prefix_share = 0;
@@ -27,6 +27,8 @@ struct QuestionOptions {
 /// The workload that the options describe; what nobody gave goes into `assumed`.
 Workload workload_of(const QuestionOptions& options, std::vector<Assumption>* assumed);
 std::shared_ptr<const Model> model_of(const std::string& spec);
+/// The calibration file that the options name, null if none; what it knows of the GPUs' memory goes into `cluster`.
+std::shared_ptr<const Calibration> calibration_of(const QuestionOptions& options, const Model& model, Cluster& cluster);
 
 /// Prints "shardwise: ..." on stderr if work takes longer than a second; silent otherwise.
 class Progress {

@@ -43,6 +43,9 @@ int run_plan(const PlanOptions& o, const std::vector<std::string>& vllm_flags) {
   request.model_spec = o.question.model;
   request.model = model_of(o.question.model);
   request.cluster = load_cluster(o.question.gpus);
+  request.calibration = calibration_of(o.question, *request.model, request.cluster);
+  if (!o.question.calibration.empty())
+    assumed.push_back({"calibration", o.question.calibration, "predictions of the measured machine"});
   request.workload = workload_of(o.question, &assumed);
   request.goal = o.question.goal.empty() ? Goal::balanced : parse_goal(o.question.goal, "--goal");
   if (!o.question.vllm.empty()) request.vllm_version = parse_vllm_version(o.question.vllm);

@@ -49,6 +49,7 @@ Interval band(BandMetric metric, double mean, const BandSlice& s) {
   double w = s.widen;
   if (s.kv_limited) w *= metric == BandMetric::ttft ? 3 : 1.6;
   if (s.open_loop) w *= metric == BandMetric::throughput ? 1.0 : 1.6;
+  w *= metric == BandMetric::ttft ? s.ttft_band : s.tpot_band;
   lo = std::max(lo * w, -3.0), hi = std::min(hi * w, 3.0);
   return {mean, mean * std::exp(lo), mean * std::exp(hi)};
 }

@@ -14,8 +14,9 @@ struct BandSlice {
   double ttft_ms = 0;       ///< predicted
   bool kv_limited = false;  ///< more requests offered than the KV cache holds
   bool open_loop = false;
-  double widen = 1;          ///< factor on the half width in ln
-  std::string architecture;  ///< dense | moe | moe-mla | hybrid
+  double widen = 1;                     ///< factor on the half width in ln
+  std::string architecture;             ///< dense | moe | moe-mla | hybrid
+  double ttft_band = 1, tpot_band = 1;  ///< further factors: what a calibration narrows
 };
 
 /// Interval around `mean` (same unit) by data/calibration/bands.csv.

@@ -481,7 +481,10 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
     d.eager_floor = eager, d.eager_floor_busiest = eager_busiest;
   }
 
+  d.step_scale = k.step;
+
   // Bands.
+  d.ttft_band = k.ttft_band, d.tpot_band = k.tpot_band;
   d.widen = kin.widen;
   d.band_reason = kin.reason;
   const auto widen = [&](double factor, const std::string& why) {
@@ -493,6 +496,7 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
   d.hybrid_or_linear = std::any_of(model.layers.begin(), model.layers.end(),
                                    [](const Layer& l) { return std::holds_alternative<LinearAttention>(l.attention); });
   d.architecture_class = d.hybrid_or_linear ? "hybrid" : moe_model ? (mla ? "moe-mla" : "moe") : "dense";
+  if (k.ttft_band != 1 || k.tpot_band != 1) widen(1, "calibrated by measurements of this machine");
   if (pp > 1) widen(1.6, "hardly any pipeline-parallel measurement");
   if (c.tp_group.nodes > 1 || c.ep_group.nodes > 1) widen(1.6, "no measurement across nodes");
   if (dp > 1) widen(1.4, "few measurements of data-parallel attention with experts");

@@ -60,8 +60,11 @@ struct CompiledStepData {
   double gaps = 0;
   std::string all_reduce_algorithm;  ///< of a decode step
 
+  double step_scale = 1;  ///< factor on every step: what a calibration found
+
   // Where the band comes from.
   double widen = 1;
+  double ttft_band = 1, tpot_band = 1;  ///< narrower by a calibration
   std::string band_reason;
   std::string architecture_class;  ///< dense | moe | moe-mla | hybrid
   bool blackwell = false;

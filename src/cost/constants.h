@@ -59,6 +59,8 @@ struct RoutingRow {
 struct CostConstants {
   std::array<double, kCoefs> value{};
   std::vector<RoutingRow> routing;
+  double step = 1;                      ///< factor on every engine step: what a calibration found
+  double ttft_band = 1, tpot_band = 1;  ///< factors on the half widths of intervals (in ln), likewise
   double operator[](Coef c) const { return value[static_cast<std::size_t>(c)]; }
   double& operator[](Coef c) { return value[static_cast<std::size_t>(c)]; }
 };

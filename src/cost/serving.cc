@@ -202,7 +202,9 @@ ServingEstimate estimate_serving(const CompiledStep& step, const MemoryPlan& mem
   const double gpus = static_cast<double>(engine.parallel.gpus()) * std::max(1, replicas);
   const double output_rate = a.rate * ranks * osl;
   const double ttft = a.ttft * 1e3, tpot = a.tpot * 1e3, e2e = ttft + (osl - 1) * tpot;
-  const BandSlice slice{per_rank, ttft, a.kv_limited, load.request_rate.has_value(), d.widen, d.architecture_class};
+  const BandSlice slice{
+      per_rank,    ttft,       a.kv_limited, load.request_rate.has_value(), d.widen, d.architecture_class,
+      d.ttft_band, d.tpot_band};
   e.ttft_ms = band(BandMetric::ttft, ttft, slice);
   e.tpot_ms = band(BandMetric::tpot, tpot, slice);
   e.e2e_ms = {e2e, e.ttft_ms.lo + (osl - 1) * e.tpot_ms.lo, e.ttft_ms.hi + (osl - 1) * e.tpot_ms.hi};

@@ -24,6 +24,8 @@ double padded(const CompiledStepData& d, double sequences) {
   return b < d.padded.size() ? d.padded[b] : sequences;
 }
 
+StepParts scaled(const StepParts& parts, double factor) { return {parts.all * factor, parts.busiest * factor}; }
+
 }  // namespace
 
 StepParts step_parts(const CompiledStepData& d, const StepBatch& b) {
@@ -50,7 +52,7 @@ StepParts step_parts(const CompiledStepData& d, const StepBatch& b) {
       out.all += d.transfer_base + d.transfer_per_token * b.decode_seqs * per;
       out.busiest += d.hop_base + d.hop_per_token * b.decode_seqs * per;
     }
-    return out;
+    return scaled(out, d.step_scale);
   }
   const double tokens = b.prefill_tokens + b.decode_seqs * per;
   const double chunks = std::max(1.0, b.prefill_seqs);
@@ -73,7 +75,7 @@ StepParts step_parts(const CompiledStepData& d, const StepBatch& b) {
     out.all += d.transfer_base + d.transfer_per_token * tokens;
     out.busiest += d.hop_base + d.hop_per_token * tokens;
   }
-  return out;
+  return scaled(out, d.step_scale);
 }
 
 Seconds CompiledStep::step_time(const StepBatch& batch) const { return Seconds(step_parts(*data_, batch).all); }
@@ -93,6 +95,7 @@ std::vector<OperatorTime> CompiledStep::breakdown(const StepBatch& b) const {
     if (time <= 0) return;
     OperatorTime o;
     o.name = std::move(name);
+    for (double* part : {&time, &compute, &memory, &communication, &host}) *part *= d.step_scale;
     o.time = Seconds(time), o.compute = Seconds(compute), o.memory = Seconds(memory);
     o.communication = Seconds(communication), o.host = Seconds(host);
     o.bound = communication > 0 ? "communication" : host > 0 ? "host" : compute > memory ? "compute" : "memory";
@@ -118,10 +121,10 @@ std::vector<OperatorTime> CompiledStep::breakdown(const StepBatch& b) const {
     const double t = d.transfer_base + d.transfer_per_token * tokens;
     add("stage_transfers", t, 0, 0, t, 0);
   }
-  double known = d.gaps;
+  double known = d.gaps * d.step_scale;
   for (const auto& o : out) known += o.time.value;
   add("kernel_gaps", d.gaps, 0, 0, 0, d.gaps);
-  const double host = std::max(0.0, step_time(b).value - known);
+  const double host = std::max(0.0, step_time(b).value - known) / d.step_scale;
   add("host", host, 0, 0, 0, host);
   return out;
 }

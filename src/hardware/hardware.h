@@ -35,6 +35,13 @@ struct Gpu {
   int gpus_per_nic = 1;           ///< GPUs that usually share one network port
   bool pcie_peer_to_peer = true;  ///< false: GeForce; messages over PCIe go through host memory
   std::string source, date;
+  /// What start-up logs of this machine say beside the built-in figures: GiB more (or less) for the KV cache, and the
+  /// deviation of what is then left. No cluster file states it.
+  struct KvCorrection {
+    double gib = 0, sd = 0;
+    friend bool operator==(const KvCorrection&, const KvCorrection&) = default;
+  };
+  std::optional<KvCorrection> kv_correction;
   friend bool operator==(const Gpu&, const Gpu&) = default;
 };
 

@@ -197,7 +197,7 @@ MemoryPlan plan_memory(const Model& model, const EngineConfig& engine, const Gpu
     const auto terms = startup_terms(
         startup_features(model, engine, ranges[s].first, ranges[s].second, s + 1 == ranges.size()), engine, gpu);
     stage.activation = terms.activation;
-    stage.non_torch = terms.non_torch;
+    stage.non_torch = terms.non_torch - gib(gpu.kv_correction ? gpu.kv_correction->gib : 0);
     stage.cuda_graph = terms.cuda_graph_reserved;
     stage.kv_cache =
         engine.kv_cache_memory_bytes ? Bytes(*engine.kv_cache_memory_bytes) : plan.requested - stage.used();
@@ -215,7 +215,9 @@ MemoryPlan plan_memory(const Model& model, const EngineConfig& engine, const Gpu
   if (plan.stages.empty()) return plan;
   const auto& binding = plan.stages[static_cast<std::size_t>(plan.binding_stage)];
   const double kv = to_gib(binding.kv_cache);
-  const double sigma = engine.kv_cache_memory_bytes ? 1e-6 : kv_sigma_gib(kv, engine);
+  const double sigma = engine.kv_cache_memory_bytes ? 1e-6
+                       : gpu.kv_correction          ? gpu.kv_correction->sd
+                                                    : kv_sigma_gib(kv, engine);
   plan.kv_gib = {kv, kv - 1.645 * sigma, kv + 1.645 * sigma};
   plan.block_size = specs.block_size;
 

@@ -2,6 +2,7 @@
 // Values -> text and JSON. Computes nothing that is not already in the value.
 #include <string>
 
+#include "app/calibration_sources.h"
 #include "app/check.h"
 #include "app/estimate.h"
 #include "app/memory_answer.h"
@@ -22,6 +23,8 @@ std::string launch_text(const std::vector<LaunchCommand>& launch, const Style& s
 std::string memory_answer_text(const MemoryAnswer& answer, const Style& style);
 std::string memory_answer_json(const MemoryAnswer& answer);
 std::string estimate_text(const EstimateAnswer& answer, const Style& style);
+std::string calibration_answer_text(const CalibrationAnswer& answer, const Style& style);
+std::string calibration_json(const CalibrationAnswer& answer);
 std::string simulation_text(const SimulationResult& result, const Style& style);
 std::string simulation_json(const SimulationResult& result);
 std::string place_text(const PlaceAnswer& answer, const Style& style);

@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "cost/constants.h"
 #include "cost/cost.h"
 #include "hardware/hardware.h"
 #include "memory/memory_plan.h"
@@ -48,6 +50,7 @@ struct SearchRequest {
   bool fewest_gpus = false;           ///< the smallest number of GPUs that serves the load within the SLOs wins
   bool allow_replicas = false;        ///< dense models too may be split into separate deployments
   double min_probability_fits = 0.5;  ///< plans that start with a lower probability count as not fitting
+  std::shared_ptr<const CostConstants> constants;  ///< calibrated ones; null = the shipped ones
   unsigned threads = 0;
 };
 

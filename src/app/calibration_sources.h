@@ -1,0 +1,56 @@
+#pragma once
+// What a calibration reads: results of `vllm bench serve --save-result` and vLLM's start-up logs.
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "app/check.h"
+
+namespace shardwise {
+
+/// One result file of `vllm bench serve` (vllm/benchmarks/serve.py).
+struct BenchResult {
+  std::string name;            ///< file name
+  std::string model_id;        ///< as the server called it
+  double isl = 0, osl = 0;     ///< mean tokens of the completed requests
+  std::int64_t completed = 0;  ///< requests
+  std::optional<int> max_concurrency;
+  std::optional<double> request_rate;  ///< requests/s; none: all at once
+  double burstiness = 1;
+  double mean_ttft_ms = 0, mean_tpot_ms = 0, output_throughput = 0;  ///< tokens/s
+};
+/// Throws InputError naming the missing or impossible field.
+BenchResult read_bench_result(std::string_view text, const std::string& file);
+
+/// What a start-up log says of memory, per GPU; the least over its ranks.
+struct StartupLog {
+  std::string name;
+  std::optional<double> available_kv_gib, weights_gib, graph_gib;
+  std::optional<std::int64_t> kv_tokens;
+};
+/// Throws InputError if no line of the log says how much memory was left for the KV cache.
+StartupLog read_startup_log(std::string_view text, const std::string& file);
+
+/// The measured point as a case to price: the command that `served` checked, under the benchmark's load.
+ServingCase bench_case(const CheckAnswer& served, const BenchResult& bench);
+
+/// A measured number beside its prediction with the shipped constants and with the calibration.
+struct CalibrationRow {
+  std::string source, what, unit;
+  double measured = 0;
+  Interval before, after;
+};
+
+struct CalibrationAnswer {
+  Calibration calibration;
+  std::vector<CalibrationRow> rows;
+  std::vector<std::string> notes;
+};
+
+/// Learns from measurements of one vLLM command. Throws InputError if the command does not start, or if nothing was
+/// measured.
+CalibrationAnswer calibrate_command(const CheckRequest& request, const std::vector<BenchResult>& benches,
+                                    const std::vector<StartupLog>& logs);
+
+}  // namespace shardwise

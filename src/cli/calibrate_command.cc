@@ -1,0 +1,71 @@
+#include <cstdio>
+#include <fstream>
+
+#include "app/calibration_sources.h"
+#include "base/input_error.h"
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "config/text_source.h"
+#include "report/report.h"
+
+namespace shardwise {
+namespace {
+
+struct CalibrateOptions {
+  std::string model, gpus, vllm, out;
+  std::vector<std::string> benches, logs;
+  bool json = false;
+};
+
+int run_calibrate(const CalibrateOptions& o, const std::vector<std::string>& flags) {
+  CheckRequest request;
+  request.args = parse_vllm_flags(flags);
+  request.model_spec = o.model;
+  request.model = model_of(o.model);
+  request.cluster = load_cluster(o.gpus);
+  request.workload.isl = parse_length("1024", "--isl");
+  request.workload.osl = parse_length("256", "--osl");
+  if (!o.vllm.empty()) request.vllm_version = parse_vllm_version(o.vllm);
+  std::vector<BenchResult> benches;
+  for (const auto& file : o.benches) benches.push_back(read_bench_result(read_file(file), file));
+  std::vector<StartupLog> logs;
+  for (const auto& file : o.logs) logs.push_back(read_startup_log(read_file(file), file));
+  CalibrationAnswer answer;
+  {
+    Progress progress("calibrating " + request.model->name);
+    answer = calibrate_command(request, benches, logs);
+  }
+  QuestionOptions terminal;
+  const auto text = calibration_text(answer.calibration);
+  std::fputs((o.json ? calibration_json(answer) : calibration_answer_text(answer, terminal.style())).c_str(), stdout);
+  if (o.out.empty()) {
+    if (!o.json) std::fputs(("\n" + text).c_str(), stdout);
+  } else {
+    std::ofstream file(o.out, std::ios::binary);
+    file << text;
+    file.close();
+    if (!file) throw InputError("--out", 0, "", "cannot write " + o.out);
+  }
+  return kExitFound;
+}
+
+}  // namespace
+
+void add_calibrate_command(CLI::App& app, const CommandLine& line, std::vector<std::function<int()>>& handlers) {
+  auto* sub = app.add_subcommand(
+      "calibrate", "your own benchmark results and start-up logs: a file that makes every prediction your machine's");
+  auto o = std::make_shared<CalibrateOptions>();
+  sub->add_option("model", o->model, "the model that was measured")->required();
+  sub->add_option("--gpus", o->gpus, "the cluster that was measured")->required();
+  sub->add_option("--bench", o->benches, "result of vllm bench serve --save-result; several may be given");
+  sub->add_option("--log", o->logs, "vLLM's log from its start; several may be given");
+  sub->add_option("-o,--out", o->out, "write the calibration here; otherwise it is printed");
+  sub->add_option("--vllm", o->vllm, "vLLM version")->default_str("0.32.0");
+  sub->add_flag("--json", o->json, "machine-readable answer");
+  sub->footer(
+      "shardwise calibrate Qwen3-32B --gpus 2xH100 --bench c4.json --log serve.log -o mine.yaml -- -tp 2\n"
+      "Behind -- stand the flags of the measured server. Then: shardwise plan ... --calibration mine.yaml");
+  handlers.push_back([o, &line] { return run_calibrate(*o, line.vllm); });
+}
+
+}  // namespace shardwise
