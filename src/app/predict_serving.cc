@@ -7,18 +7,24 @@
 namespace shardwise {
 namespace {
 
-/// Low-discrepancy draws from the length distributions: the mean of few requests is already the mean.
-std::vector<ReplayRequest> requests_of(const ServingCase& c, std::int64_t count, double rate_per_rank) {
+/// Stratified draws in random order: the mean of few requests is already the mean, their order is chance.
+std::vector<double> quantiles(std::size_t n, Rng& rng) {
+  std::vector<double> out(n);
+  for (std::size_t i = 0; i < n; ++i) out[i] = (static_cast<double>(i) + 0.5) / static_cast<double>(n);
+  for (std::size_t i = n; i-- > 1;)
+    std::swap(out[i], out[static_cast<std::size_t>(rng.uniform_int(0, static_cast<std::int64_t>(i)))]);
+  return out;
+}
+
+std::vector<ReplayRequest> requests_of(const ServingCase& c, std::int64_t count, double rate_per_rank, Rng rng) {
   std::vector<ReplayRequest> out(static_cast<std::size_t>(std::max<std::int64_t>(1, count)));
-  Rng rng(0x5EED);
+  const auto prompts = quantiles(out.size(), rng), outputs = quantiles(out.size(), rng);
   double at = 0;
   for (std::size_t i = 0; i < out.size(); ++i) {
-    const double u = std::fmod(0.5 + 0.6180339887498949 * static_cast<double>(i), 1.0);
-    const double v = std::fmod(0.25 + 0.7548776662466927 * static_cast<double>(i), 1.0);
     auto& r = out[i];
-    r.prompt = std::max<std::int64_t>(1, std::llround(c.load.isl.quantile(u)));
-    double o = c.load.osl.quantile(v);
-    if (c.steady) o *= 0.9 + 0.2 * v;  // equal lengths would keep all requests in lock step
+    r.prompt = std::max<std::int64_t>(1, std::llround(c.load.isl.quantile(prompts[i])));
+    double o = c.load.osl.quantile(outputs[i]);
+    if (c.steady) o *= 0.9 + 0.2 * outputs[i];  // equal lengths would keep all requests in lock step
     r.output = std::max<std::int64_t>(1, std::llround(o));
     if (rate_per_rank > 0) at += rng.exponential(1 / rate_per_rank), r.arrival = at;
   }
@@ -30,7 +36,8 @@ std::vector<ReplayRequest> requests_of(const ServingCase& c, std::int64_t count,
 ServingPrediction predict_serving(const ServingCase& c, const CostConstants& constants, ServingMethod method) {
   const auto step = compile_step(*c.model, c.engine, c.cluster, {c.cluster.nodes.front().gpus},
                                  CostOptions{&constants, c.fused_all_reduce});
-  const auto& d = step.data();
+  auto d = step.data();
+  d.stream /= c.stream_interval;
   double ttft = 0, tpot = 0, rate = 0;  // ms, ms, tokens/s of the whole instance
   const int ranks = c.ranks * c.replicas;
   const double isl = c.load.isl.mean(), osl = c.load.osl.mean();
@@ -52,13 +59,27 @@ ServingPrediction predict_serving(const ServingCase& c, const CostConstants& con
         c.load.concurrency && c.load_class != "burst" ? static_cast<int>(std::max(1.0, std::round(offered))) : 0;
     const double arrival = c.load.request_rate ? *c.load.request_rate / ranks : 0;
     const auto n = std::max<std::int64_t>(concurrency, (c.num_prompts + ranks - 1) / ranks);
-    const auto requests = requests_of(c, std::min<std::int64_t>(n, 20000), arrival);
-    auto r = replay(d, limits, requests, concurrency);
+    const auto count = std::min<std::int64_t>(n, 20000);
+    // Few requests make chance: the mean over runs.
+    const int runs = static_cast<int>(std::clamp<std::int64_t>(600 / std::max<std::int64_t>(1, count), 1, 12));
+    ReplayResult r;
+    const auto run = [&](const ReplayLimits& l) {
+      ReplayResult sum;
+      for (int k = 0; k < runs; ++k) {
+        const auto one =
+            replay(d, l, requests_of(c, count, arrival, Rng(0x5EED).fork(static_cast<std::uint64_t>(k))), concurrency);
+        sum.ttft += one.ttft / runs, sum.ttft_p50 += one.ttft_p50 / runs;
+        sum.tpot += one.tpot / runs, sum.tpot_p50 += one.tpot_p50 / runs;
+        sum.output_tokens_per_second += one.output_tokens_per_second / runs;
+      }
+      return sum;
+    };
+    r = run(limits);
     if (per_request > 0 && offered > 0.85 * fit && offered < 1.3 * fit) {
       // The cache holds about the offered load: whether requests queue hangs on a few per cent of memory. Between both.
       auto roomy = limits;
       roomy.kv_tokens = std::max(limits.kv_tokens * 1.15, 1.1 * offered * (isl + osl));
-      const auto other = replay(d, roomy, requests, concurrency);
+      const auto other = run(roomy);
       r.ttft = std::sqrt(r.ttft * other.ttft), r.ttft_p50 = std::sqrt(r.ttft_p50 * other.ttft_p50);
       r.tpot = std::sqrt(r.tpot * other.tpot);
     }

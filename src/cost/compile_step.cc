@@ -346,7 +346,8 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
   // Coefficients.
   const bool bw = d.blackwell;
   const double gap = k[bw ? Coef::gap_blackwell : Coef::gap_hopper],
-               prefill = k[bw ? Coef::prefill_blackwell : Coef::prefill_hopper];
+               prefill = k[bw ? Coef::prefill_blackwell : Coef::prefill_hopper],
+               sustained = k[bw ? Coef::sustained_blackwell : Coef::sustained_hopper];
   const double routing = k[Coef::moe] * routing_factor(k, model);
   const bool fusion = options.fused_all_reduce.value_or(engine.vllm_version >= VllmVersion{0, 20, 0} && bw) && tp > 1;
   const double f = fusion ? k[Coef::fused_all_reduce] : 1.0;
@@ -380,7 +381,12 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
         if (moe)
           r = std::pow(routing, 1 - std::min(1.0, tokens * dp * moe->num_experts_per_tok /
                                                       (4.0 * std::max(1, moe->num_experts))));
-        const double scale = std::pow(prefill, w), gemm_mixed = scale * std::pow(k[Coef::gemm], 1 - w);
+        const double scale = std::pow(prefill, w), gemm_mixed = std::pow(k[Coef::gemm], 1 - w);
+        // Kernels are timed in short bursts; back to back, power caps what a nearly full tensor core may do.
+        const auto held = [&](const OpTime& op) {
+          const double u = op.seconds > 0 ? op.compute / (op.seconds * sustained) : 0;
+          return op.seconds * std::sqrt(std::sqrt(1 + u * u * u * u));
+        };
         const std::array<double, 3> gemms = {t.attention_proj[i].seconds, t.dense_ffn[i].seconds,
                                              t.router_shared[i].seconds};
         const double gemm = gemms[0] + gemms[1] + gemms[2];
@@ -388,10 +394,10 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
         const double comm = k[Coef::all_reduce] * (t.all_reduce[i] * f + t.expert_comm[i]);
         decode[i] +=
             n[j] * (k[Coef::gemm] * gemm + t.experts_decode[i].seconds * r + comm + t.elementwise[i] + layer_gap);
-        mixed[i] += n[j] * (gemm_mixed * (static_attention * gemms[0] + static_mlp * gemms[1] + gemms[2]) +
+        mixed[i] += n[j] * (gemm_mixed * (static_attention * held(t.attention_proj[i]) +
+                                          static_mlp * held(t.dense_ffn[i]) + held(t.router_shared[i])) +
                             scale * t.experts_mixed[i].seconds * r +
-                            k[Coef::all_reduce] * (t.all_reduce[i] + t.expert_comm[i]) + prefill * t.elementwise[i] +
-                            layer_gap);
+                            k[Coef::all_reduce] * (t.all_reduce[i] + t.expert_comm[i]) + t.elementwise[i] + layer_gap);
         if (!keep) continue;
         const auto put = [&](TokenOp op, const OpTime& raw, double dec, double mix) {
           const auto o = static_cast<std::size_t>(op);
@@ -399,9 +405,11 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
           d.op_compute[o][i] += n[j] * raw.compute, d.op_memory[o][i] += n[j] * raw.memory;
         };
         put(TokenOp::attention_proj, t.attention_proj[i], k[Coef::gemm] * gemms[0],
-            gemm_mixed * static_attention * gemms[0]);
-        put(TokenOp::dense_ffn, t.dense_ffn[i], k[Coef::gemm] * gemms[1], gemm_mixed * static_mlp * gemms[1]);
-        put(TokenOp::router_shared, t.router_shared[i], k[Coef::gemm] * gemms[2], gemm_mixed * gemms[2]);
+            gemm_mixed * static_attention * held(t.attention_proj[i]));
+        put(TokenOp::dense_ffn, t.dense_ffn[i], k[Coef::gemm] * gemms[1],
+            gemm_mixed * static_mlp * held(t.dense_ffn[i]));
+        put(TokenOp::router_shared, t.router_shared[i], k[Coef::gemm] * gemms[2],
+            gemm_mixed * held(t.router_shared[i]));
         put(TokenOp::experts, t.experts_decode[i], r * t.experts_decode[i].seconds,
             scale * r * t.experts_mixed[i].seconds);
         put(TokenOp::all_reduce, {}, k[Coef::all_reduce] * f * t.all_reduce[i], k[Coef::all_reduce] * t.all_reduce[i]);

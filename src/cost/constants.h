@@ -24,8 +24,10 @@ enum class Coef {
   decode_attention,
   prefill_attention,
   all_reduce,
-  prefill_hopper,  ///< kernels of prefill steps: sustained clocks under load; Hopper and older
+  prefill_hopper,  ///< experts and element-wise kernels of prompt steps; Hopper and older
   prefill_blackwell,
+  sustained_hopper,  ///< share of the dense peak that GEMMs keep up under power and thermal limits
+  sustained_blackwell,
   gap_hopper,  ///< s per layer between kernels of a CUDA graph
   gap_blackwell,
   moe_gap,      ///< s per MoE layer: router, top-k, align, sum

@@ -343,6 +343,7 @@ std::string accuracy_report(const std::vector<Row>& rows, const std::vector<Pred
 int main(int argc, char** argv) {
   std::string file, write, predictions, baseline, ranking, report, date = "undated";
   int iterations = 4;
+  std::string explain;
   for (int i = 1; i < argc; ++i) {
     const std::string a = argv[i];
     if (a == "--write")
@@ -355,6 +356,8 @@ int main(int argc, char** argv) {
       ranking = argv[++i];
     else if (a == "--date")
       date = argv[++i];
+    else if (a == "--explain")
+      explain = argv[++i];
     else if (a == "--report")
       report = argv[++i];
     else if (a == "--iterations")
@@ -363,6 +366,23 @@ int main(int argc, char** argv) {
       file = a;
   }
   const auto cases = read_serving_rows(read_file(file), file);
+  for (const auto& c : cases)
+    if (c.id == explain) {
+      const auto step = compile_step(*c.model, c.engine, c.cluster, {c.cluster.nodes.front().gpus},
+                                     CostOptions{nullptr, c.fused_all_reduce});
+      const double isl = c.load.isl.mean(), n = c.load.concurrency.value_or(1) / c.ranks;
+      StepBatch d, m;
+      d.decode_seqs = n, d.decode_context = n * (isl + c.load.osl.mean() / 2);
+      m.prefill_tokens = isl, m.prefill_seqs = 1, m.prefill_context = isl * isl / 2;
+      for (const auto& [name, b] : {std::pair{"decode", d}, std::pair{"prompt", m}}) {
+        fmt::print("{} {:.3f} ms:", name, 1e3 * step.step_time(b).value);
+        for (const auto& o : step.breakdown(b))
+          fmt::print(" {} {:.3f} (c {:.2f} m {:.2f})", o.name, 1e3 * o.time.value, 1e3 * o.compute.value,
+                     1e3 * o.memory.value);
+        fmt::print("\n");
+      }
+      return 0;
+    }
   Fit fit;
   std::vector<Row> scored, rest;  // closed loop and not saturated; the others
   std::map<std::string, int> sizes;
