@@ -363,9 +363,9 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
   d.decode_attention_scale = k[Coef::decode_attention];
   d.prefill_attention_scale = k[Coef::prefill_attention];
   d.prefill_scale = prefill;
-  d.host = k[bw ? Coef::host_blackwell : Coef::host_hopper] + (old_engine ? k[Coef::old_engine] : 0.0) +
+  d.host = k[Coef::host] + (old_engine ? k[Coef::old_engine] : 0.0) +
            (pp > 1 ? pp * fixed::pp_host.value : 0.0);
-  d.host_mixed = k[bw ? Coef::mixed_blackwell : Coef::mixed_hopper];
+  d.host_mixed = k[Coef::mixed];
   d.per_sequence = engine.async_scheduling ? k[Coef::sequence] : k[Coef::no_async];
   d.http = k[Coef::http], d.front_end = k[Coef::front_end], d.stream = k[Coef::stream];
   d.async_scheduling = engine.async_scheduling;

@@ -31,11 +31,9 @@ enum class Coef {
   gap_hopper,  ///< s per layer between kernels of a CUDA graph
   gap_blackwell,
   moe_gap,      ///< s per MoE layer: router, top-k, align, sum
-  host_hopper,  ///< s per step
-  host_blackwell,
+  host,         ///< s per step that asynchronous scheduling does not hide
   sequence,      ///< s per running sequence and step
-  mixed_hopper,  ///< s per step that holds prompt tokens
-  mixed_blackwell,
+  mixed,         ///< s per step that holds prompt tokens
   http,               ///< s per request: client, HTTP, first scheduling
   front_end,          ///< s per prompt token, one request at a time: tokeniser, input processing
   old_engine,         ///< s per step of engines up to 0.12

@@ -478,6 +478,12 @@ int main(int argc, char** argv) {
         if (o >= at) break;
         at = o, x = next;
       }
+      std::string moved;  // coefficients that hang on this group
+      for (std::size_t k = 0; k < n; ++k)
+        if (std::abs(x[k] - fit.x[k]) > 0.08)
+          moved += fmt::format(" {} {:+.0f}%", k < kCoefs ? parameters[k].name : routing[k - kCoefs].pattern,
+                               100 * std::expm1(x[k] - fit.x[k]));
+      if (!moved.empty()) fmt::print("without {}:{}\n", g, moved);
       std::vector<Row> mine;
       std::vector<std::size_t> where;
       for (std::size_t i = 0; i < scored.size(); ++i)
