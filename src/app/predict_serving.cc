@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "app/serving_rows.h"
+#include "app/simulate_plan.h"
 #include "cost/bands.h"
 
 namespace shardwise {
@@ -31,6 +32,42 @@ std::vector<ReplayRequest> requests_of(const ServingCase& c, std::int64_t count,
   return out;
 }
 
+struct Means {
+  double ttft = 0, tpot = 0, rate = 0;  // ms, ms, tokens/s of one engine
+};
+
+/// The scheduler-exact run of one engine or DP rank under its share of the load.
+Means simulated(const ServingCase& c, const CompiledStep& step, std::int64_t requests, double concurrency,
+                double rate_per_rank) {
+  PlanRequest request;
+  request.model = c.model;
+  request.workload = c.load;
+  if (c.steady) {
+    auto& o = request.workload.osl;
+    const double mean = o.mean();
+    o.kind = LengthDistribution::Kind::uniform, o.a = 0.9 * mean, o.b = 1.1 * mean;
+  }
+  if (request.workload.concurrency) request.workload.concurrency = static_cast<int>(concurrency);
+  if (request.workload.request_rate) request.workload.request_rate = rate_per_rank;
+  Plan plan;
+  plan.layout.parallel = c.engine.parallel;
+  plan.engine = c.engine, plan.memory = c.memory, plan.step = std::make_shared<CompiledStep>(step);
+  auto config = simulation_config(request, plan);
+  config.data_parallel_size = 1, config.lockstep = false;  // the ranks are alike: one stands for all
+  config.api_server_count = 1;
+  config.num_requests = requests;
+  // The client's share of `http` goes to the way back, prompts pass the front end one by one.
+  const auto& d = step.data();
+  config.api_request_time = Seconds(d.http / 2), config.api_output_time = Seconds(d.http / 2);
+  config.api_prompt_token_time = {};
+  config.api_serial_time = Seconds(d.front_end * c.load.isl.mean());
+  const auto r = simulate(config, request.workload, PlanStepTime(plan.step), 1);
+  const double stream = d.stream / c.stream_interval * std::min(concurrency, r.mean_concurrency);
+  const bool p50 = c.p50_statistics;
+  return {1e3 * ((p50 ? r.ttft.median : r.ttft.mean) + stream), 1e3 * (p50 ? r.tpot.median : r.tpot.mean),
+          r.output_throughput};
+}
+
 }  // namespace
 
 ServingPrediction predict_serving(const ServingCase& c, const CostConstants& constants, ServingMethod method) {
@@ -50,6 +87,11 @@ ServingPrediction predict_serving(const ServingCase& c, const CostConstants& con
   if (method == ServingMethod::closed_form) {
     const auto e = estimate_serving(step, c.memory, c.engine, c.replicas, c.load);
     ttft = e.ttft_ms.mean, tpot = e.tpot_ms.mean, rate = e.output_tokens_per_second.mean;
+  } else if (method == ServingMethod::simulator) {
+    const auto n = std::max<std::int64_t>(static_cast<std::int64_t>(offered), (c.num_prompts + ranks - 1) / ranks);
+    const auto r = simulated(c, step, std::min<std::int64_t>(n, 20000), std::max(1.0, std::round(offered)),
+                             c.load.request_rate ? *c.load.request_rate / ranks : 0);
+    ttft = r.ttft, tpot = r.tpot, rate = r.rate * ranks;
   } else {
     ReplayLimits limits;
     limits.max_num_batched_tokens = static_cast<double>(c.engine.max_num_batched_tokens);

@@ -52,7 +52,11 @@ struct ServingPrediction {
   std::string band_reason;
 };
 
-enum class ServingMethod { closed_form, replay };
+enum class ServingMethod {
+  closed_form,
+  replay,    ///< the run on compiled steps, decode stretches jumped over
+  simulator  ///< every step as vLLM schedules it; slower, differs from the replay by less than the band
+};
 
 /// `constants` may differ from the shipped ones (fits).
 ServingPrediction predict_serving(const ServingCase& c, const CostConstants& constants,

@@ -35,6 +35,7 @@ constexpr std::array<std::string_view, kCoefs> kNames = {"gemm",
                                                          "fused_all_reduce",
                                                          "static_fp8_hopper",
                                                          "static_fp8_blackwell",
+                                                         "static_scale",
                                                          "old_block_moe"};
 
 std::vector<std::vector<std::string>> rows_of(const std::string& name) {
