@@ -5,6 +5,7 @@
 #include <string>
 
 #include "app/serving_rows.h"
+#include "config/text_source.h"
 
 namespace shardwise {
 namespace {
@@ -58,6 +59,34 @@ TEST(PredictServing, ClosedFormScreensWithinAFifth) {
   EXPECT_LT(d.tpot, 0.20);
   EXPECT_LT(d.rate, 0.25);
   EXPECT_LT(d.ttft, 0.8);
+}
+
+TEST(PredictServing, MeasuredRowsStayWithinTheirTolerance) {
+  const std::string file = SHARDWISE_SOURCE_DIR "/bench/data/serving.csv";
+  int closed = 0, priced = 0;
+  struct {
+    double sum = 0, inside = 0, n = 0;
+    void add(std::optional<double> measured, const Interval& p) {
+      if (!measured || *measured <= 0) return;
+      sum += std::abs(p.mean / *measured - 1), inside += p.lo <= *measured && *measured <= p.hi, n += 1;
+    }
+  } ttft, tpot, rate;
+  for (const auto& c : read_serving_rows(read_file(file), file)) {
+    if (c.load_class != "closed_loop") continue;
+    ++closed;
+    if (!c.refusal.empty()) continue;
+    ++priced;
+    if (c.saturated || c.p50_statistics) continue;
+    const auto p = predict_serving(c, default_constants());
+    ttft.add(c.ttft_ms, p.ttft_ms), tpot.add(c.tpot_ms, p.tpot_ms);
+    rate.add(c.output_tok_s_per_gpu, p.output_tok_s_per_gpu);
+  }
+  EXPECT_GE(priced, 0.98 * closed);
+  // Mean |relative error| of the shipped coefficients, which saw these rows; unseen groups: docs/accuracy.md.
+  EXPECT_LT(tpot.sum / tpot.n, 0.06);
+  EXPECT_LT(ttft.sum / ttft.n, 0.16);
+  EXPECT_LT(rate.sum / rate.n, 0.065);
+  for (const auto& m : {ttft, tpot, rate}) EXPECT_GT(m.inside / m.n, 0.88);
 }
 
 TEST(PredictServing, WhatCannotBePricedSaysWhy) {
