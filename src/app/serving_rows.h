@@ -38,6 +38,7 @@ struct ServingCase {
   std::int64_t num_prompts = 0;
   bool steady = false;              ///< lengths stated as means or fixed: outputs vary by a tenth in practice
   bool derived_throughput = false;  ///< the source derives tokens/s from TTFT and TPOT
+  int stream_interval = 1;          ///< tokens per streamed chunk
   bool fused_all_reduce = false, p50_statistics = false, saturated = false;
   MemoryPlan memory;
   std::optional<double> ttft_ms, tpot_ms, output_tok_s_per_gpu;  ///< measured means, where given
@@ -51,7 +52,11 @@ struct ServingPrediction {
   std::string band_reason;
 };
 
-enum class ServingMethod { closed_form, replay };
+enum class ServingMethod {
+  closed_form,
+  replay,    ///< the run on compiled steps, decode stretches jumped over
+  simulator  ///< every step as vLLM schedules it; slower, differs from the replay by less than the band
+};
 
 /// `constants` may differ from the shipped ones (fits).
 ServingPrediction predict_serving(const ServingCase& c, const CostConstants& constants,

@@ -41,12 +41,11 @@ ServingVerifyResult verify_serving(const ServingVerifyOptions& options) {
   const auto read = std::chrono::steady_clock::now();
   std::vector<std::optional<ServingPrediction>> predicted(cases.size());
   std::vector<std::string> reasons(cases.size());
-  const auto method = options.closed_form ? ServingMethod::closed_form : ServingMethod::replay;
   parallel_for(cases.size(), options.threads, [&](std::size_t i) {
     reasons[i] = cases[i].refusal;
     if (!reasons[i].empty()) return;
     try {
-      predicted[i] = predict_serving(cases[i], default_constants(), method);
+      predicted[i] = predict_serving(cases[i], default_constants(), options.method);
     } catch (const std::exception& e) {
       reasons[i] = e.what();
     }

@@ -2,12 +2,14 @@
 // `shardwise verify serving FILE.csv --predictions OUT.csv`: prices measured serving points from their inputs alone.
 #include <string>
 
+#include "app/serving_rows.h"
+
 namespace shardwise {
 
 struct ServingVerifyOptions {
-  std::string file;          ///< columns of a serving CSV; measured columns may be empty
-  std::string predictions;   ///< "" = nowhere
-  bool closed_form = false;  ///< the screening estimate instead of the replayed run
+  std::string file;         ///< columns of a serving CSV; measured columns may be empty
+  std::string predictions;  ///< "" = nowhere
+  ServingMethod method = ServingMethod::replay;
   unsigned threads = 0;
 };
 

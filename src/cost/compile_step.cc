@@ -29,6 +29,7 @@ struct Context {
   double hidden;
   int tp, dp, dcp;
   double kv_bytes;
+  double static_share;  ///< of dynamic quantisation that a checkpoint with static scales saves
 };
 
 bool same_shape(const FullAttention& a, const FullAttention& b) {
@@ -88,10 +89,21 @@ const std::array<OpTime, N>& gemm_times(const Chip& chip, const GemmType& type, 
   return entry.times;
 }
 
+/// Seconds that dynamic quantisation of the activations takes inside the measured fp8 GEMM rows, by the scale_matrix
+/// and computescale tables of aiconfigurator-core 0.12.0 (H100, B200): a static scale is folded into the kernel before.
+double dynamic_scale_seconds(const Chip& chip, double m, double k) {
+  return 3.4e-6 + 3 * m * k / (0.85 * chip.bandwidth);
+}
+
 void add_gemm(OpTable& out, const Context& c, const GemmType& type, double n, double k) {
   if (n < 1 || k < 1) return;
   const auto& times = gemm_times(c.chip, type, n, k);
-  for (std::size_t i = 0; i < N; ++i) out[i] += times[i];
+  for (std::size_t i = 0; i < N; ++i) {
+    out[i] += times[i];
+    if (type.static_scale)
+      out[i].seconds -=
+          std::min(times[i].seconds / 2, c.static_share * dynamic_scale_seconds(c.chip, kTokenKnots[i], k));
+  }
 }
 
 /// Returns elements per token that element-wise kernels touch in attention (q, k, v and output heads of this rank).
@@ -286,7 +298,8 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
             tp,
             dp,
             dcp,
-            kv_bytes_of(model, engine)};
+            kv_bytes_of(model, engine),
+            k[Coef::static_scale]};
   if (pp > 1 && dp > 1) c.ep_group = rank_group(cluster, where.gpus_per_node, tp * dp, pp);
   d.pp = pp, d.dp = dp, d.tp = tp, d.tokens_per_sequence = 1 + engine.num_speculative_tokens;
   d.lockstep = dp > 1;
@@ -346,7 +359,8 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
   // Coefficients.
   const bool bw = d.blackwell;
   const double gap = k[bw ? Coef::gap_blackwell : Coef::gap_hopper],
-               prefill = k[bw ? Coef::prefill_blackwell : Coef::prefill_hopper];
+               prefill = k[bw ? Coef::prefill_blackwell : Coef::prefill_hopper],
+               sustained = k[bw ? Coef::sustained_blackwell : Coef::sustained_hopper];
   const double routing = k[Coef::moe] * routing_factor(k, model);
   const bool fusion = options.fused_all_reduce.value_or(engine.vllm_version >= VllmVersion{0, 20, 0} && bw) && tp > 1;
   const double f = fusion ? k[Coef::fused_all_reduce] : 1.0;
@@ -362,9 +376,8 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
   d.decode_attention_scale = k[Coef::decode_attention];
   d.prefill_attention_scale = k[Coef::prefill_attention];
   d.prefill_scale = prefill;
-  d.host = k[bw ? Coef::host_blackwell : Coef::host_hopper] + (old_engine ? k[Coef::old_engine] : 0.0) +
-           (pp > 1 ? pp * fixed::pp_host.value : 0.0);
-  d.host_mixed = k[bw ? Coef::mixed_blackwell : Coef::mixed_hopper];
+  d.host = k[Coef::host] + (old_engine ? k[Coef::old_engine] : 0.0) + (pp > 1 ? pp * fixed::pp_host.value : 0.0);
+  d.host_mixed = k[Coef::mixed];
   d.per_sequence = engine.async_scheduling ? k[Coef::sequence] : k[Coef::no_async];
   d.http = k[Coef::http], d.front_end = k[Coef::front_end], d.stream = k[Coef::stream];
   d.async_scheduling = engine.async_scheduling;
@@ -380,7 +393,12 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
         if (moe)
           r = std::pow(routing, 1 - std::min(1.0, tokens * dp * moe->num_experts_per_tok /
                                                       (4.0 * std::max(1, moe->num_experts))));
-        const double scale = std::pow(prefill, w), gemm_mixed = scale * std::pow(k[Coef::gemm], 1 - w);
+        const double scale = std::pow(prefill, w), gemm_mixed = std::pow(k[Coef::gemm], 1 - w);
+        // Kernels are timed in short bursts; back to back, power caps what a nearly full tensor core may do.
+        const auto held = [&](const OpTime& op) {
+          const double u = op.seconds > 0 ? op.compute / (op.seconds * sustained) : 0;
+          return op.seconds * std::sqrt(std::sqrt(1 + u * u * u * u));
+        };
         const std::array<double, 3> gemms = {t.attention_proj[i].seconds, t.dense_ffn[i].seconds,
                                              t.router_shared[i].seconds};
         const double gemm = gemms[0] + gemms[1] + gemms[2];
@@ -388,10 +406,10 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
         const double comm = k[Coef::all_reduce] * (t.all_reduce[i] * f + t.expert_comm[i]);
         decode[i] +=
             n[j] * (k[Coef::gemm] * gemm + t.experts_decode[i].seconds * r + comm + t.elementwise[i] + layer_gap);
-        mixed[i] += n[j] * (gemm_mixed * (static_attention * gemms[0] + static_mlp * gemms[1] + gemms[2]) +
+        mixed[i] += n[j] * (gemm_mixed * (static_attention * held(t.attention_proj[i]) +
+                                          static_mlp * held(t.dense_ffn[i]) + held(t.router_shared[i])) +
                             scale * t.experts_mixed[i].seconds * r +
-                            k[Coef::all_reduce] * (t.all_reduce[i] + t.expert_comm[i]) + prefill * t.elementwise[i] +
-                            layer_gap);
+                            k[Coef::all_reduce] * (t.all_reduce[i] + t.expert_comm[i]) + t.elementwise[i] + layer_gap);
         if (!keep) continue;
         const auto put = [&](TokenOp op, const OpTime& raw, double dec, double mix) {
           const auto o = static_cast<std::size_t>(op);
@@ -399,9 +417,11 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
           d.op_compute[o][i] += n[j] * raw.compute, d.op_memory[o][i] += n[j] * raw.memory;
         };
         put(TokenOp::attention_proj, t.attention_proj[i], k[Coef::gemm] * gemms[0],
-            gemm_mixed * static_attention * gemms[0]);
-        put(TokenOp::dense_ffn, t.dense_ffn[i], k[Coef::gemm] * gemms[1], gemm_mixed * static_mlp * gemms[1]);
-        put(TokenOp::router_shared, t.router_shared[i], k[Coef::gemm] * gemms[2], gemm_mixed * gemms[2]);
+            gemm_mixed * static_attention * held(t.attention_proj[i]));
+        put(TokenOp::dense_ffn, t.dense_ffn[i], k[Coef::gemm] * gemms[1],
+            gemm_mixed * static_mlp * held(t.dense_ffn[i]));
+        put(TokenOp::router_shared, t.router_shared[i], k[Coef::gemm] * gemms[2],
+            gemm_mixed * held(t.router_shared[i]));
         put(TokenOp::experts, t.experts_decode[i], r * t.experts_decode[i].seconds,
             scale * r * t.experts_mixed[i].seconds);
         put(TokenOp::all_reduce, {}, k[Coef::all_reduce] * f * t.all_reduce[i], k[Coef::all_reduce] * t.all_reduce[i]);

@@ -24,16 +24,16 @@ enum class Coef {
   decode_attention,
   prefill_attention,
   all_reduce,
-  prefill_hopper,  ///< kernels of prefill steps: sustained clocks under load; Hopper and older
+  prefill_hopper,  ///< experts and element-wise kernels of prompt steps; Hopper and older
   prefill_blackwell,
+  sustained_hopper,  ///< share of the dense peak that GEMMs keep up under power and thermal limits
+  sustained_blackwell,
   gap_hopper,  ///< s per layer between kernels of a CUDA graph
   gap_blackwell,
-  moe_gap,      ///< s per MoE layer: router, top-k, align, sum
-  host_hopper,  ///< s per step
-  host_blackwell,
-  sequence,      ///< s per running sequence and step
-  mixed_hopper,  ///< s per step that holds prompt tokens
-  mixed_blackwell,
+  moe_gap,            ///< s per MoE layer: router, top-k, align, sum
+  host,               ///< s per step that asynchronous scheduling does not hide
+  sequence,           ///< s per running sequence and step
+  mixed,              ///< s per step that holds prompt tokens
   http,               ///< s per request: client, HTTP, first scheduling
   front_end,          ///< s per prompt token, one request at a time: tokeniser, input processing
   old_engine,         ///< s per step of engines up to 0.12
@@ -44,6 +44,7 @@ enum class Coef {
   fused_all_reduce,   ///< all-reduce fused with RMSNorm, against both apart
   static_fp8_hopper,  ///< prompt-step GEMMs of per-tensor fp8 checkpoints: scales are static, quantisation is fused
   static_fp8_blackwell,
+  static_scale,   ///< share of the time of dynamic activation scales that static ones save
   old_block_moe,  ///< s per layer of fp8_block experts before 0.18
   count
 };

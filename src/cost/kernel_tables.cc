@@ -85,6 +85,8 @@ Grid* place(KernelTables& t, std::string_view name) {
   if (name.starts_with("moe_"))
     return &t.moe[static_cast<std::size_t>(index_of(
         name.substr(4), {"bf16", "fp8", "fp8_block", "nvfp4", "mxfp4", "mxfp4_marlin", "mxfp4_mxfp8", "int4"}))];
+  if (name == "mla_decode") return &t.mla_decode;
+  if (name == "mla_prefill") return &t.mla_prefill;
   AttentionGrid a;
   a.decode = name.starts_with("decode_");
   const auto parts = split(name, '_');

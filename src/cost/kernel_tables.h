@@ -62,6 +62,7 @@ struct KernelTables {
   std::array<Grid, kMoeKinds> moe;
   std::array<std::vector<MoeShape>, kMoeKinds> moe_shapes;
   std::vector<AttentionGrid> attention;
+  Grid mla_decode, mla_prefill;  ///< sequences, length, query heads, bytes of a cached value; may be empty
   std::array<std::map<int, Curve>, kCollectives> collectives;  ///< by group size
 
   /// Nearest tabulated attention surface: same phase; head size, then window or not, then KV type as near as there is.

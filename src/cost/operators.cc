@@ -63,6 +63,7 @@ GemmType gemm_type(const QuantScheme& q, const Chip& c) {
     case M::none:
       return {bf16, 2, 2, c.bf16, 1, 0};
     case M::fp8_tensor:
+      return c.fp8 > 0 ? GemmType{fp8, 1, 1, c.fp8, 1, 0, q.static_activations} : weight_only(1);
     case M::fp8_channel:
     case M::mxfp8:
       return c.fp8 > 0 ? GemmType{fp8, 1, 1, c.fp8, 1, 0} : weight_only(1);
@@ -211,9 +212,14 @@ OpTime AttentionOp::decode_time(double sequences, double context) const {
     }
     t.memory = (latent + rope) * s * sequences * kv_bytes / bandwidth;
     t.compute = 2 * sequences * heads * (2 * latent + rope) * s / peak;
-    t.seconds = (std::max(t.memory / fixed::mla_bandwidth.value, t.compute / fixed::mla_decode_flops.value) + index +
-                 fixed::mla_floor.value) *
-                slowdown;
+    if (decode_b) {
+      const double g = plane(decode.data(), *decode_b, *decode_s, std::log2(sequences), std::log2(s));
+      t.seconds = (std::max(t.memory, t.compute) + fixed::mla_floor.value) * std::exp(g);
+    } else {
+      t.seconds = std::max(t.memory / fixed::mla_bandwidth.value, t.compute / fixed::mla_decode_flops.value) +
+                  fixed::mla_floor.value;
+    }
+    t.seconds = (t.seconds + index) * slowdown;
     return t;
   }
   const double seen = window > 0 ? std::min(s, window) : s;
@@ -245,9 +251,13 @@ OpTime AttentionOp::prefill_time(double chunks, double tokens, double pairs) con
     }
     t.compute = 2 * heads * (head_dim + value_dim) * pairs * chunks / peak;
     t.memory = chunks * s * heads * 4 * head_dim * 2 / bandwidth;
-    t.seconds =
-        (std::max(t.compute / fixed::mla_prefill_flops.value, t.memory / 0.7) + index + fixed::mla_floor.value) *
-        slowdown;
+    if (prefill_b) {
+      const double g = plane(prefill.data(), *prefill_b, *prefill_s, std::log2(chunks), std::log2(std::max(s, 1.0)));
+      t.seconds = (t.compute + fixed::mla_floor.value) * std::exp(g);
+    } else {
+      t.seconds = std::max(t.compute / fixed::mla_prefill_flops.value, t.memory / 0.7) + fixed::mla_floor.value;
+    }
+    t.seconds = (t.seconds + index) * slowdown;
     return t;
   }
   const double seen = window > 0 ? std::min(pairs, tokens * window) : pairs;
@@ -289,6 +299,15 @@ AttentionOp attention_op(const Attention& attention, const Chip& chip, int tp, i
     op.heads = std::ceil(static_cast<double>(m->num_heads) / tp) * dcp;
     op.latent = m->kv_lora_rank, op.rope = m->qk_rope_head_dim;
     op.head_dim = m->qk_nope_head_dim + m->qk_rope_head_dim, op.value_dim = m->v_head_dim;
+    const auto fill = [&](const Grid& grid, std::array<float, 128>& out, const std::vector<double>*& sequences,
+                          const std::vector<double>*& lengths) {
+      if (grid.empty()) return;
+      const auto v = grid.slice(std::log2(op.heads), std::log2(kv_bytes));
+      std::copy_n(v.begin(), std::min(v.size(), out.size()), out.begin());
+      sequences = &grid.axes[0], lengths = &grid.axes[1];
+    };
+    fill(chip.tables->mla_decode, op.decode, op.decode_b, op.decode_s);
+    fill(chip.tables->mla_prefill, op.prefill, op.prefill_b, op.prefill_s);
     if (m->indexer)
       op.sparse_topk = m->indexer->topk, op.index_heads = m->indexer->num_heads, op.index_dim = m->indexer->head_dim;
   } else if (const auto* l = std::get_if<LinearAttention>(&attention)) {

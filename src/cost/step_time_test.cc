@@ -141,7 +141,7 @@ TEST(StepTime, CompiledTablesEqualThePlainFormula) {
   // At a knot, with coefficients of 1 and no gaps, a dense step is the sum of its kernels.
   auto k = default_constants();
   for (auto& v : k.value) v = 1;
-  for (Coef c : {Coef::gap_hopper, Coef::moe_gap, Coef::host_hopper, Coef::sequence}) k[c] = 0;
+  for (Coef c : {Coef::gap_hopper, Coef::moe_gap, Coef::host, Coef::sequence}) k[c] = 0;
   const auto m = model("meta-llama/Meta-Llama-3.1-8B");
   const auto cluster = cluster_of(h100());
   const auto step = compile_step(m, engine(2), cluster, {8}, CostOptions{&k, {}});

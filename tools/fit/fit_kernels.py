@@ -75,6 +75,21 @@ class Out:
             self.lines.append("v," + ",".join(str(int(round(1000 * v))) for v in r))
 
 
+def never_faster(seconds, along, *sites):
+    """Lower envelope from the right along one axis of each site: more work is never faster; slower points before it are
+    a bad pick of kernel or noise."""
+    out = np.array(seconds, float)
+    order = np.lexsort((along,) + sites)
+    site = np.stack([s[order] for s in sites], 1)
+    ends = np.append(np.where((site[1:] != site[:-1]).any(1))[0] + 1, len(order))
+    start = 0
+    for end in ends:
+        rows = order[start:end]
+        out[rows] = np.minimum.accumulate(out[rows][::-1])[::-1]
+        start = end
+    return out
+
+
 def report(what, y, p):
     e = np.abs(np.expm1(p - y)) * 100
     print(f"  {what:42s} n={len(y):6d} median {np.median(e):5.1f} p90 {np.quantile(e, .9):5.1f} %", flush=True)
@@ -106,7 +121,7 @@ def gemm(root, system, out, holdout):
             continue
         m, n, k = (s[c].astype(float) for c in "mnk")
         roof, Z = gemm_roof(system, dt, m, n, k)
-        y = np.log(s["latency"] * 1e-3 / roof)
+        y = np.log(never_faster(s["latency"] * 1e-3, m, n, k) / roof)
         X = (L2(m), L2(n), L2(k))
         if holdout:
             site = (n * 70001 + k).astype(np.int64)
@@ -204,6 +219,7 @@ def moe(root, system, out, holdout):
             np.add.at(num, inv[q], wgt * np.log(s["latency"][q] * 1e-3)); np.add.at(den, inv[q], wgt)
         ok = den > .99
         u, lt = u[ok], num[ok]
+        lt = np.log(never_faster(np.exp(lt), u[:, 0], *u[:, 1:].T))
         T, h, i, topk, E, tp, ep = u.T
         roof, P, El, Z = moe_roof(system, wb, pk, T, h, i, topk, E, tp, ep)
         y = lt - np.log(roof)
@@ -241,7 +257,53 @@ def moe(root, system, out, holdout):
             report(f"{system} {name} (in sample, no shape term)", y, p0)
 
 
-# ---- MLA: attention core of the whole-module tables ------------------------------------------------------------------
+# ---- MLA: the attention core of the whole-module tables ----------------------------------------------------------------
+# The module holds the projections as well, which are GEMMs: what grows with the context alone is the core.
+MLA_LATENT, MLA_ROPE, MLA_QK, MLA_V = 512, 64, 192, 128  # DeepSeek-V3, the model of the tables
+MLA_FLOOR = 9e-6
+MLA_DEC_AXES = ([0, 2, 4, 6, 8, 10], [7, 9, 10, 11, 12, 13, 15, 17], [0, 2, 3, 4, 5, 7], [0, 1])
+MLA_PRE_AXES = ([0, 2, 4, 6], [8, 10, 11, 12, 13, 14], [0, 2, 3, 4, 5, 7], [0, 1])
+
+
+def mla(root, system, out, holdout):
+    bw, bf = ROOF[system][:2]
+    for phase in ("generation", "context"):
+        d = table(root, system, f"mla/vllm/*/mla_{phase}_module_perf.parquet")
+        if d is None:
+            continue
+        B, H, t = d["batch_size"].astype(float), d["num_heads"].astype(float), d["latency"] * 1e-3
+        kv = np.where(d["kv_cache_dtype"] == "fp8", 1.0, 2.0)
+        kind = np.unique(d["gemm_type"], return_inverse=True)[1].ravel().astype(float)
+        base = np.full(len(t), np.nan)
+        if phase == "generation":
+            S = d["step"] + 1.0
+            roof = np.maximum((MLA_LATENT + MLA_ROPE) * S * B * kv / bw, 2 * B * H * (2 * MLA_LATENT + MLA_ROPE) * S / bf)
+            site, name, axes = np.stack([B, H, kv, kind], 1), "mla_decode", MLA_DEC_AXES
+        else:
+            S = d["isl"].astype(float)
+            roof = 2 * B * H * (MLA_QK + MLA_V) * S * S / 2 / bf
+            site, name, axes = np.stack([B * S, H, kv, kind], 1), "mla_prefill", MLA_PRE_AXES
+        ok = (d["step"] == 0) if phase == "context" else np.ones(len(t), bool)
+        inv = np.unique(site, axis=0, return_inverse=True)[1].ravel()
+        least = np.full(inv.max() + 1, np.inf)
+        np.minimum.at(least, inv[ok], S[ok])
+        for i in np.where(ok & (S <= 1.01 * least[inv]))[0]:
+            base[inv == inv[i]] = t[i] - roof[i]
+        # Short contexts are the floor; long ones count where the core is a good part of the module.
+        core = t - base + MLA_FLOOR
+        long = ok & (core > 0.35 * t)
+        short = ok & (roof < 0.1 * MLA_FLOOR) if phase == "generation" else np.zeros(len(t), bool)
+        y = np.where(long, np.log(np.maximum(core, 1e-9) / (roof + MLA_FLOOR)), 0.0)
+        use = long | short
+        X = (L2(B), L2(S), L2(H), L2(kv))
+        if holdout:
+            te = use & long & (H == 16)
+            c, _ = fit(y[use & (H != 16)], [x[use & (H != 16)] for x in X], axes)
+            report(f"{system} {name} (held-out heads 16)", y[te], predict(c, [], [x[te] for x in X], axes))
+        c, _ = fit(y[use], [x[use] for x in X], axes, w=np.where(long, 1.0, 0.2)[use])
+        out.grid(name, d["_version"], int(use.sum()), axes, c, (), ())
+
+
 # ---- collectives -----------------------------------------------------------------------------------------------------
 def collectives(root, system, out, holdout):
     x = np.arange(8, 31, 1.0)
@@ -274,7 +336,7 @@ def main():
     a = ap.parse_args()
     for s in a.systems or SYSTEMS:
         out = Out(s)
-        for f in (collectives, gemm, attention, moe):
+        for f in (collectives, gemm, attention, moe, mla):
             f(a.systems_dir, s, out, a.holdout)
         path = f"{a.out_dir}/kernels_{s}.csv"
         open(path, "w").write("\n".join(out.lines) + "\n")

@@ -16,6 +16,7 @@
 #include <fstream>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "app/serving_rows.h"
@@ -166,32 +167,47 @@ struct BandRow {
   double from, to, lo, hi;
 };
 
-double quantile(Vector v, double p) {
-  std::sort(v.begin(), v.end());
-  const double at = std::clamp(p * static_cast<double>(v.size() - 1), 0.0, static_cast<double>(v.size() - 1));
-  const auto i = static_cast<std::size_t>(at);
-  return i + 1 < v.size() ? v[i] + (at - static_cast<double>(i)) * (v[i + 1] - v[i]) : v[i];
-}
-
 struct Residual {
   double x, e, widen;  // slice coordinate, ln(measured / predicted), factor the band is widened by
-  std::string group;
+  std::string group, slice;
 };
 
+/// Quantile p of values with weights: linear between the middles of their shares.
+double quantile(std::vector<std::pair<double, double>> v, double p) {
+  std::sort(v.begin(), v.end());
+  double total = 0, below = 0;
+  for (const auto& [value, weight] : v) total += weight;
+  for (std::size_t i = 0; i < v.size(); ++i) {
+    const double middle = (below + v[i].second / 2) / total;
+    if (middle >= p) {
+      if (i == 0) return v[0].first;
+      const double before = (below - v[i - 1].second / 2) / total;
+      return v[i - 1].first + (v[i].first - v[i - 1].first) * (p - before) / (middle - before);
+    }
+    below += v[i].second;
+  }
+  return v.back().first;
+}
+
+/// An interval is asked for a group that nobody measured, so groups count alike, not rows: the errors of one group
+/// have most of their causes in common. A group of fewer than five rows counts by its rows.
 std::vector<BandRow> bands_of(const std::string& metric, const Vector& edges, const std::vector<Residual>& all,
                               const std::string& left_out) {
   std::vector<BandRow> out;
   for (std::size_t i = 0; i + 1 < edges.size(); ++i) {
-    Vector v;
+    const auto inside = [&](const Residual& r) { return r.x >= edges[i] && r.x < edges[i + 1] && r.group != left_out; };
+    std::map<std::string, double> rows;
     for (const auto& r : all)
-      if (r.x >= edges[i] && r.x < edges[i + 1] && r.group != left_out) v.push_back(r.e / r.widen);
+      if (inside(r)) rows[r.group] += 1;
+    std::vector<std::pair<double, double>> v;
+    for (const auto& r : all)
+      if (inside(r)) v.push_back({r.e / r.widen, std::min(1.0, 5 / rows[r.group])});
     if (v.size() < 10) {
       out.push_back({metric, edges[i], edges[i + 1], -0.3, 0.3});
       continue;
     }
-    const double tail = 0.05 * (1 - 2.0 / static_cast<double>(v.size()));  // finite sample
     out.push_back(
-        {metric, edges[i], edges[i + 1], std::min(-0.01, quantile(v, tail)), std::max(0.01, quantile(v, 1 - tail))});
+        {metric, edges[i], edges[i + 1], std::min(-0.01, quantile(v, 0.05)), std::max(0.01, quantile(v, 0.95))});
   }
   return out;
 }
@@ -343,6 +359,7 @@ std::string accuracy_report(const std::vector<Row>& rows, const std::vector<Pred
 int main(int argc, char** argv) {
   std::string file, write, predictions, baseline, ranking, report, date = "undated";
   int iterations = 4;
+  std::string explain;
   for (int i = 1; i < argc; ++i) {
     const std::string a = argv[i];
     if (a == "--write")
@@ -355,6 +372,8 @@ int main(int argc, char** argv) {
       ranking = argv[++i];
     else if (a == "--date")
       date = argv[++i];
+    else if (a == "--explain")
+      explain = argv[++i];
     else if (a == "--report")
       report = argv[++i];
     else if (a == "--iterations")
@@ -363,6 +382,23 @@ int main(int argc, char** argv) {
       file = a;
   }
   const auto cases = read_serving_rows(read_file(file), file);
+  for (const auto& c : cases)
+    if (c.id == explain) {
+      const auto step = compile_step(*c.model, c.engine, c.cluster, {c.cluster.nodes.front().gpus},
+                                     CostOptions{nullptr, c.fused_all_reduce});
+      const double isl = c.load.isl.mean(), n = c.load.concurrency.value_or(1) / c.ranks;
+      StepBatch d, m;
+      d.decode_seqs = n, d.decode_context = n * (isl + c.load.osl.mean() / 2);
+      m.prefill_tokens = isl, m.prefill_seqs = 1, m.prefill_context = isl * isl / 2;
+      for (const auto& [name, b] : {std::pair{"decode", d}, std::pair{"prompt", m}}) {
+        fmt::print("{} {:.3f} ms:", name, 1e3 * step.step_time(b).value);
+        for (const auto& o : step.breakdown(b))
+          fmt::print(" {} {:.3f} (c {:.2f} m {:.2f})", o.name, 1e3 * o.time.value, 1e3 * o.compute.value,
+                     1e3 * o.memory.value);
+        fmt::print("\n");
+      }
+      return 0;
+    }
   Fit fit;
   std::vector<Row> scored, rest;  // closed loop and not saturated; the others
   std::map<std::string, int> sizes;
@@ -435,29 +471,48 @@ int main(int argc, char** argv) {
                k < kCoefs ? parameters[k].name : "routing " + routing[k - kCoefs].pattern, std::exp(fit.x[k]),
                std::exp(fit.prior[k]));
 
+  // The optimum without some rows: the normal equations again and again with the one Jacobian, at fresh residuals.
+  const auto without = [&](const std::function<bool(const Row&)>& out_of) {
+    Fit other = fit;
+    double at = 1e300;
+    Vector x = fit.x;
+    for (int it = 0; it < 3; ++it) {
+      const auto d = other.step(out_of);
+      Vector next = other.x;
+      for (std::size_t k = 0; k < n; ++k) next[k] += std::clamp(d[k], -0.5, 0.5) * (it == 0 ? 1.0 : 0.7);
+      other.x = next, other.r = residuals(other.rows, predict(other.rows, next));
+      Vector kept = other.r;
+      for (std::size_t i = 0; i < kept.size(); ++i)
+        if (out_of(other.rows[i / 2])) kept[i] = 0;
+      const double o = objective(kept, next);
+      if (o >= at) break;
+      at = o, x = next;
+    }
+    return x;
+  };
   // Predictions of rows that the fit has not seen.
   const auto left_out = [&](const std::function<std::string(const Row&)>& key, bool forget_routing) {
     std::vector<Predicted> out(scored.size());
+    std::optional<Vector> untouched;  // of groups too small to be fitted on
     std::set<std::string> keys;
     for (const auto& r : scored) keys.insert(key(r));
     for (const auto& g : keys) {
-      // Refit without the group: the normal equations again and again with the one Jacobian, at fresh residuals.
-      Fit other = fit;
+      Vector x;
       const auto out_of = [&](const Row& r) { return key(r) == g; };
-      double at = 1e300;
-      Vector x = fit.x;
-      for (int it = 0; it < 3; ++it) {
-        const auto d = other.step(out_of);
-        Vector next = other.x;
-        for (std::size_t k = 0; k < n; ++k) next[k] += std::clamp(d[k], -0.5, 0.5) * (it == 0 ? 1.0 : 0.7);
-        other.x = next, other.r = residuals(other.rows, predict(other.rows, next));
-        Vector kept = other.r;
-        for (std::size_t i = 0; i < kept.size(); ++i)
-          if (out_of(other.rows[i / 2])) kept[i] = 0;
-        const double o = objective(kept, next);
-        if (o >= at) break;
-        at = o, x = next;
+      const bool fitted = std::any_of(fit.rows.begin(), fit.rows.end(), out_of);
+      if (fitted || !untouched) {
+        const Vector refitted = without(out_of);
+        if (!fitted) untouched = refitted;
+        x = refitted;
+      } else {
+        x = *untouched;
       }
+      std::string moved;  // coefficients that hang on this group
+      for (std::size_t k = 0; k < n; ++k)
+        if (std::abs(x[k] - fit.x[k]) > 0.08)
+          moved += fmt::format(" {} {:+.0f}%", k < kCoefs ? parameters[k].name : routing[k - kCoefs].pattern,
+                               100 * std::expm1(x[k] - fit.x[k]));
+      if (!moved.empty()) fmt::print("without {}:{}\n", g, moved);
       std::vector<Row> mine;
       std::vector<std::size_t> where;
       for (std::size_t i = 0; i < scored.size(); ++i)
@@ -504,18 +559,23 @@ int main(int argc, char** argv) {
     const double load = static_cast<double>(c.load.concurrency.value_or(1)) / c.ranks;
     const auto step = compile_step(*c.model, c.engine, c.cluster, {c.cluster.nodes.front().gpus});
     const double w = step.data().widen;
-    if (c.tpot_ms) residual["tpot"].push_back({load, std::log(*c.tpot_ms / group_out[i].tpot), w, scored[i].group});
+    const std::string slice = c.architecture + (step.data().blackwell ? ", Blackwell" : ", Hopper and older");
+    if (c.tpot_ms)
+      residual["tpot"].push_back({load, std::log(*c.tpot_ms / group_out[i].tpot), w, scored[i].group, slice});
     if (c.ttft_ms)
-      residual["ttft"].push_back({group_out[i].ttft, std::log(*c.ttft_ms / group_out[i].ttft), w, scored[i].group});
+      residual["ttft"].push_back(
+          {group_out[i].ttft, std::log(*c.ttft_ms / group_out[i].ttft), w, scored[i].group, slice});
     if (c.output_tok_s_per_gpu)
-      residual["tput"].push_back({load, std::log(*c.output_tok_s_per_gpu / group_out[i].tput), w, scored[i].group});
+      residual["tput"].push_back(
+          {load, std::log(*c.output_tok_s_per_gpu / group_out[i].tput), w, scored[i].group, slice});
   }
   const std::map<std::string, Vector> edges = {
       {"tpot", {0, 5, 17, 65, 1e9}}, {"tput", {0, 5, 17, 65, 1e9}}, {"ttft", {0, 100, 200, 500, 1500, 1e12}}};
   std::vector<BandRow> bands;
   std::string coverage =
-      "### 90 % intervals\n\nShare of measurements inside an interval made without their group.\n\n| metric | rows | "
-      "coverage |\n|---|--:|--:|\n";
+      "### 90 % intervals\n\nShare of measurements inside an interval made without their group.\n\n| metric | slice | "
+      "rows "
+      "| coverage |\n|---|---|--:|--:|\n";
   for (const auto& [metric, list] : residual) {
     const auto b = bands_of(metric, edges.at(metric), list, "");
     bands.insert(bands.end(), b.begin(), b.end());
@@ -527,14 +587,14 @@ int main(int argc, char** argv) {
       for (const auto& row : mine)
         if (r.x >= row.from && r.x < row.to) {
           const bool in = r.e >= row.lo * r.widen && r.e <= row.hi * r.widen;
-          for (const auto& key : {std::string("all"), r.group}) hits[key].first += in, ++hits[key].second;
+          for (const auto& key : {std::string("all"), r.slice, r.group}) hits[key].first += in, ++hits[key].second;
         }
     }
-    coverage += fmt::format("| {} | {} | {:.1f} % |\n", metric, hits["all"].second,
-                            100.0 * hits["all"].first / std::max(1, hits["all"].second));
     for (const auto& [key, h] : hits)
-      if (h.second >= 40)
+      if (h.second >= 40) {
+        coverage += fmt::format("| {} | {} | {} | {:.1f} % |\n", metric, key, h.second, 100.0 * h.first / h.second);
         fmt::print("coverage {:<5} {:<44} {:5.1f} % of {}\n", metric, key, 100.0 * h.first / h.second, h.second);
+      }
   }
 
   const auto save = [&](const std::string& name, const std::vector<Predicted>& p) {
