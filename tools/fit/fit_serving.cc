@@ -23,6 +23,7 @@
 #include "base/parallel_map.h"
 #include "base/text.h"
 #include "config/text_source.h"
+#include "score_calibration.h"
 
 using namespace shardwise;
 
@@ -490,7 +491,8 @@ int main(int argc, char** argv) {
     }
     return x;
   };
-  // Predictions of rows that the fit has not seen.
+  // Predictions of rows that the fit has not seen; the coefficients of each left-out key stay in `constants_without`.
+  std::map<std::string, CostConstants> constants_without;
   const auto left_out = [&](const std::function<std::string(const Row&)>& key, bool forget_routing) {
     std::vector<Predicted> out(scored.size());
     std::optional<Vector> untouched;  // of groups too small to be fitted on
@@ -523,6 +525,7 @@ int main(int argc, char** argv) {
           std::erase(name, '-');
           if (name.find(routing[k - kCoefs].pattern) != std::string::npos) x[k] = 0;
         }
+      constants_without[g] = constants_at(x);
       const auto p = predict(mine, x);
       for (std::size_t i = 0; i < mine.size(); ++i) out[where[i]] = p[i];
     }
@@ -617,6 +620,13 @@ int main(int argc, char** argv) {
   };
   if (!predictions.empty()) save("group_out.csv", group_out), save("model_out.csv", model_out), save("seen.csv", seen);
 
+  std::vector<const ServingCase*> measured;
+  for (const auto& r : scored) measured.push_back(r.c);
+  const auto calibration = score_calibration(measured, [&](const ServingCase& c) -> const CostConstants& {
+    return constants_without.at(c.model_name + " " + c.system);
+  });
+  fmt::print("{}", calibration);
+
   if (!report.empty()) {
     std::ofstream md(report);
     md << "# Accuracy of the timing model\n\n"
@@ -624,7 +634,7 @@ int main(int argc, char** argv) {
               "Made on {} by `make accuracy` from bench/data/serving.csv ({} rows), kernel tables of "
               "aiconfigurator-core 0.12.0.\n\n",
               date, cases.size())
-       << accuracy_report(scored, group_out, model_out, baseline, ranking) << coverage;
+       << accuracy_report(scored, group_out, model_out, baseline, ranking) << calibration << coverage;
   }
 
   if (!write.empty()) {

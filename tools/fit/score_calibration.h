@@ -1,0 +1,17 @@
+#pragma once
+// What a calibration is worth: one low-load row of a measured run is calibrated on, the run's other rows are scored.
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "app/serving_rows.h"
+#include "cost/constants.h"
+
+namespace shardwise {
+
+/// Markdown table of mean |error| before and after, over runs (model, GPU system, quantisation, version) that have a
+/// row of at most 4 requests in flight a rank. `constants_of`: coefficients that a row's group had no part in.
+std::string score_calibration(const std::vector<const ServingCase*>& rows,
+                              const std::function<const CostConstants&(const ServingCase&)>& constants_of);
+
+}  // namespace shardwise
