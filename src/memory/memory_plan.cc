@@ -15,31 +15,6 @@ namespace shardwise {
 
 namespace {
 
-/// What loading adds on one rank of a stage, where weights.cc does not say so itself (process_weights_after_loading):
-/// copies of the absorbed MLA matrices where kv_b_proj is quantised, and the wider layout of MXFP4 experts on Hopper.
-Bytes added_by_loading(const Model& model, const EngineConfig& engine, const StageMemory& stage, int rank,
-                       int compute_capability) {
-  std::int64_t bytes = 0;
-  using Method = QuantScheme::Method;
-  if (const auto method = model.quantisation.attention.method;
-      method != Method::none && method != Method::nvfp4 && method != Method::mxfp4)
-    for (int l = stage.first_layer; l < stage.last_layer; ++l)
-      if (const auto* mla = std::get_if<MlaAttention>(&model.layers[static_cast<std::size_t>(l)].attention);
-          mla && !mla->compress_ratio)
-        bytes += std::int64_t{mla->num_heads} / engine.parallel.tensor_parallel_size *
-                 (mla->qk_nope_head_dim + mla->v_head_dim) * mla->kv_lora_rank * 2;
-  if (compute_capability == 90 && model.quantisation.routed_experts.method == Method::mxfp4) {
-    // Padded to 256 x 128 in start-up logs up to 0.22 (gpt-oss-120b: 66.14 GiB at TP1, 17.22 at TP4); the later Triton
-    // layout swizzles into a Hopper order that is wider by one part in fifteen.
-    constexpr int kPaddedCapability = 80;
-    bytes += engine.vllm_version < VllmVersion{0, 26, 0}
-                 ? rank_weights(model, engine, rank, kPaddedCapability).routed_experts.value -
-                       stage.weights.routed_experts.value
-                 : stage.weights.routed_experts.value / 15;
-  }
-  return Bytes(bytes);
-}
-
 /// Probability that a normal quantity of mean `mean` and deviation `sigma` is at least `needed`.
 double probability_at_least(double mean, double needed, double sigma) {
   return 0.5 * std::erfc((needed - mean) / (sigma * std::sqrt(2.0)));
@@ -192,8 +167,6 @@ MemoryPlan plan_memory(const Model& model, const EngineConfig& engine, const Gpu
     // The stage's first rank: with uneven experts the one that holds the most.
     const int rank = static_cast<int>(s) * tp * parallel.prefill_context_parallel_size;
     stage.weights = rank_weights(model, engine, rank, gpu.compute_capability);
-    if (stage.weights.after_loading.value == 0)
-      stage.weights.after_loading = added_by_loading(model, engine, stage, rank, gpu.compute_capability);
     const auto terms = startup_terms(
         startup_features(model, engine, ranges[s].first, ranges[s].second, s + 1 == ranges.size()), engine, gpu);
     stage.activation = terms.activation;
