@@ -110,6 +110,7 @@ VerifySummary verify(const VerifyOptions& options) {
       result.has_expect = true;
       compare(topic, *expect, result);
     }
+    if (options.predictions.empty()) result.predict = nullptr;
   });
 
   VerifySummary summary;

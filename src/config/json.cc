@@ -24,7 +24,11 @@ class Builder {
   bool number_float(Json::number_float_t value, const std::string&) { return add(value); }
   bool string(std::string& value) { return add(std::move(value)); }
   bool binary(Json::binary_t& value) { return add(std::move(value)); }
-  bool start_object(std::size_t) { return open(Json::object()); }
+  bool start_object(std::size_t) {
+    open(Json::object());
+    members(*open_.back()).reserve(8);  // keys are constant, so that growing copies them
+    return true;
+  }
   bool start_array(std::size_t) { return open(Json::array()); }
   bool end_array() { return close(); }
   bool end_object() {
