@@ -167,8 +167,8 @@ MemoryPlan plan_memory(const Model& model, const EngineConfig& engine, const Gpu
     // The stage's first rank: with uneven experts the one that holds the most.
     const int rank = static_cast<int>(s) * tp * parallel.prefill_context_parallel_size;
     stage.weights = rank_weights(model, engine, rank, gpu.compute_capability);
-    const auto terms = startup_terms(
-        startup_features(model, engine, ranges[s].first, ranges[s].second, s + 1 == ranges.size()), engine, gpu);
+    const auto terms =
+        startup_terms(startup_features(model, engine, gpu, ranges[s].first, ranges[s].second), engine, gpu);
     stage.activation = terms.activation;
     stage.non_torch = terms.non_torch - gib(gpu.kv_correction ? gpu.kv_correction->gib : 0);
     stage.cuda_graph = terms.cuda_graph_reserved;

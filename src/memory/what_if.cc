@@ -87,8 +87,7 @@ double recommended_gpu_memory_utilization(const Model& model, const EngineConfig
   if (plan.stages.empty() || plan.gpu_total.value <= 0) return default_gpu_memory_utilization(engine.vllm_version);
   // Graphs are captured after the KV cache is allocated; what the version does not set aside for them must stay free.
   const auto& stage = plan.stages[static_cast<std::size_t>(plan.binding_stage)];
-  const auto features =
-      startup_features(model, e, stage.first_layer, stage.last_layer, stage.last_layer == model.num_hidden_layers());
+  const auto features = startup_features(model, e, gpu, stage.first_layer, stage.last_layer);
   const auto terms = startup_terms(features, e, gpu);
   const double graphs = to_gib(terms.cuda_graph - terms.cuda_graph_reserved);
   const double margin = graphs + 2 * kv_sigma_gib(0, engine) + 0.02 * to_gib(plan.gpu_total);

@@ -1,5 +1,7 @@
 #include "model/name_guess.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cctype>
@@ -43,27 +45,23 @@ constexpr std::string_view kGptq = R"({"quant_method": "gptq", "bits": 4, "group
 constexpr std::string_view kBnb4 = R"({"quant_method": "bitsandbytes", "load_in_4bit": true})";
 /// The most telling word first.
 constexpr std::array kFormats = {
-    Format{"w4a16", "int4 (w4a16)", kInt4},
-    Format{"w8a8", "int8 (w8a8)", kInt8},
-    Format{"nvfp4", "NVFP4", kNvfp4},
-    Format{"fp4", "NVFP4", kNvfp4},
-    Format{"awq", "AWQ int4", kAwq},
-    Format{"gptq", "GPTQ int4", kGptq},
-    Format{"autoround", "int4", kGptq},
-    Format{"bnb", "bitsandbytes 4 bit", kBnb4},
-    Format{"dynamic", "fp8", kFp8Channel},
-    Format{"fp8", "fp8", kFp8Block},
-    Format{"int8", "int8 (w8a8)", kInt8},
-    Format{"int4", "int4 (w4a16)", kInt4},
+    Format{"w4a16", "int4 (w4a16)", kInt4}, Format{"w8a8", "int8 (w8a8)", kInt8},
+    Format{"nvfp4", "NVFP4", kNvfp4},       Format{"fp4", "NVFP4", kNvfp4},
+    Format{"awq", "AWQ int4", kAwq},        Format{"gptq", "GPTQ int4", kGptq},
+    Format{"autoround", "int4", kGptq},     Format{"bnb", "bitsandbytes 4 bit", kBnb4},
+    Format{"dynamic", "fp8", kFp8Channel},  Format{"fp8", "fp8", kFp8Block},
+    Format{"int8", "int8 (w8a8)", kInt8},   Format{"int4", "int4 (w4a16)", kInt4},
     Format{"4bit", "int4 (w4a16)", kInt4},
 };
+// Heads, gates, towers and MTP layers are commonly left as they are; where there are experts, attention too in NVFP4.
 constexpr std::string_view kUnquantised =
-    R"(["lm_head", "re:.*router.*", "re:.*gate$", "re:.*visual.*", "re:.*vision.*", "re:.*projector.*"])";
+    R"("lm_head", "re:.*router.*", "re:.*gate$", "re:.*visual.*", "re:.*vision.*", "re:.*projector.*", "re:.*mtp.*")";
+constexpr std::string_view kAttention = R"(, "re:.*linear_attn.*", "re:.*self_attn.*")";
 
 /// Words that do not change what is allocated.
 bool is_noise(const std::string& word) {
-  static constexpr std::array kNoise = {"instruct",  "chat", "it",   "hf",     "base",     "preview", "thinking",
-                                        "quantized", "meta", "static", "pertensor"};
+  static constexpr std::array kNoise = {"instruct", "chat",      "it",   "hf",     "base",     "preview",
+                                        "thinking", "quantized", "meta", "static", "pertensor"};
   return std::find(kNoise.begin(), kNoise.end(), word) != kNoise.end();
 }
 
@@ -74,8 +72,9 @@ bool is_format(const std::string& word) {
 /// "7b", "0.6b", "350m", "8x7b"
 bool is_size(const std::string& word) {
   return word.size() > 1 && std::isdigit(static_cast<unsigned char>(word[0])) &&
-         (word.back() == 'b' || word.back() == 'm') &&
-         std::all_of(word.begin(), word.end() - 1, [](unsigned char c) { return std::isdigit(c) || c == '.' || c == 'x'; });
+         (word.back() == 'b' || word.back() == 'm') && std::all_of(word.begin(), word.end() - 1, [](unsigned char c) {
+           return std::isdigit(c) || c == '.' || c == 'x';
+         });
 }
 
 /// The last part of a path as words; what tells copies of one model apart is left out.
@@ -119,7 +118,8 @@ const std::vector<Candidate>& candidates() {
       for (const auto& name : names) {
         std::vector<std::string> formats;
         Candidate c{words_of(name, &formats), model.name};
-        if (names_version(c.words) && formats.empty() && name.find(" (") == std::string::npos) out.push_back(std::move(c));
+        if (names_version(c.words) && formats.empty() && name.find(" (") == std::string::npos)
+          out.push_back(std::move(c));
       }
     }
     return out;
@@ -148,7 +148,9 @@ std::optional<NameGuess> guess_model(std::string_view spec) {
   const bool quantised = !guess.model.quantisation.quant_method.empty();
   if (format == kFormats.end() || (quantised && (format->word == "fp8" || format->word == "dynamic"))) return guess;
   std::string config(format->config);
-  if (const auto at = config.find("IGNORE"); at != std::string::npos) config.replace(at, 6, kUnquantised);
+  const bool experts_only = guess.model.is_moe() && format->config == kNvfp4;
+  if (const auto at = config.find("IGNORE"); at != std::string::npos)
+    config.replace(at, 6, fmt::format("[{}{}]", kUnquantised, experts_only ? kAttention : ""));
   if (quantised) guess.model = with_overrides(guess.model, Json{{"quantization_config", nullptr}});
   guess.model = with_overrides(guess.model, Json{{"quantization_config", parse_json(config, "quantization_config")}});
   guess.assumption += ", weights in " + std::string(format->name);
