@@ -97,6 +97,10 @@ KvGrouping::KvGrouping(const KvLayers& layers, const KvPlanOptions& options)
       layer_stage_.push_back(static_cast<int>(s));
     }
   group();
+  // A block shorter than what DeepSeek-V4 compresses into one entry: vLLM divides by its empty page.
+  for (const int s : layer_spec_)
+    if (!failure_ && spec(s).page_size() == 0)
+      failure_ = KvRefusal{"ZeroDivisionError", "integer division or modulo by zero", std::nullopt};
   if (!failure_) project();
 }
 
@@ -164,6 +168,13 @@ void KvGrouping::promote_local_specs() {
       for (const int l : part) {
         KvSpec s = spec(layer_spec(l));
         if (!s.is_sliding() && s.type != KvSpecType::chunked_local) continue;
+        if (s.type == KvSpecType::sliding_window_mla) {  // vLLM's own promotion fails on DeepSeek-V4's windows
+          layer_spec_ = before;
+          failure_ =
+              KvRefusal{"TypeError", "MLAAttentionSpec.__init__() got an unexpected keyword argument 'bounded_replay'",
+                        std::nullopt};
+          return;
+        }
         const int size = one_block && block ? *block : s.block_size;
         if (s.page_size_padded)
           s.page_size_padded = std::max(*s.page_size_padded, s.unpadded_page_size() * size / s.block_size);

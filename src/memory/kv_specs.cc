@@ -70,6 +70,9 @@ class Builder {
     float32_ = model.dtype == DType::float32;
     heads_ = std::max(1, model.num_attention_heads()) / tp_;
     kv_heads_ = model.is_mla() ? 1 : std::max(1, model.num_key_value_heads() / tp_);
+    for (const auto& layer : model.layers)
+      if (const auto* full = std::get_if<FullAttention>(&layer.attention))
+        widest_head_ = std::max(widest_head_, full->head_dim);
   }
 
   KvSpecs build() {
@@ -116,6 +119,8 @@ class Builder {
     q.mm_prefix = mm_prefix_;
     q.num_heads = heads_;
     q.num_kv_heads = kv_heads_;
+    q.model_head_size = widest_head_;
+    q.block_size = o_.block_size;
     if (const auto* full = std::get_if<FullAttention>(&attention)) {
       q.head_size = full->head_dim;
       q.head_size_v = full->v_head_dim > 0 ? full->v_head_dim : full->head_dim;
@@ -127,6 +132,8 @@ class Builder {
       q.head_size_v = mla->kv_lora_rank;
       q.num_heads = mla->num_heads / tp_;
       q.qk_nope_head_dim = mla->qk_nope_head_dim;
+      q.kv_lora_rank = mla->kv_lora_rank;
+      q.qk_rope_head_dim = mla->qk_rope_head_dim;
     }
     return q;
   }
@@ -437,9 +444,11 @@ class Builder {
     KvSpec window = cache(KvSpecType::sliding_window_mla, 64);
     window.sliding_window = a.sliding_window.value_or(128);
     window.apply_alignment();
-    use(backends[0]);
-    push(window, names_.prefix + "attn.swa_cache", l);
-    if (ratio <= 1) return;
+    const auto push_window = [&] {
+      use(backends[0]);
+      push(window, names_.prefix + "attn.swa_cache", l);
+    };
+    if (ratio <= 1) return push_window();
     const int coefficient = ratio == 4 ? 2 : 1;  // overlapping windows keep two
     const int rows = ratio == 4 ? 4 : 8;
     if (ratio == 4 && a.indexer) {
@@ -453,6 +462,7 @@ class Builder {
       push(state(rows, 2 * coefficient * a.indexer->head_dim, coefficient * ratio),
            names_.prefix + "attn.indexer.compressor.state_cache", l);
     }
+    push_window();
     KvSpec compressed = cache(KvSpecType::mla, out_.block_size);
     compressed.tokens_per_state = ratio;
     compressed.apply_alignment();
@@ -491,7 +501,7 @@ class Builder {
   KvSpecs out_;
   LayerNames names_;
   bool with_names_ = false, mm_prefix_ = false, float32_ = false, deepseek_v4_ = false;
-  int tp_ = 1, heads_ = 1, kv_heads_ = 1;
+  int tp_ = 1, heads_ = 1, kv_heads_ = 1, widest_head_ = 0;
   std::string attention_dtype_;
   KvDType dtype_ = KvDType::bfloat16, conv_ = KvDType::bfloat16, ssm_ = KvDType::bfloat16;
   KvQuantMode mode_ = KvQuantMode::none;

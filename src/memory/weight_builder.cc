@@ -18,7 +18,7 @@ bool same(const WeightModule& a, const WeightModule& b) {
   if (a.kind != b.kind || a.cls != b.cls || a.type != b.type || a.buffer != b.buffer || a.bias != b.bias ||
       a.num_parts != b.num_parts || a.in != b.in || a.count != b.count || a.num_experts != b.num_experts ||
       a.intermediate != b.intermediate || a.shards != b.shards || a.sequence_parallel != b.sequence_parallel ||
-      a.no_eplb != b.no_eplb || !same(a.scheme, b.scheme))
+      a.no_eplb != b.no_eplb || a.whole_blocks != b.whole_blocks || !same(a.scheme, b.scheme))
     return false;
   for (std::size_t i = 0; i < a.parts.size(); ++i)
     if (a.parts[i].units != b.parts[i].units || a.parts[i].unit != b.parts[i].unit || a.parts[i].kv != b.parts[i].kv)
@@ -91,6 +91,7 @@ void WeightBuilder::column(WeightClass cls, std::int64_t in, Parts parts, bool b
   m.bias = bias;
   set_parts(m, parts);
   m.scheme = scheme(path, shards, QuantRules::Module::linear);
+  if (whole_blocks_) m.whole_blocks = m.scheme.block_n;
 }
 
 void WeightBuilder::row(WeightClass cls, std::int64_t in, std::int64_t out, bool bias, const std::string& path) {
@@ -99,6 +100,7 @@ void WeightBuilder::row(WeightClass cls, std::int64_t in, std::int64_t out, bool
   m.bias = bias;
   set_parts(m, {{static_cast<std::int32_t>(out)}});
   m.scheme = scheme(path, {}, QuantRules::Module::linear);
+  if (whole_blocks_) m.whole_blocks = m.scheme.block_n;
 }
 
 void WeightBuilder::full(WeightClass cls, std::int64_t in, Parts parts, bool bias, const std::string& path,

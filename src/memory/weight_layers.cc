@@ -215,8 +215,10 @@ void moe(WeightBuilder& b, const MoeFfn& f, const std::string& at) {
     b.replicated(router, f.num_experts, 1, family.model_type_correction ? b.dtype() : StoredType::float32);
   if (f.shared_intermediate_size > 0) {
     const DenseFfn shared{f.shared_intermediate_size, f.gated, false};
-    b.sequence_parallel(family.sequence_parallel_shared ? 1 : 0);
+    b.sequence_parallel(!family.sequence_parallel_shared ? 0 : family.deepseek_v4 ? 2 : 1);
+    b.whole_blocks(family.deepseek_v4);
     dense(b, shared, self + family.shared, WeightClass::shared_experts);
+    b.whole_blocks(false);
     b.sequence_parallel(0);
     if (f.shared_expert_gate) b.replicated(WeightClass::shared_experts, b.hidden());
   }

@@ -131,6 +131,7 @@ struct WeightModule {
       0;  ///< MLA kv_b_proj: qk_nope_head_dim; after loading W_UK and W_UV are copies of a quantised matrix
   bool sparse_mla = false;  ///< kv_b_proj of a model with an indexer
   bool no_eplb = false;     ///< the model class has no redundant experts
+  int whole_blocks = 0;  ///< a split width is padded so that every rank holds whole blocks of this many; 0 = it is not
 };
 
 /// A rope table that layers share: on a rank once if any of its layers uses it.
