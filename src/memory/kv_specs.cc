@@ -475,7 +475,7 @@ class Builder {
 
   /// The MTP draft's layers sit on the last stage and attend as the target's last attention layer does.
   void add_draft() {
-    if (o_.num_speculative_tokens <= 0 || model_.num_mtp_layers <= 0) return;
+    if (o_.num_speculative_tokens <= 0 || !o_.draft_is_mtp || model_.num_mtp_layers <= 0) return;
     for (auto it = model_.layers.rbegin(); it != model_.layers.rend(); ++it) {
       if (std::holds_alternative<NoAttention>(it->attention) || std::holds_alternative<LinearAttention>(it->attention))
         continue;

@@ -167,6 +167,13 @@ std::string_view non_torch_term(const EngineConfig& engine, const Gpu& gpu) {
   return p.pipeline_parallel_size > 1 ? "non_torch_pipeline" : "non_torch_single";
 }
 
+Bytes taken_at_start(const EngineConfig& engine, const Gpu& gpu) {
+  const auto& p = engine.parallel;
+  const int ranks = p.world_size() * (p.enable_expert_parallel ? p.data_parallel_size : 1);
+  const bool communicators = ranks > 1 && gpu.scale_up_domain >= 8 && gpu.compute_capability >= 90;
+  return gib(startup_coefficient(communicators ? "start_switch" : "start_single", engine.vllm_version));
+}
+
 StartupTerms startup_terms(const StartupFeatures& f, const EngineConfig& engine, const Gpu& gpu) {
   const auto& c = coefficients(engine.vllm_version);
   const double per_logit = logits_term(engine, gpu) == "logits_bytes" ? c.logits : c.logits_small;

@@ -36,6 +36,9 @@ struct StartupTerms {
 
 StartupTerms startup_terms(const StartupFeatures& features, const EngineConfig& engine, const Gpu& gpu);
 
+/// Memory that is taken when a worker looks at its GPU first: CUDA context, and communicators of ranks over NVSwitch.
+Bytes taken_at_start(const EngineConfig& engine, const Gpu& gpu);
+
 /// The row of the coefficient table that gives the memory outside PyTorch: non_torch_single, _pipeline, _switch (two
 /// ranks over NVSwitch), _switch_wide (more: NCCL then keeps buffers for in-switch reduction), _pcie or _unified (GPU
 /// and host share memory: what the host takes meanwhile counts).

@@ -107,7 +107,7 @@ def loss(t, values, rows):
 def fit(t, rows, cycles=3):
     """From the priors alone, so that nothing is left of a row that is not in `rows`."""
     values = list(t.prior)
-    used = {t.find(n, r["v"]) for r in rows for n in t.index if not n.startswith(("sigma", "non_torch", "logits_"))}
+    used = {t.find(n, r["v"]) for r in rows for n in t.index if not n.startswith(("sigma", "non_torch", "logits_", "start_"))}
     used |= {t.find(r["f"][k], r["v"]) for r in rows for k in ("outside", "logits_term")}
     best = loss(t, values, rows)
     for _ in range(cycles):  # coordinate descent; steps start wide again, which leaves small hollows
