@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "config/json.h"
+#include "memory/draft.h"
 #include "memory/kv_backend.h"
 #include "memory/kv_names.h"
 #include "memory/kv_state.h"
@@ -473,18 +474,15 @@ class Builder {
     push(state(rows, 2 * coefficient * head, coefficient * ratio), names_.prefix + "attn.compressor.state_cache", l);
   }
 
-  /// The MTP draft's layers sit on the last stage and attend as the target's last attention layer does.
+  /// The MTP draft's layers sit on the last stage.
   void add_draft() {
-    if (o_.num_speculative_tokens <= 0 || !o_.draft_is_mtp || model_.num_mtp_layers <= 0) return;
-    for (auto it = model_.layers.rbegin(); it != model_.layers.rend(); ++it) {
-      if (std::holds_alternative<NoAttention>(it->attention) || std::holds_alternative<LinearAttention>(it->attention))
-        continue;
-      for (int i = 0; i < model_.num_mtp_layers; ++i) {
-        Attention attention = it->attention;
-        if (auto* mla = std::get_if<MlaAttention>(&attention); mla && mla->indexer) mla->indexer->shared = false;
-        add_attention(attention, names_.draft, names_.draft_from_zero ? i : model_.num_hidden_layers() + i);
-      }
-      return;
+    if (o_.num_speculative_tokens <= 0 || !o_.draft_is_mtp) return;
+    int i = 0;
+    for (const auto& layer : draft_layers(model_)) {
+      if (std::holds_alternative<FullAttention>(layer.attention) ||
+          std::holds_alternative<MlaAttention>(layer.attention))
+        add_attention(layer.attention, names_.draft, names_.draft_from_zero ? i : model_.num_hidden_layers() + i);
+      ++i;
     }
   }
 

@@ -415,6 +415,9 @@ void run(Sum& sum, const WeightModule& m) {
         sum.refuse("vllm/model_executor/layers/mamba/mamba_mixer2.py",
                    "If tensor parallel world size does not divide num_groups, then num_groups must equal 1.");
       break;
+    case Kind::mtp_buffer:
+      if (sum.layout.mtp) sum.out.bare_tensors += sum.layout.max_num_batched_tokens * m.in * bytes_of(m.type);
+      break;
     case Kind::topk_buffer:
       sum.out.bare_tensors += sum.layout.max_num_batched_tokens * m.in * 4 *
                               (m.num_parts ? std::max(1, m.parts[0].units / sum.layout.tp) : 1);

@@ -79,6 +79,7 @@ struct WeightLayout {
   std::int64_t max_num_batched_tokens = 8192;
   std::int64_t max_model_len = 0;
   bool language_model_only = false;
+  bool mtp = false;                    ///< an MTP draft runs beside the model
   bool after_loading = false;          ///< what stays resident after process_weights_after_loading
   bool sequence_parallel_moe = false;  ///< EP with TP > 1 and DP > 1: shared experts are replicated
 };
@@ -110,6 +111,7 @@ struct WeightModule {
     kda_decode,    ///< float32 copy of its convolution for decoding, where the kernel takes the rank's heads
     must_divide,   ///< no tensor: `in` units that TP must divide (Mamba groups, or with `bias` KV heads)
     topk_buffer,   ///< max_num_batched_tokens x in int32 outside parameters and buffers, once a stage
+    mtp_buffer,    ///< max_num_batched_tokens x in elements, where an MTP draft reads the last hidden states
   };
   Kind kind = Kind::replicated;
   WeightClass cls = WeightClass::norm_other;

@@ -85,6 +85,7 @@ WeightLayout weight_layout(const Model& model, const EngineConfig& engine, int r
   l.max_num_batched_tokens = engine.max_num_batched_tokens;
   l.max_model_len = engine.max_model_len;
   l.language_model_only = engine.language_model_only;
+  l.mtp = engine.num_speculative_tokens > 0 && engine.draft_is_mtp;
   return l;
 }
 
