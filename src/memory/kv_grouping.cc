@@ -97,10 +97,17 @@ KvGrouping::KvGrouping(const KvLayers& layers, const KvPlanOptions& options)
       layer_stage_.push_back(static_cast<int>(s));
     }
   group();
-  // A block shorter than what DeepSeek-V4 compresses into one entry: vLLM divides by its empty page.
-  for (const int s : layer_spec_)
-    if (!failure_ && spec(s).page_size() == 0)
-      failure_ = KvRefusal{"ZeroDivisionError", "integer division or modulo by zero", std::nullopt};
+  // A block shorter than what DeepSeek-V4 compresses into one entry: vLLM divides by its empty page, unless it stops at
+  // the windows first.
+  const auto any = [&](auto&& is) {
+    return std::any_of(layer_spec_.begin(), layer_spec_.end(), [&](int s) { return is(spec(s)); });
+  };
+  if (!failure_ && any([](const KvSpec& s) { return s.page_size() == 0; })) {
+    const bool windows = options_.decode_context_parallel_size > 1 &&
+                         any([](const KvSpec& s) { return s.is_sliding() && s.dcp_sharded; });
+    failure_ = windows ? KvRefusal{"AssertionError", "DCP not support sliding window.", std::nullopt}
+                       : KvRefusal{"ZeroDivisionError", "integer division or modulo by zero", std::nullopt};
+  }
   if (!failure_) project();
 }
 
