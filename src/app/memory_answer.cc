@@ -1,5 +1,7 @@
 #include "app/memory_answer.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "app/explain.h"
@@ -27,9 +29,21 @@ MemoryAnswer memory_answer(const CheckRequest& given) {
   if (a.refusal) return a;
   const Model& model = *request.model;
   a.memory = plan_memory(model, a.engine, gpu);
+  a.engine.max_model_len = a.memory.max_model_len;
   a.longest_model_len = largest_max_model_len(model, a.engine, gpu);
+  auto low = a.engine;
+  low.kv_cache_memory_bytes = gib(std::max(0.0, a.memory.kv_gib.lo)).value;
+  a.safe_model_len = largest_max_model_len(model, low, gpu);
   a.concurrency_at_mean = a.memory.concurrency_at(request.workload.isl.mean() + request.workload.osl.mean());
   a.recommended_gpu_memory_utilization = recommended_gpu_memory_utilization(model, a.engine, gpu);
+  auto recommended = a.engine;
+  recommended.gpu_memory_utilization = a.recommended_gpu_memory_utilization;
+  a.kv_tokens_at_recommended = plan_memory(model, recommended, gpu).kv_tokens;
+  if (a.engine.num_speculative_tokens > 0 && !a.engine.draft_is_mtp)
+    a.warnings.push_back("the draft model's own weights and KV cache are not counted");
+  if (a.engine.parallel.gpus() > request.cluster.total_gpus())
+    a.warnings.push_back(fmt::format("{} needs {} GPUs, the cluster has {}", to_string(a.engine.parallel),
+                                     a.engine.parallel.gpus(), request.cluster.total_gpus()));
   for (auto& w : memory_what_if(model, a.engine, gpu))
     if (!check_layout(facts, w.engine.parallel, node, request.vllm_version)) a.what_ifs.push_back(std::move(w));
   return a;

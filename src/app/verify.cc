@@ -22,9 +22,14 @@ std::shared_ptr<const Model> VerifyModels::get(const std::string& name) {
   auto& slot = models_[name];
   if (!slot) {
     DiskSource disk;
-    const std::string at = dir_.empty() ? "" : dir_ + "/" + name;
-    const bool in_dir = !at.empty() && disk.read(at + "/config.json");
-    slot = std::make_shared<const Model>(load_model(in_dir ? at : name, disk));
+    std::string found = name;
+    if (!dir_.empty()) {
+      std::string folder = name;  // "org--name" for a hub id
+      if (const auto slash = folder.find('/'); slash != std::string::npos) folder.replace(slash, 1, "--");
+      for (const auto& at : {dir_ + "/" + name, dir_ + "/" + folder})
+        if (disk.read(at + "/config.json")) found = at;
+    }
+    slot = std::make_shared<const Model>(load_model(found, disk));
   }
   return slot;
 }
@@ -110,6 +115,7 @@ VerifySummary verify(const VerifyOptions& options) {
       result.has_expect = true;
       compare(topic, *expect, result);
     }
+    if (options.predictions.empty()) result.predict = nullptr;
   });
 
   VerifySummary summary;

@@ -113,6 +113,7 @@ std::variant<Refusal, Engine> resolve_case(const Json& input, const Model& model
   s.enable_prefix_caching = r.enable_prefix_caching;
   s.max_model_len = r.max_model_len;
   s.num_speculative_tokens = static_cast<int>(r.num_speculative_tokens);
+  s.draft_is_mtp = r.speculative_method.value_or("mtp") == "mtp";
   auto& p = e.plan;
   p.max_model_len = r.max_model_len;
   p.auto_fit_max_model_len = args.value("max_model_len", 0) == -1;

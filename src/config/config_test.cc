@@ -3,6 +3,7 @@
 
 #include "base/input_error.h"
 #include "config/csv.h"
+#include "config/json.h"
 #include "config/quantity.h"
 #include "config/yaml.h"
 
@@ -11,6 +12,7 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::StartsWith;
 
 std::string error_of(auto&& f) {
   try {
@@ -106,6 +108,22 @@ TEST(Csv, QuotesLinesAndErrors) {
   EXPECT_EQ(error_of([] { parse_csv("a,b\n1\n", "f.csv"); }), "f.csv:2: 1 cells, but the header has 2");
   EXPECT_EQ(error_of([] { parse_csv("a\n\"x\n", "f.csv"); }), "f.csv:2: a quoted cell is not closed");
   EXPECT_EQ(error_of([&] { table.column("c", "f.csv"); }), "f.csv:1: no column 'c' (did you mean 'a'?)");
+}
+
+TEST(Json, KeepsTheOrderOfKeysAndTheLastOfEqualOnes) {
+  EXPECT_EQ(parse_json(R"({"b":1,"a":{"x":[1,2.5,"s",null,true,{}]},"b":[7]})", "f").dump(),
+            R"({"b":[7],"a":{"x":[1,2.5,"s",null,true,{}]}})");
+  std::string many = "{";
+  for (int i = 0; i < 40; ++i) many += "\"k" + std::to_string(i) + "\":" + std::to_string(i) + ",";
+  const Json read = parse_json(many + R"("k3":"again"})", "f");
+  EXPECT_EQ(read.size(), 40u);
+  EXPECT_EQ(read["k3"], "again");
+  EXPECT_EQ(read.begin().key(), "k0");
+}
+
+TEST(Json, ErrorsNameTheLine) {
+  EXPECT_THAT(error_of([] { parse_json("{\n\"a\":}", "f.json"); }), StartsWith("f.json:2: not JSON: syntax error"));
+  EXPECT_THAT(error_of([] { parse_json("[\n\n1e999]", "f.json"); }), StartsWith("f.json:3: not JSON: number overflow"));
 }
 
 }  // namespace

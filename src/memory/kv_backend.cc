@@ -30,6 +30,26 @@ AttentionBackend flashinfer(const AttentionQuery& q) {
                family100 ? std::vector{KvLayout::LBHNC, KvLayout::BLHNC} : std::vector<KvLayout>{});
 }
 
+/// FlashAttention 4 on Hopper reads quantised pages of heads of 512 elements 64 tokens at a time
+/// (flash_attn.py:_get_sm90_fa4_fp8_kv_block_size).
+constexpr int kHopperFp8Page = 64;
+bool pages_of_64(const AttentionQuery& q, int head_size) {
+  return q.compute_capability / 10 == 9 && quantised(q.cache_dtype) && head_size == 512;
+}
+
+bool flash_attention_fp8(const AttentionQuery& q) { return q.cache_dtype == "fp8" || q.cache_dtype == "fp8_e4m3"; }
+
+bool hopper_block_fits(const AttentionQuery& q) {
+  return !pages_of_64(q, q.model_head_size) || !q.block_size || *q.block_size % kHopperFp8Page == 0;
+}
+
+AttentionBackend hopper_flash_attention(const char* name, const AttentionQuery& q) {
+  auto out =
+      plain(name, pages_of_64(q, q.head_size) ? KernelBlockSizes{{kHopperFp8Page}, 0} : KernelBlockSizes{{}, 16});
+  if (pages_of_64(q, q.model_head_size)) out.preferred = kHopperFp8Page;
+  return out;
+}
+
 AttentionBackend choose_mla(const AttentionQuery& q) {
   const int major = q.compute_capability / 10;
   const bool fp8 = quantised(q.cache_dtype);
@@ -49,6 +69,12 @@ AttentionBackend choose_mla(const AttentionQuery& q) {
       }
     } else if (!fp8) {
       auto out = plain("FLASH_ATTN_MLA_SPARSE", {{}, 64});
+      out.align_rows = true;
+      return out;
+    } else if (major == 9 && q.cache_dtype == "fp8_e4m3" && q.kv_lora_rank == 512 &&
+               (q.qk_rope_head_dim == 0 || q.qk_rope_head_dim == 64)) {
+      // FlashMLA takes "fp8" for its own packed form; a checkpoint's fp8_e4m3 is a plain one.
+      auto out = plain("FLASHINFER_MLA_SPARSE_SM90", {{}, 64});
       out.align_rows = true;
       return out;
     }
@@ -92,7 +118,8 @@ AttentionBackend choose_backend(const AttentionQuery& q) {
   const bool wide = q.head_size == 256 || q.head_size == 512;
   if (q.mm_prefix) {
     if (major == 10 && wide) return plain("TRITON_FLASHINFER", {{64}, 0}, {KvLayout::LBHNC, KvLayout::BLHNC});
-    if (major == 9 && wide && !fp8) return plain("TRITON_FLASH_ATTN", {{}, 16});
+    if (major == 9 && wide && (!fp8 || (flash_attention_fp8(q) && hopper_block_fits(q))))
+      return hopper_flash_attention("TRITON_FLASH_ATTN", q);
     return plain("TRITON_ATTN", {{}, 16});
   }
   const auto sizes = std::array{64, 128, 256, 512};
@@ -101,9 +128,10 @@ AttentionBackend choose_backend(const AttentionQuery& q) {
                                (!q.has_sinks || major != 8);
   const bool flash_fits = q.compute_capability >= 80 && !q.float32 && q.head_size % 8 == 0 &&
                           (q.head_size <= 256 || (q.head_size <= 512 && major >= 9)) &&
-                          (!fp8 || (major == 9 && q.cache_dtype != "fp8_e5m2")) && (!q.has_sinks || major >= 9);
+                          (!fp8 || (major == 9 && flash_attention_fp8(q) && hopper_block_fits(q))) &&
+                          (!q.has_sinks || major >= 9);
   if (major == 10 && flashinfer_fits) return flashinfer(q);
-  if (flash_fits) return plain("FLASH_ATTN", {{}, 16});
+  if (flash_fits) return hopper_flash_attention("FLASH_ATTN", q);
   if (flashinfer_fits) return flashinfer(q);
   return plain("TRITON_ATTN", {{}, 16});
 }

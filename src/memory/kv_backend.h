@@ -33,7 +33,9 @@ struct AttentionQuery {
   std::string cache_dtype = "auto";
   bool float32 = false, has_sinks = false, mm_prefix = false;
   bool mla = false, sparse = false;
-  int qk_nope_head_dim = 0;
+  int qk_nope_head_dim = 0, kv_lora_rank = 0, qk_rope_head_dim = 0;
+  int model_head_size = 0;        ///< the widest of the model: what the class declares before it sees a layer
+  std::optional<int> block_size;  ///< as the user gave it
 };
 
 AttentionBackend choose_backend(const AttentionQuery& query);

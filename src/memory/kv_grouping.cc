@@ -97,6 +97,17 @@ KvGrouping::KvGrouping(const KvLayers& layers, const KvPlanOptions& options)
       layer_stage_.push_back(static_cast<int>(s));
     }
   group();
+  // A block shorter than what DeepSeek-V4 compresses into one entry: vLLM divides by its empty page, unless it stops at
+  // the windows first.
+  const auto any = [&](auto&& is) {
+    return std::any_of(layer_spec_.begin(), layer_spec_.end(), [&](int s) { return is(spec(s)); });
+  };
+  if (!failure_ && any([](const KvSpec& s) { return s.page_size() == 0; })) {
+    const bool windows = options_.decode_context_parallel_size > 1 &&
+                         any([](const KvSpec& s) { return s.is_sliding() && s.dcp_sharded; });
+    failure_ = windows ? KvRefusal{"AssertionError", "DCP not support sliding window.", std::nullopt}
+                       : KvRefusal{"ZeroDivisionError", "integer division or modulo by zero", std::nullopt};
+  }
   if (!failure_) project();
 }
 
@@ -164,6 +175,13 @@ void KvGrouping::promote_local_specs() {
       for (const int l : part) {
         KvSpec s = spec(layer_spec(l));
         if (!s.is_sliding() && s.type != KvSpecType::chunked_local) continue;
+        if (s.type == KvSpecType::sliding_window_mla) {  // vLLM's own promotion fails on DeepSeek-V4's windows
+          layer_spec_ = before;
+          failure_ =
+              KvRefusal{"TypeError", "MLAAttentionSpec.__init__() got an unexpected keyword argument 'bounded_replay'",
+                        std::nullopt};
+          return;
+        }
         const int size = one_block && block ? *block : s.block_size;
         if (s.page_size_padded)
           s.page_size_padded = std::max(*s.page_size_padded, s.unpadded_page_size() * size / s.block_size);

@@ -65,8 +65,9 @@ LayerNames layer_names(const Model& model) {
   out.indexer = out.prefix + "self_attn.indexer.k_cache";
   const bool own_numbers = architecture.find("Qwen3_5") != std::string_view::npos ||
                            architecture.find("Qwen3Next") != std::string_view::npos;
-  out.draft_from_zero = own_numbers;
-  out.draft = own_numbers ? "mtp.layers.{}.self_attn.attn" : out.attention;
+  const bool nemotron = architecture.find("NemotronH") != std::string_view::npos;
+  out.draft_from_zero = own_numbers || nemotron;
+  out.draft = own_numbers ? "mtp.layers.{}.self_attn.attn" : nemotron ? "mtp.layers.{}.mixer.attn" : out.attention;
   return out;
 }
 

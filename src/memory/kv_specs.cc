@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "config/json.h"
+#include "memory/draft.h"
 #include "memory/kv_backend.h"
 #include "memory/kv_names.h"
 #include "memory/kv_state.h"
@@ -70,6 +71,9 @@ class Builder {
     float32_ = model.dtype == DType::float32;
     heads_ = std::max(1, model.num_attention_heads()) / tp_;
     kv_heads_ = model.is_mla() ? 1 : std::max(1, model.num_key_value_heads() / tp_);
+    for (const auto& layer : model.layers)
+      if (const auto* full = std::get_if<FullAttention>(&layer.attention))
+        widest_head_ = std::max(widest_head_, full->head_dim);
   }
 
   KvSpecs build() {
@@ -116,6 +120,8 @@ class Builder {
     q.mm_prefix = mm_prefix_;
     q.num_heads = heads_;
     q.num_kv_heads = kv_heads_;
+    q.model_head_size = widest_head_;
+    q.block_size = o_.block_size;
     if (const auto* full = std::get_if<FullAttention>(&attention)) {
       q.head_size = full->head_dim;
       q.head_size_v = full->v_head_dim > 0 ? full->v_head_dim : full->head_dim;
@@ -127,6 +133,8 @@ class Builder {
       q.head_size_v = mla->kv_lora_rank;
       q.num_heads = mla->num_heads / tp_;
       q.qk_nope_head_dim = mla->qk_nope_head_dim;
+      q.kv_lora_rank = mla->kv_lora_rank;
+      q.qk_rope_head_dim = mla->qk_rope_head_dim;
     }
     return q;
   }
@@ -437,9 +445,11 @@ class Builder {
     KvSpec window = cache(KvSpecType::sliding_window_mla, 64);
     window.sliding_window = a.sliding_window.value_or(128);
     window.apply_alignment();
-    use(backends[0]);
-    push(window, names_.prefix + "attn.swa_cache", l);
-    if (ratio <= 1) return;
+    const auto push_window = [&] {
+      use(backends[0]);
+      push(window, names_.prefix + "attn.swa_cache", l);
+    };
+    if (ratio <= 1) return push_window();
     const int coefficient = ratio == 4 ? 2 : 1;  // overlapping windows keep two
     const int rows = ratio == 4 ? 4 : 8;
     if (ratio == 4 && a.indexer) {
@@ -453,6 +463,7 @@ class Builder {
       push(state(rows, 2 * coefficient * a.indexer->head_dim, coefficient * ratio),
            names_.prefix + "attn.indexer.compressor.state_cache", l);
     }
+    push_window();
     KvSpec compressed = cache(KvSpecType::mla, out_.block_size);
     compressed.tokens_per_state = ratio;
     compressed.apply_alignment();
@@ -463,18 +474,15 @@ class Builder {
     push(state(rows, 2 * coefficient * head, coefficient * ratio), names_.prefix + "attn.compressor.state_cache", l);
   }
 
-  /// The MTP draft's layers sit on the last stage and attend as the target's last attention layer does.
+  /// The MTP draft's layers sit on the last stage.
   void add_draft() {
-    if (o_.num_speculative_tokens <= 0 || model_.num_mtp_layers <= 0) return;
-    for (auto it = model_.layers.rbegin(); it != model_.layers.rend(); ++it) {
-      if (std::holds_alternative<NoAttention>(it->attention) || std::holds_alternative<LinearAttention>(it->attention))
-        continue;
-      for (int i = 0; i < model_.num_mtp_layers; ++i) {
-        Attention attention = it->attention;
-        if (auto* mla = std::get_if<MlaAttention>(&attention); mla && mla->indexer) mla->indexer->shared = false;
-        add_attention(attention, names_.draft, names_.draft_from_zero ? i : model_.num_hidden_layers() + i);
-      }
-      return;
+    if (o_.num_speculative_tokens <= 0 || !o_.draft_is_mtp) return;
+    int i = 0;
+    for (const auto& layer : draft_layers(model_)) {
+      if (std::holds_alternative<FullAttention>(layer.attention) ||
+          std::holds_alternative<MlaAttention>(layer.attention))
+        add_attention(layer.attention, names_.draft, names_.draft_from_zero ? i : model_.num_hidden_layers() + i);
+      ++i;
     }
   }
 
@@ -491,7 +499,7 @@ class Builder {
   KvSpecs out_;
   LayerNames names_;
   bool with_names_ = false, mm_prefix_ = false, float32_ = false, deepseek_v4_ = false;
-  int tp_ = 1, heads_ = 1, kv_heads_ = 1;
+  int tp_ = 1, heads_ = 1, kv_heads_ = 1, widest_head_ = 0;
   std::string attention_dtype_;
   KvDType dtype_ = KvDType::bfloat16, conv_ = KvDType::bfloat16, ssm_ = KvDType::bfloat16;
   KvQuantMode mode_ = KvQuantMode::none;

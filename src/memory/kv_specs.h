@@ -21,7 +21,8 @@ struct KvSpecOptions {
   std::optional<int> block_size;      ///< as the user gave it
   bool enable_prefix_caching = true;  ///< recurrent layers: "align" mode, blocks of attention's size
   std::int64_t max_model_len = 0;
-  int num_speculative_tokens = 0;  ///< of an MTP draft
+  int num_speculative_tokens = 0;
+  bool draft_is_mtp = true;  ///< its layers have caches of their own
   bool language_model_only = false;
   friend bool operator==(const KvSpecOptions&, const KvSpecOptions&) = default;
 };

@@ -15,31 +15,6 @@ namespace shardwise {
 
 namespace {
 
-/// What loading adds on one rank of a stage, where weights.cc does not say so itself (process_weights_after_loading):
-/// copies of the absorbed MLA matrices where kv_b_proj is quantised, and the wider layout of MXFP4 experts on Hopper.
-Bytes added_by_loading(const Model& model, const EngineConfig& engine, const StageMemory& stage, int rank,
-                       int compute_capability) {
-  std::int64_t bytes = 0;
-  using Method = QuantScheme::Method;
-  if (const auto method = model.quantisation.attention.method;
-      method != Method::none && method != Method::nvfp4 && method != Method::mxfp4)
-    for (int l = stage.first_layer; l < stage.last_layer; ++l)
-      if (const auto* mla = std::get_if<MlaAttention>(&model.layers[static_cast<std::size_t>(l)].attention);
-          mla && !mla->compress_ratio)
-        bytes += std::int64_t{mla->num_heads} / engine.parallel.tensor_parallel_size *
-                 (mla->qk_nope_head_dim + mla->v_head_dim) * mla->kv_lora_rank * 2;
-  if (compute_capability == 90 && model.quantisation.routed_experts.method == Method::mxfp4) {
-    // Padded to 256 x 128 in start-up logs up to 0.22 (gpt-oss-120b: 66.14 GiB at TP1, 17.22 at TP4); the later Triton
-    // layout swizzles into a Hopper order that is wider by one part in fifteen.
-    constexpr int kPaddedCapability = 80;
-    bytes += engine.vllm_version < VllmVersion{0, 26, 0}
-                 ? rank_weights(model, engine, rank, kPaddedCapability).routed_experts.value -
-                       stage.weights.routed_experts.value
-                 : stage.weights.routed_experts.value / 15;
-  }
-  return Bytes(bytes);
-}
-
 /// Probability that a normal quantity of mean `mean` and deviation `sigma` is at least `needed`.
 double probability_at_least(double mean, double needed, double sigma) {
   return 0.5 * std::erfc((needed - mean) / (sigma * std::sqrt(2.0)));
@@ -76,6 +51,7 @@ KvSpecOptions kv_spec_options(const Model& model, const EngineConfig& engine, co
   o.enable_prefix_caching = engine.enable_prefix_caching && engine.vllm_version >= VllmVersion{0, 28, 0};
   o.max_model_len = engine.max_model_len > 0 ? engine.max_model_len : model.default_max_model_len;
   o.num_speculative_tokens = engine.num_speculative_tokens;
+  o.draft_is_mtp = engine.draft_is_mtp;
   o.language_model_only = engine.language_model_only;
   return o;
 }
@@ -84,7 +60,7 @@ KvPlanOptions kv_plan_options(const Model& model, const EngineConfig& engine, co
   KvPlanOptions o;
   o.version = engine.vllm_version;
   o.layout = specs.layout;
-  o.auto_fit_max_model_len = engine.max_model_len < 0;
+  o.auto_fit_max_model_len = engine.auto_fit_max_model_len;
   o.max_model_len = engine.max_model_len > 0 ? engine.max_model_len : model.default_max_model_len;
   // VllmConfig.max_concurrent_batches: one more than the stages with asynchronous scheduling; one batch before 0.26.
   const auto& p = engine.parallel;
@@ -106,6 +82,20 @@ double MemoryPlan::blocks_per_request(double tokens) const {
     blocks += group.fixed_blocks + (group.tokens_per_block > 0 ? std::ceil(kept / group.tokens_per_block) : 0.0);
   }
   return std::max(blocks, 1.0);
+}
+
+std::string_view memory_rule(MemoryRefusal::Kind kind) {
+  switch (kind) {
+    case MemoryRefusal::Kind::not_free_at_start:
+      return "memory_free_at_start";
+    case MemoryRefusal::Kind::weights_do_not_fit:
+      return "memory_weights";
+    case MemoryRefusal::Kind::no_memory_for_kv:
+      return "memory_no_kv";
+    case MemoryRefusal::Kind::max_model_len_does_not_fit:
+      return "memory_max_model_len";
+  }
+  return "";
 }
 
 namespace {
@@ -175,6 +165,7 @@ MemoryPlan plan_memory(const Model& model, const EngineConfig& engine, const Gpu
   plan.gpu_total = gpu.memory_total;
   plan.requested = Bytes(static_cast<std::int64_t>(
       std::ceil(static_cast<double>(gpu.memory_total.value) * engine.gpu_memory_utilization)));
+  plan.free_at_start = gpu.memory_total - taken_at_start(engine, gpu);
   const int kv_heads = std::max(1, model.num_key_value_heads()), tp = parallel.tensor_parallel_size;
   plan.kv_replication =
       std::max(1.0, static_cast<double>(tp) / kv_heads / std::max(1, parallel.decode_context_parallel_size));
@@ -192,10 +183,8 @@ MemoryPlan plan_memory(const Model& model, const EngineConfig& engine, const Gpu
     // The stage's first rank: with uneven experts the one that holds the most.
     const int rank = static_cast<int>(s) * tp * parallel.prefill_context_parallel_size;
     stage.weights = rank_weights(model, engine, rank, gpu.compute_capability);
-    if (stage.weights.after_loading.value == 0)
-      stage.weights.after_loading = added_by_loading(model, engine, stage, rank, gpu.compute_capability);
-    const auto terms = startup_terms(
-        startup_features(model, engine, ranges[s].first, ranges[s].second, s + 1 == ranges.size()), engine, gpu);
+    const auto terms =
+        startup_terms(startup_features(model, engine, gpu, ranges[s].first, ranges[s].second), engine, gpu);
     stage.activation = terms.activation;
     stage.non_torch = terms.non_torch - gib(gpu.kv_correction ? gpu.kv_correction->gib : 0);
     stage.cuda_graph = terms.cuda_graph_reserved;
@@ -222,14 +211,16 @@ MemoryPlan plan_memory(const Model& model, const EngineConfig& engine, const Gpu
   plan.block_size = specs.block_size;
 
   const auto result = grouping.plan(available);
-  const std::int64_t length = engine.max_model_len > 0 ? engine.max_model_len : model.default_max_model_len;
+  plan.max_model_len = engine.max_model_len > 0 ? engine.max_model_len : model.default_max_model_len;
+  if (const auto* planned = std::get_if<KvPlan>(&result)) plan.max_model_len = planned->max_model_len;
   const bool sized = !grouping.failure() && !grouping.empty();
-  const double needed =
-      sized ? static_cast<double>(
-                  grouping.bytes_per_block(plan.binding_stage) *
-                  (grouping.blocks_per_request(std::max<std::int64_t>(length, 1), plan.binding_stage) + 1)) /
-                  1073741824.0
-            : 0.0;
+  // A length that is fitted can go down to one token; a given one must fit whole, with the null block.
+  const auto bytes_for = [&](std::int64_t tokens) {
+    return Bytes(grouping.bytes_per_block(plan.binding_stage) *
+                 (grouping.blocks_per_request(std::max<std::int64_t>(tokens, 1), plan.binding_stage) + 1));
+  };
+  if (sized) plan.kv_needed = bytes_for(plan.max_model_len);
+  const double needed = !sized ? 0.0 : to_gib(engine.auto_fit_max_model_len ? bytes_for(1) : plan.kv_needed);
   plan.probability_fits = probability_at_least(kv, needed, sigma);
   if (const auto* planned = std::get_if<KvPlan>(&result)) {
     plan.num_blocks = planned->num_blocks;
@@ -238,6 +229,17 @@ MemoryPlan plan_memory(const Model& model, const EngineConfig& engine, const Gpu
     plan.max_concurrency = planned->max_concurrency;
     for (const auto& group : planned->groups)
       plan.groups.push_back(linear_form(group, parallel.decode_context_parallel_size));
+  }
+  if (plan.requested > plan.free_at_start && engine.vllm_version >= VllmVersion{0, 8, 0} &&
+      !engine.kv_cache_memory_bytes) {
+    plan.probability_fits = 0;
+    plan.refusal = MemoryRefusal{
+        MemoryRefusal::Kind::not_free_at_start,
+        fmt::format(
+            "gpu_memory_utilization {} asks for {:.2f} GiB; of {:.2f} GiB about {:.2f} are free when vLLM starts",
+            engine.gpu_memory_utilization, to_gib(plan.requested), to_gib(plan.gpu_total), to_gib(plan.free_at_start)),
+        plan.requested - plan.free_at_start, std::nullopt};
+    return plan;
   }
   for (const auto& stage : plan.stages)
     if (stage.weights.total() > plan.gpu_total) {

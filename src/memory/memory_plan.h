@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/units.h"
@@ -37,7 +38,7 @@ struct StageMemory {
 
 /// vLLM refuses to start: why, and by how much.
 struct MemoryRefusal {
-  enum class Kind { weights_do_not_fit, no_memory_for_kv, max_model_len_does_not_fit } kind;
+  enum class Kind { not_free_at_start, weights_do_not_fit, no_memory_for_kv, max_model_len_does_not_fit } kind;
   std::string message;                                  ///< in words, with the numbers
   Bytes missing;                                        ///< on the binding rank
   std::optional<std::int64_t> estimated_max_model_len;  ///< the longest that would fit, where vLLM names one
@@ -48,14 +49,21 @@ struct MemoryPlan {
   int binding_stage = 0;  ///< the stage whose memory decides
   Bytes gpu_total;        ///< as vLLM sees it
   Bytes requested;        ///< gpu_memory_utilization x total
+  Bytes free_at_start;    ///< what a worker finds free: the total without context and communicators
   std::optional<MemoryRefusal> refusal;
-  std::int64_t num_blocks = 0;  ///< KV blocks per engine (replica), null block included
-  int block_size = 16;          ///< tokens
-  std::int64_t kv_tokens = 0;   ///< "GPU KV cache size" of one engine, tokens, as the version logs it
-  double max_concurrency = 0;   ///< requests of max_model_len
-  double kv_replication = 1;    ///< copies of the same KV inside one TP group
-  Interval kv_gib;              ///< KV memory of the binding rank with its 90 % interval
-  double probability_fits = 1;  ///< that the engine starts, by that interval
+  std::int64_t num_blocks = 0;     ///< KV blocks per engine (replica), null block included
+  int block_size = 16;             ///< tokens
+  std::int64_t kv_tokens = 0;      ///< "GPU KV cache size" of one engine, tokens, as the version logs it
+  double max_concurrency = 0;      ///< requests of max_model_len
+  std::int64_t max_model_len = 0;  ///< in force; with auto_fit_max_model_len what fits
+  Bytes kv_needed;                 ///< for one request of max_model_len on the binding rank, null block included
+  double kv_replication = 1;       ///< copies of the same KV inside one TP group
+  Interval kv_gib;                 ///< KV memory of the binding rank with its 90 % interval
+  double probability_fits = 1;     ///< that the engine starts, by that interval
+  /// KV memory of the binding rank beyond one request of max_model_len; negative where that does not fit.
+  Bytes margin() const {
+    return stages.empty() ? Bytes(0) : stages[static_cast<std::size_t>(binding_stage)].kv_cache - kv_needed;
+  }
   /// Requests that hold their whole sequence of `tokens` at once, per engine (sliding windows and states counted).
   double concurrency_at(double tokens) const {
     return tokens_per_request(tokens) > 0 ? usable_blocks() / blocks_per_request(tokens) : 0;
@@ -72,6 +80,9 @@ struct MemoryPlan {
   double blocks_per_request(double tokens) const;
   double tokens_per_request(double tokens) const { return tokens; }
 };
+
+/// Id of the row in rules() that refuses for this.
+std::string_view memory_rule(MemoryRefusal::Kind kind);
 
 /// The whole memory answer for one engine. Never throws on a plan that does not fit: that is `refusal`.
 MemoryPlan plan_memory(const Model& model, const EngineConfig& engine, const Gpu& gpu);

@@ -8,6 +8,7 @@
 #include "memory/startup.h"
 #include "memory/what_if.h"
 #include "model/load.h"
+#include "parallel/rules.h"
 
 namespace shardwise {
 namespace {
@@ -131,10 +132,73 @@ TEST(MemoryPlan, LargestLengthIsExact) {
 TEST(MemoryPlan, ReplicatedKvIsNamedWithWhatWouldGiveItBack) {
   const auto rows = memory_what_if(bundled("deepseek-ai--DeepSeek-V3"), engine(8, 8192), find_gpu("B200"));
   const auto dcp = std::find_if(rows.begin(), rows.end(),
-                                [](const auto& r) { return r.change == "decode_context_parallel_size=8"; });
+                                [](const auto& r) { return r.change.find("(DCP8)") != std::string::npos; });
   ASSERT_NE(dcp, rows.end());
   EXPECT_GT(dcp->plan.max_concurrency,
             6 * plan_memory(bundled("deepseek-ai--DeepSeek-V3"), engine(8, 8192), find_gpu("B200")).max_concurrency);
+}
+
+TEST(MemoryPlan, LengthThatIsFittedIsTheLargest) {
+  const Model model = bundled("Qwen--Qwen3-32B");
+  auto e = engine(1, 0);
+  e.auto_fit_max_model_len = true;
+  const auto plan = plan_memory(model, e, find_gpu("H100"));
+  EXPECT_FALSE(plan.refusal);
+  EXPECT_EQ(plan.max_model_len, largest_max_model_len(model, engine(1, 0), find_gpu("H100")));
+  EXPECT_GE(plan.margin().value, 0);
+  EXPECT_GT(plan.probability_fits, 0.99);
+}
+
+TEST(MemoryPlan, UtilisationBeyondWhatIsFreeIsRefusedByItsRule) {
+  const Model model = bundled("Qwen--Qwen3-8B");
+  auto e = engine(1, 4096);
+  e.gpu_memory_utilization = 0.998;
+  const auto plan = plan_memory(model, e, find_gpu("H100"));
+  ASSERT_TRUE(plan.refusal);
+  EXPECT_EQ(memory_rule(plan.refusal->kind), "memory_free_at_start");
+  e.gpu_memory_utilization = recommended_gpu_memory_utilization(model, e, find_gpu("H100"));
+  EXPECT_FALSE(plan_memory(model, e, find_gpu("H100")).refusal);
+  using Kind = MemoryRefusal::Kind;
+  for (const auto kind :
+       {Kind::not_free_at_start, Kind::weights_do_not_fit, Kind::no_memory_for_kv, Kind::max_model_len_does_not_fit})
+    EXPECT_NE(find_rule(memory_rule(kind)), nullptr) << memory_rule(kind);
+}
+
+TEST(MemoryPlan, DraftsOfOtherModelsHoldNoMtpLayers) {
+  const Model model = bundled("deepseek-ai--DeepSeek-V3");
+  auto e = engine(8, 8192);
+  const auto without = plan_memory(model, e, find_gpu("H200"));
+  e.num_speculative_tokens = 3;
+  const auto with = plan_memory(model, e, find_gpu("H200"));
+  e.draft_is_mtp = false;
+  const auto other = plan_memory(model, e, find_gpu("H200"));
+  EXPECT_GT(with.stages[0].weights.mtp.value, 0);
+  EXPECT_LT(with.num_blocks, without.num_blocks);
+  EXPECT_EQ(other.stages[0].weights.total(), without.stages[0].weights.total());
+}
+
+TEST(MemoryPlan, BlocksTooShortForCompressionAreARefusal) {
+  auto e = engine(8, 8192);
+  e.block_size = 32;
+  EXPECT_TRUE(plan_memory(bundled("deepseek-ai--DeepSeek-V4-Pro"), e, find_gpu("B200")).refusal);
+}
+
+TEST(Startup, VisionTowersAndSharedMemoryCost) {
+  const Model model = bundled("Qwen--Qwen3.5-27B");
+  auto e = engine(1, 8192);
+  e.max_num_batched_tokens = 2048;
+  e.max_num_seqs = 8;
+  const auto activation = [&](const EngineConfig& x) {
+    const auto gpu = find_gpu("H100");
+    return startup_terms(startup_features(model, x, gpu, 0, model.num_hidden_layers()), x, gpu).activation;
+  };
+  auto text = e;
+  text.language_model_only = true;
+  EXPECT_GT(activation(e), activation(text) + gib(1));
+  EXPECT_EQ(non_torch_term(e, find_gpu("GB10")), "non_torch_unified");
+  e.parallel.tensor_parallel_size = 4;
+  EXPECT_EQ(non_torch_term(e, find_gpu("H100")), "non_torch_switch_wide");
+  EXPECT_EQ(non_torch_term(e, find_gpu("RTX-4090")), "non_torch_pcie");
 }
 
 TEST(KvSpecs, HybridBlocksCoverTheState) {

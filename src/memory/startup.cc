@@ -38,8 +38,8 @@ const Table& table() {
 /// The coefficients of one version, found once.
 struct Coefficients {
   VllmVersion version{-1, 0, 0};
-  double logits, logits_small, logits_late, hidden, mlp, moe, fixed, vision, single, pipeline, switched, pcie,
-      graph_fixed, graph_layer, hyper, graph_mla, sigma_relative, sigma_fixed;
+  double logits, logits_small, hidden, mlp, moe, fixed, vision, encoder, mxfp4, graph_fixed, graph_layer, hyper,
+      graph_mla, sigma_relative, sigma_fixed;
 };
 
 const Coefficients& coefficients(VllmVersion version) {
@@ -49,16 +49,13 @@ const Coefficients& coefficients(VllmVersion version) {
   held = {version,
           get("logits_bytes"),
           get("logits_bytes_small_gpu"),
-          get("logits_bytes_late"),
           get("hidden_copies"),
           get("mlp_copies"),
           get("moe_workspace"),
           get("activation_fixed"),
           get("activation_vision"),
-          get("non_torch_single"),
-          get("non_torch_pipeline"),
-          get("non_torch_switch"),
-          get("non_torch_pcie"),
+          get("encoder_copies"),
+          get("mxfp4_kernels"),
           get("graph_fixed"),
           get("graph_layer_size"),
           get("hyper_copies"),
@@ -94,8 +91,18 @@ int default_graph_count(std::int64_t max_num_seqs, int num_speculative_tokens, V
   return count;
 }
 
-StartupFeatures startup_features(const Model& model, const EngineConfig& engine, int first_layer, int last_layer,
-                                 bool computes_logits) {
+namespace {
+
+/// Images of Qwen's towers are as large as they come: the processors of Qwen2-VL to Qwen3.5 allow 16,384 tokens, and
+/// the profile run encodes one of them. Other towers scale images to a fixed size.
+bool image_size_is_free(const Model& model) {
+  return model.model_type.find("qwen") != std::string::npos && model.vision->spatial_merge_size > 1;
+}
+
+}  // namespace
+
+StartupFeatures startup_features(const Model& model, const EngineConfig& engine, const Gpu& gpu, int first_layer,
+                                 int last_layer) {
   StartupFeatures f;
   const double element = model.dtype == DType::float32 ? 4 : 2;
   const auto tokens = static_cast<double>(engine.max_num_batched_tokens);
@@ -124,10 +131,19 @@ StartupFeatures startup_features(const Model& model, const EngineConfig& engine,
       f.mlp = std::max(f.mlp, tokens * 3.0 * moe->shared_intermediate_size / tp * element / kGiB);
     }
   }
-  if (computes_logits)
+  if (last_layer == model.num_hidden_layers())
     f.logits =
         static_cast<double>(std::min(engine.max_num_seqs, engine.max_num_batched_tokens)) * model.vocab_size * 1e-9;
-  f.vision = model.vision && !engine.language_model_only ? 1 : 0;
+  if (model.vision && !engine.language_model_only) {
+    const auto& tower = *model.vision;
+    f.vision = 1;
+    if (image_size_is_free(model)) {
+      constexpr double kImageTokens = 16384;
+      const double patches = std::max(kImageTokens, tokens) * tower.spatial_merge_size * tower.spatial_merge_size;
+      f.encoder = patches * (3.0 / tp + 1.0) * tower.hidden_size * 2 / kGiB;
+    }
+  }
+  f.mxfp4 = gpu.compute_capability == 90 && model.quantisation.routed_experts.method == QuantScheme::Method::mxfp4;
   f.layers = last_layer - first_layer;
   if (!engine.enforce_eager && engine.cudagraph_mode != CudagraphMode::none)
     f.graphs = engine.cudagraph_capture_sizes.empty() ? -1 : static_cast<int>(engine.cudagraph_capture_sizes.size());
@@ -135,34 +151,37 @@ StartupFeatures startup_features(const Model& model, const EngineConfig& engine,
 }
 
 std::string_view logits_term(const EngineConfig& engine, const Gpu& gpu) {
-  if (engine.vllm_version >= VllmVersion{0, 17, 0} || (gpu.compute_capability >= 90 && gpu.compute_capability < 110))
-    return "logits_bytes";
-  return gpu.compute_capability >= 110 ? "logits_bytes_late" : "logits_bytes_small_gpu";
+  const bool hopper_or_later = gpu.compute_capability >= 90;
+  return engine.vllm_version >= VllmVersion{0, 17, 0} || hopper_or_later ? "logits_bytes" : "logits_bytes_small_gpu";
 }
 
 std::string_view non_torch_term(const EngineConfig& engine, const Gpu& gpu) {
   const auto& p = engine.parallel;
-  if (p.tensor_parallel_size * p.prefill_context_parallel_size > 1 ||
-      (p.data_parallel_size > 1 && p.enable_expert_parallel))
-    return gpu.scale_up_domain >= 8 ? "non_torch_switch" : "non_torch_pcie";
+  constexpr int kUnifiedMemory = 121;  // GB10
+  if (gpu.compute_capability == kUnifiedMemory) return "non_torch_unified";
+  const int ranks =
+      p.tensor_parallel_size * p.prefill_context_parallel_size * (p.enable_expert_parallel ? p.data_parallel_size : 1);
+  if (ranks > 1 && gpu.scale_up_domain < 8) return "non_torch_pcie";
+  if (ranks > 2 && gpu.compute_capability >= 90) return "non_torch_switch_wide";
+  if (ranks > 1) return "non_torch_switch";
   return p.pipeline_parallel_size > 1 ? "non_torch_pipeline" : "non_torch_single";
+}
+
+Bytes taken_at_start(const EngineConfig& engine, const Gpu& gpu) {
+  const auto& p = engine.parallel;
+  const int ranks = p.world_size() * (p.enable_expert_parallel ? p.data_parallel_size : 1);
+  const bool communicators = ranks > 1 && gpu.scale_up_domain >= 8 && gpu.compute_capability >= 90;
+  return gib(startup_coefficient(communicators ? "start_switch" : "start_single", engine.vllm_version));
 }
 
 StartupTerms startup_terms(const StartupFeatures& f, const EngineConfig& engine, const Gpu& gpu) {
   const auto& c = coefficients(engine.vllm_version);
-  const auto term = logits_term(engine, gpu);
-  const double per_logit = term == "logits_bytes"        ? c.logits
-                           : term == "logits_bytes_late" ? c.logits_late
-                                                         : c.logits_small;
+  const double per_logit = logits_term(engine, gpu) == "logits_bytes" ? c.logits : c.logits_small;
   const double sampling = f.logits * 1e9 * per_logit / kGiB + c.vision * f.vision;
-  const double body = c.mlp * f.mlp;
+  const double body = c.hidden * f.hidden + c.moe * f.moe + c.hyper * f.hyper + std::max(sampling, c.mlp * f.mlp);
   StartupTerms out;
-  out.activation = gib(c.fixed + c.hidden * f.hidden + c.moe * f.moe + c.hyper * f.hyper + std::max(sampling, body));
-  const auto outside = non_torch_term(engine, gpu);
-  out.non_torch = gib(outside == "non_torch_switch"     ? c.switched
-                      : outside == "non_torch_pcie"     ? c.pcie
-                      : outside == "non_torch_pipeline" ? c.pipeline
-                                                        : c.single);
+  out.activation = gib(c.fixed + c.mxfp4 * f.mxfp4 + std::max(body, c.encoder * f.encoder));
+  out.non_torch = gib(startup_coefficient(non_torch_term(engine, gpu), engine.vllm_version));
   const int graphs = f.graphs >= 0 ? f.graphs
                                    : default_graph_count(engine.max_num_seqs, engine.num_speculative_tokens,
                                                          engine.vllm_version, gpu.compute_capability);

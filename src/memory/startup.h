@@ -20,11 +20,13 @@ struct StartupFeatures {
   double hyper = 0;            ///< the same tokens x 4 residual streams in float32 (hyper-connections of DeepSeek-V4)
   double mla = 0;              ///< 1 where layers are MLA: their decode kernels keep workspaces in the graphs
   double vision = 0;           ///< 1 where a vision tower is profiled
+  double encoder = 0;          ///< patches of its largest image x (QKV on one rank and hidden), 2 bytes an element
+  double mxfp4 = 0;            ///< 1 where Hopper's Triton kernels run MXFP4 experts
   int layers = 0, graphs = 0;  ///< of this stage; captured batch sizes
 };
 
-StartupFeatures startup_features(const Model& model, const EngineConfig& engine, int first_layer, int last_layer,
-                                 bool computes_logits);
+StartupFeatures startup_features(const Model& model, const EngineConfig& engine, const Gpu& gpu, int first_layer,
+                                 int last_layer);
 
 struct StartupTerms {
   Bytes activation, non_torch;
@@ -34,11 +36,15 @@ struct StartupTerms {
 
 StartupTerms startup_terms(const StartupFeatures& features, const EngineConfig& engine, const Gpu& gpu);
 
-/// The row of the coefficient table that gives the memory outside PyTorch: non_torch_single, _pipeline, _switch or
-/// _pcie.
+/// Memory that is taken when a worker looks at its GPU first: CUDA context, and communicators of ranks over NVSwitch.
+Bytes taken_at_start(const EngineConfig& engine, const Gpu& gpu);
+
+/// The row of the coefficient table that gives the memory outside PyTorch: non_torch_single, _pipeline, _switch (two
+/// ranks over NVSwitch), _switch_wide (more: NCCL then keeps buffers for in-switch reduction), _pcie or _unified (GPU
+/// and host share memory: what the host takes meanwhile counts).
 std::string_view non_torch_term(const EngineConfig& engine, const Gpu& gpu);
 
-/// The row that gives the bytes per logit of the sampler's peak: logits_bytes, _small_gpu or _late.
+/// The row that gives the bytes per logit of the sampler's peak: logits_bytes, or logits_bytes_small_gpu.
 std::string_view logits_term(const EngineConfig& engine, const Gpu& gpu);
 
 /// Standard deviation of the KV memory, GiB, of an engine that has `kv_gib`.

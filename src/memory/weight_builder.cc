@@ -18,7 +18,7 @@ bool same(const WeightModule& a, const WeightModule& b) {
   if (a.kind != b.kind || a.cls != b.cls || a.type != b.type || a.buffer != b.buffer || a.bias != b.bias ||
       a.num_parts != b.num_parts || a.in != b.in || a.count != b.count || a.num_experts != b.num_experts ||
       a.intermediate != b.intermediate || a.shards != b.shards || a.sequence_parallel != b.sequence_parallel ||
-      a.no_eplb != b.no_eplb || !same(a.scheme, b.scheme))
+      a.no_eplb != b.no_eplb || a.whole_blocks != b.whole_blocks || !same(a.scheme, b.scheme))
     return false;
   for (std::size_t i = 0; i < a.parts.size(); ++i)
     if (a.parts[i].units != b.parts[i].units || a.parts[i].unit != b.parts[i].unit || a.parts[i].kv != b.parts[i].kv)
@@ -91,6 +91,7 @@ void WeightBuilder::column(WeightClass cls, std::int64_t in, Parts parts, bool b
   m.bias = bias;
   set_parts(m, parts);
   m.scheme = scheme(path, shards, QuantRules::Module::linear);
+  if (whole_blocks_) m.whole_blocks = m.scheme.block_n;
 }
 
 void WeightBuilder::row(WeightClass cls, std::int64_t in, std::int64_t out, bool bias, const std::string& path) {
@@ -99,6 +100,7 @@ void WeightBuilder::row(WeightClass cls, std::int64_t in, std::int64_t out, bool
   m.bias = bias;
   set_parts(m, {{static_cast<std::int32_t>(out)}});
   m.scheme = scheme(path, {}, QuantRules::Module::linear);
+  if (whole_blocks_) m.whole_blocks = m.scheme.block_n;
 }
 
 void WeightBuilder::full(WeightClass cls, std::int64_t in, Parts parts, bool bias, const std::string& path,
@@ -264,7 +266,17 @@ void WeightBuilder::draft_frame(bool deepseek, const std::function<void()>& bloc
     if (!deepseek) continue;
     for (std::size_t at = before; at < target_->modules.size(); ++at) target_->modules[at].cls = WeightClass::mtp;
     replicated(WeightClass::norm_other, hidden(), 3);
-    full_plain(WeightClass::norm_other, 2 * static_cast<std::int64_t>(hidden()), {{hidden()}});
+    if (family_.deepseek_v4) {
+      const std::string at = layer_prefix(model_.num_hidden_layers() + i);
+      const auto streams = static_cast<std::int64_t>(number(*model_.text_config, "hc_mult", 0));
+      for (const char* name : {"e_proj", "h_proj"})
+        full(WeightClass::norm_other, hidden(), {{hidden()}}, false, at + name, {});
+      replicated(WeightClass::norm_other, streams * streams * hidden(), 1, StoredType::float32);
+      replicated(WeightClass::norm_other, streams, 1, StoredType::float32);
+      replicated(WeightClass::norm_other, 1, 1, StoredType::float32);
+    } else {
+      full_plain(WeightClass::norm_other, 2 * static_cast<std::int64_t>(hidden()), {{hidden()}});
+    }
     vocabulary(WeightClass::norm_other, model_.vocab_size, hidden(), false, {});
     if (const double topk = number(*model_.text_config, "index_topk", 0); topk > 0)
       topk_buffer(static_cast<std::int64_t>(topk));
@@ -307,6 +319,11 @@ void WeightBuilder::surroundings() {
   if (!model_.tie_word_embeddings)
     vocabulary(WeightClass::lm_head, model_.vocab_size, hidden(), false,
                rules_.scheme("lm_head", QuantRules::Module::lm_head));
+  if (family_.deepseek_v4) {
+    target_ = &program_.last;
+    add(Kind::mtp_buffer, WeightClass::norm_other).in =
+        static_cast<std::int64_t>(number(*model_.text_config, "hc_mult", 0)) * hidden();
+  }
   target_ = &program_.every;
   if (const double topk = number(*model_.text_config, "index_topk", 0); topk > 0 && model_.is_mla())
     topk_buffer(static_cast<std::int64_t>(topk));

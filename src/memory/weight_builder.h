@@ -93,6 +93,7 @@ class WeightBuilder {
   void topk_buffer(std::int64_t width, int heads = 0);  ///< indices of selected tokens, one row per batched token
   void vit_heads(int heads) { vit_heads_ = heads; }     ///< heads of the vision tower that the next modules belong to
   void sequence_parallel(int mode) { sequence_parallel_ = mode; }  ///< of the next modules, as in WeightModule
+  void whole_blocks(bool on) { whole_blocks_ = on; }  ///< fp8 blocks of the next linear layers are never cut
   void vocabulary(WeightClass cls, std::int64_t rows, std::int64_t width, bool bias, const QuantScheme& scheme);
 
   void absorbed(int qk_nope_head_dim, bool sparse);  ///< the last module is MLA's kv_b_proj
@@ -116,6 +117,7 @@ class WeightBuilder {
   LayerProgram* target_ = nullptr;
   int vit_heads_ = 0;
   int sequence_parallel_ = 0;
+  bool whole_blocks_ = false;
   std::multimap<std::size_t, int> seen_;
 };
 

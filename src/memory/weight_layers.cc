@@ -4,6 +4,7 @@
 #include <map>
 
 #include "config/json.h"
+#include "memory/draft.h"
 #include "memory/weight_builder.h"
 
 namespace shardwise {
@@ -215,8 +216,10 @@ void moe(WeightBuilder& b, const MoeFfn& f, const std::string& at) {
     b.replicated(router, f.num_experts, 1, family.model_type_correction ? b.dtype() : StoredType::float32);
   if (f.shared_intermediate_size > 0) {
     const DenseFfn shared{f.shared_intermediate_size, f.gated, false};
-    b.sequence_parallel(family.sequence_parallel_shared ? 1 : 0);
+    b.sequence_parallel(!family.sequence_parallel_shared ? 0 : family.deepseek_v4 ? 2 : 1);
+    b.whole_blocks(family.deepseek_v4);
     dense(b, shared, self + family.shared, WeightClass::shared_experts);
+    b.whole_blocks(false);
     b.sequence_parallel(0);
     if (f.shared_expert_gate) b.replicated(WeightClass::shared_experts, b.hidden());
   }
@@ -316,15 +319,17 @@ WeightProgram compile_weights(const Model& model, bool draft) {
   WeightProgram program;
   WeightBuilder b(model, program);
   if (draft) {
-    // Its layers are the last layer that has attention, numbered on from the target's; an indexer of its own.
-    Layer l = model.layers.back();
-    for (const auto& other : model.layers)
-      if (std::holds_alternative<FullAttention>(other.attention) ||
-          std::holds_alternative<MlaAttention>(other.attention))
-        l = other;
-    if (auto* a = std::get_if<MlaAttention>(&l.attention); a && a->indexer) a->indexer->shared = false;
-    b.draft_frame(model.is_mla() || b.family().deepseek_draft,
-                  [&] { layer(b, l, b.layer_prefix(model.num_hidden_layers())); });
+    // Numbered on from the target's, or (Qwen) from 0 below "mtp.".
+    const bool deepseek = model.is_mla() || b.family().deepseek_draft;
+    const auto layers = draft_layers(model);
+    const std::size_t rounds = static_cast<std::size_t>(std::max(1, model.num_mtp_layers));
+    std::size_t next = 0;
+    b.draft_frame(deepseek, [&] {
+      for (const std::size_t end = next + layers.size() / rounds; next < end; ++next)
+        layer(b, layers[next],
+              deepseek ? b.layer_prefix(model.num_hidden_layers() + static_cast<int>(next))
+                       : "mtp." + b.layer_prefix(static_cast<int>(next)));
+    });
     return program;
   }
   // Layers that are equal in kind and in every module's scheme share one program.

@@ -162,15 +162,21 @@ void linear(Sum& sum, const WeightModule& m) {
     tp = 1;
   l.tp = tp;
   l.num_parts = m.num_parts;
-  l.full_in = m.in;
   l.split = m.kind == Kind::column;
   l.row = m.kind == Kind::row;
-  l.in = l.row ? sum.divide(m.in, tp) : m.in;
+  const auto padded = [&](std::int64_t width) {  // DeepSeek-V4's shared experts (models/deepseek_v4/nvidia/model.py)
+    return m.whole_blocks && tp > 1 ? ceil_div(width / m.whole_blocks, std::int64_t{tp}) * m.whole_blocks * tp : width;
+  };
+  l.full_in = l.row ? padded(m.in) : m.in;
+  l.in = l.row ? sum.divide(l.full_in, tp) : m.in;
   for (int i = 0; i < m.num_parts; ++i) {
     const auto& part = m.parts[static_cast<std::size_t>(i)];
-    const std::int64_t full = static_cast<std::int64_t>(part.units) * part.unit;
+    const std::int64_t stated = static_cast<std::int64_t>(part.units) * part.unit;
+    const std::int64_t full = l.split ? padded(stated) : stated;
     std::int64_t local = full;
-    if (l.split && part.kv && part.units < tp) {
+    if (l.split && m.whole_blocks) {
+      local = full / tp;
+    } else if (l.split && part.kv && part.units < tp) {
       if (tp % part.units != 0)
         sum.refuse("vllm/model_executor/layers/linear.py",
                    std::to_string(tp) + " is not divisible by " + std::to_string(part.units));
@@ -408,6 +414,9 @@ void run(Sum& sum, const WeightModule& m) {
       else
         sum.refuse("vllm/model_executor/layers/mamba/mamba_mixer2.py",
                    "If tensor parallel world size does not divide num_groups, then num_groups must equal 1.");
+      break;
+    case Kind::mtp_buffer:
+      if (sum.layout.mtp) sum.out.bare_tensors += sum.layout.max_num_batched_tokens * m.in * bytes_of(m.type);
       break;
     case Kind::topk_buffer:
       sum.out.bare_tensors += sum.layout.max_num_batched_tokens * m.in * 4 *

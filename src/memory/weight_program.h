@@ -79,6 +79,7 @@ struct WeightLayout {
   std::int64_t max_num_batched_tokens = 8192;
   std::int64_t max_model_len = 0;
   bool language_model_only = false;
+  bool mtp = false;                    ///< an MTP draft runs beside the model
   bool after_loading = false;          ///< what stays resident after process_weights_after_loading
   bool sequence_parallel_moe = false;  ///< EP with TP > 1 and DP > 1: shared experts are replicated
 };
@@ -110,6 +111,7 @@ struct WeightModule {
     kda_decode,    ///< float32 copy of its convolution for decoding, where the kernel takes the rank's heads
     must_divide,   ///< no tensor: `in` units that TP must divide (Mamba groups, or with `bias` KV heads)
     topk_buffer,   ///< max_num_batched_tokens x in int32 outside parameters and buffers, once a stage
+    mtp_buffer,    ///< max_num_batched_tokens x in elements, where an MTP draft reads the last hidden states
   };
   Kind kind = Kind::replicated;
   WeightClass cls = WeightClass::norm_other;
@@ -131,6 +133,7 @@ struct WeightModule {
       0;  ///< MLA kv_b_proj: qk_nope_head_dim; after loading W_UK and W_UV are copies of a quantised matrix
   bool sparse_mla = false;  ///< kv_b_proj of a model with an indexer
   bool no_eplb = false;     ///< the model class has no redundant experts
+  int whole_blocks = 0;  ///< a split width is padded so that every rank holds whole blocks of this many; 0 = it is not
 };
 
 /// A rope table that layers share: on a rank once if any of its layers uses it.

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
-#include "memory/kv_plan.h"
 #include "memory/kv_specs.h"
 #include "memory/startup.h"
 
@@ -13,69 +13,58 @@ namespace shardwise {
 std::int64_t largest_max_model_len(const Model& model, const EngineConfig& engine, const Gpu& gpu) {
   EngineConfig e = engine;
   e.max_model_len = 0;
-  const auto memory = plan_memory(model, e, gpu);
-  for (const auto& stage : memory.stages)
-    if (stage.weights.total() > memory.gpu_total) return 0;
-  const auto specs = kv_specs(model, kv_spec_options(model, e, gpu));
-  auto options = kv_plan_options(model, e, specs);
-  options.auto_fit_max_model_len = true;
-  std::vector<std::int64_t> available;
-  for (const auto& stage : memory.stages) available.push_back(stage.kv_cache.value);
-  const auto result = plan_kv_cache(specs.layers, options, available);
-  const auto* plan = std::get_if<KvPlan>(&result);
-  return plan ? plan->max_model_len : 0;
+  e.auto_fit_max_model_len = true;
+  const auto plan = plan_memory(model, e, gpu);
+  return plan.refusal ? 0 : plan.max_model_len;
 }
 
 std::vector<MemoryWhatIf> memory_what_if(const Model& model, const EngineConfig& engine, const Gpu& gpu) {
   const auto base = plan_memory(model, engine, gpu);
   std::vector<MemoryWhatIf> out;
   const auto add = [&](std::string change, const EngineConfig& changed) {
-    MemoryWhatIf row{std::move(change), changed, plan_memory(model, changed, gpu), 0, 0};
+    MemoryWhatIf row{std::move(change), changed, plan_memory(model, changed, gpu), 0};
     row.kv_gib_gain = row.plan.kv_gib.mean - base.kv_gib.mean;
-    row.concurrency_gain = base.max_concurrency > 0 ? row.plan.max_concurrency / base.max_concurrency : 0;
     out.push_back(std::move(row));
   };
+  const auto& p = engine.parallel;
   const bool narrow = resolved_cache_dtype(model, engine.kv_cache_dtype, gpu.compute_capability).starts_with("fp8");
-  if (!narrow && model.has_full_attention()) {
+  if (!narrow && (model.has_full_attention() || model.is_mla())) {
     auto e = engine;
     e.kv_cache_dtype = "fp8";
-    add("kv_cache_dtype=fp8", e);
+    add("--kv-cache-dtype fp8", e);
   }
-  const auto& p = engine.parallel;
   if (const int heads = model.num_attention_heads(); heads == 0 || heads % (2 * p.tensor_parallel_size) == 0) {
     auto e = engine;
     e.parallel.tensor_parallel_size *= 2;
-    add(fmt::format("tensor_parallel_size={}", e.parallel.tensor_parallel_size), e);
+    add(to_string(e.parallel), e);
   }
   if (engine.max_num_batched_tokens > 2048) {
     auto e = engine;
     e.max_num_batched_tokens = std::max<std::int64_t>(2048, engine.max_num_batched_tokens / 2);
-    add(fmt::format("max_num_batched_tokens={}", e.max_num_batched_tokens), e);
+    add(fmt::format("--max-num-batched-tokens {}", e.max_num_batched_tokens), e);
   }
   if (engine.max_num_seqs > 256) {
     auto e = engine;
     e.max_num_seqs = 256;
-    add("max_num_seqs=256", e);
+    add("--max-num-seqs 256", e);
   }
   if (base.kv_replication > 1 && p.decode_context_parallel_size == 1) {
     const int copies = static_cast<int>(base.kv_replication);
     auto e = engine;
     e.parallel.decode_context_parallel_size = copies;
-    if (p.tensor_parallel_size % copies == 0) add(fmt::format("decode_context_parallel_size={}", copies), e);
+    if (p.tensor_parallel_size % copies == 0) add(to_string(e.parallel), e);
     if (model.is_moe() && p.tensor_parallel_size % copies == 0) {
       auto dp = engine;
       dp.parallel.tensor_parallel_size /= copies;
       dp.parallel.data_parallel_size *= copies;
       dp.parallel.enable_expert_parallel = true;
-      add(fmt::format("data_parallel_size={} tensor_parallel_size={} enable_expert_parallel",
-                      dp.parallel.data_parallel_size, dp.parallel.tensor_parallel_size),
-          dp);
+      add(to_string(dp.parallel), dp);
     }
   }
   if (!engine.enforce_eager && engine.vllm_version >= VllmVersion{0, 20, 0}) {
     auto e = engine;
     e.enforce_eager = true;
-    add("enforce_eager", e);
+    add("--enforce-eager", e);
   }
   return out;
 }
@@ -83,17 +72,15 @@ std::vector<MemoryWhatIf> memory_what_if(const Model& model, const EngineConfig&
 double recommended_gpu_memory_utilization(const Model& model, const EngineConfig& engine, const Gpu& gpu) {
   EngineConfig e = engine;
   e.gpu_memory_utilization = 1.0;
+  e.kv_cache_memory_bytes.reset();
   const auto plan = plan_memory(model, e, gpu);
   if (plan.stages.empty() || plan.gpu_total.value <= 0) return default_gpu_memory_utilization(engine.vllm_version);
   // Graphs are captured after the KV cache is allocated; what the version does not set aside for them must stay free.
   const auto& stage = plan.stages[static_cast<std::size_t>(plan.binding_stage)];
-  const auto features =
-      startup_features(model, e, stage.first_layer, stage.last_layer, stage.last_layer == model.num_hidden_layers());
-  const auto terms = startup_terms(features, e, gpu);
+  const auto terms = startup_terms(startup_features(model, e, gpu, stage.first_layer, stage.last_layer), e, gpu);
   const double graphs = to_gib(terms.cuda_graph - terms.cuda_graph_reserved);
-  const double margin = graphs + 2 * kv_sigma_gib(0, engine) + 0.02 * to_gib(plan.gpu_total);
-  const double share = 1.0 - margin / to_gib(plan.gpu_total);
-  return std::clamp(static_cast<int>(share * 100) / 100.0, 0.5, 0.97);
+  const double safe = to_gib(plan.free_at_start) - graphs - 2 * kv_sigma_gib(0, engine);
+  return std::clamp(std::floor(100 * safe / to_gib(plan.gpu_total)) / 100, 0.5, 0.98);
 }
 
 }  // namespace shardwise

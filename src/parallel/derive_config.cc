@@ -169,6 +169,7 @@ void derive_model(S& s) {
   const auto asked_len = s.a.max_model_len.value_or(-1);
   if (asked_len == -1) {
     r.max_model_len = s.m.default_max_model_len.value_or(2048);
+    r.auto_fit_max_model_len = s.a.max_model_len.has_value();
     if (s.a.max_model_len && !s.m.derived_max_model_len) r.max_model_len = -1;
     if (s.a.disable_sliding_window.value_or(false) && s.m.sliding_window)
       r.max_model_len = std::min(r.max_model_len, *s.m.sliding_window);

@@ -42,6 +42,7 @@ struct EngineConfig {
   ParallelConfig parallel;
   ExpertPlacement effective_placement = ExpertPlacement::linear;  ///< after vLLM's silent fallbacks
   std::int64_t max_model_len = 0;
+  bool auto_fit_max_model_len = false;  ///< --max-model-len auto: shortened to what fits
   std::int64_t max_num_batched_tokens = 8192;
   std::int64_t max_num_seqs = 1024;
   std::optional<int> block_size;        ///< nullopt = what the backend chooses
@@ -55,6 +56,7 @@ struct EngineConfig {
   bool enable_prefix_caching = true;
   bool async_scheduling = true;
   int num_speculative_tokens = 0;    ///< MTP / draft tokens per step; 0 = off
+  bool draft_is_mtp = true;          ///< the draft is the model's own MTP layers (else a model of its own, or n-grams)
   bool language_model_only = false;  ///< the vision tower is not loaded
   friend bool operator==(const EngineConfig&, const EngineConfig&) = default;
 };

@@ -147,6 +147,7 @@ EngineConfig engine_config(const Resolved& r) {
   e.parallel.pp_layer_partition = r.pp_layer_partition;
   e.effective_placement = r.effective_placement;
   e.max_model_len = r.max_model_len;
+  e.auto_fit_max_model_len = r.auto_fit_max_model_len;
   e.max_num_batched_tokens = r.max_num_batched_tokens;
   e.max_num_seqs = r.max_num_seqs;
   if (r.block_size_given) e.block_size = static_cast<int>(r.block_size);
@@ -164,6 +165,7 @@ EngineConfig engine_config(const Resolved& r) {
   e.enable_prefix_caching = r.enable_prefix_caching;
   e.async_scheduling = r.async_scheduling;
   e.num_speculative_tokens = static_cast<int>(r.num_speculative_tokens);
+  e.draft_is_mtp = r.speculative_method.value_or("mtp") == "mtp";
   e.language_model_only = r.language_model_only;
   return e;
 }

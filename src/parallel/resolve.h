@@ -85,6 +85,7 @@ struct Resolved {
   bool dcp_q_replicate = false;
   std::int64_t cp_kv_cache_interleave_size = 1;
   bool disable_custom_all_reduce = false;
+  bool auto_fit_max_model_len = false;  ///< max_model_len is the most; what fits is known when memory is
   std::int64_t max_model_len = 0, max_num_batched_tokens = 0, max_num_seqs = 0;
   bool enable_chunked_prefill = true, async_scheduling = true, disable_hybrid_kv_cache_manager = false;
   std::optional<std::int64_t> max_num_scheduled_tokens;

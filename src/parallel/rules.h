@@ -11,7 +11,7 @@ namespace shardwise {
 /// A named check of vLLM's. `since` and `until` (exclusive) bound the versions that make it.
 struct Rule {
   std::string_view id;       ///< slug, the same word in every version
-  std::string_view stage;    ///< config | launch | worker | model
+  std::string_view stage;    ///< config | launch | worker | model | memory
   std::string_view where;    ///< vLLM file:function that refuses (0.32)
   std::string_view text;     ///< the rule in plain words
   std::string_view instead;  ///< what to write instead

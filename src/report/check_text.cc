@@ -45,12 +45,10 @@ std::string check_text(const CheckAnswer& a, const Style& style) {
   }
   if (a.memory) {
     out += heading("Memory") + memory_text(*a.memory, style);
-    if (a.memory->refusal)
-      out += "  " + style.bad("does not fit: ") + wrap(a.memory->refusal->message, style.width - 18, "    ") + "\n";
-    else
-      out += fmt::format("  {:.2f} requests of {} tokens at once; starts with {:.0f} % confidence\n",
-                         a.memory->max_concurrency, with_commas(a.resolved ? a.resolved->max_model_len : 0),
-                         100 * a.memory->probability_fits);
+    if (!a.memory->refusal)
+      out += fmt::format("  {:.2f} requests of {} tokens at once\n", a.memory->max_concurrency,
+                         with_commas(a.memory->max_model_len));
+    out += fit_text(*a.memory, style);
   }
   if (a.plan) {
     const auto& e = a.plan->estimate;

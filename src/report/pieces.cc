@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/text.h"
 #include "report/report.h"
@@ -91,6 +92,23 @@ std::string memory_text(const MemoryPlan& m, const Style& style) {
                   with_commas(m.num_blocks), with_commas(m.kv_tokens), m.kv_gib.mean, m.kv_gib.lo, m.kv_gib.hi);
   if (m.kv_replication > 1.001) out += fmt::format("; each KV head is held {:.0f} times", m.kv_replication);
   return out + "\n";
+}
+
+std::string fit_text(const MemoryPlan& m, const Style& style) {
+  constexpr int kIndent = 4;
+  const auto sentence = [&](const std::string& verdict, bool good, const std::string& rest) {
+    const std::string text = wrap(verdict + rest, style.width - kIndent, "    ");
+    return "  " + (good ? style.good(verdict) : style.bad(verdict)) + text.substr(verdict.size()) + "\n";
+  };
+  if (m.refusal)
+    return sentence("does not fit", false,
+                    " (rule " + std::string(memory_rule(m.refusal->kind)) + "): " + m.refusal->message);
+  const auto confidence = fmt::format("{:.0f} % confidence", std::floor(100 * m.probability_fits));
+  if (m.probability_fits >= 0.95) return sentence("fits", true, " with " + confidence);
+  return sentence("fits only with " + confidence, false,
+                  fmt::format(": the margin of {:.1f} GiB is within what is not known of activations and graphs (KV 90 "
+                              "%: {:.1f} to {:.1f} GiB, {:.1f} needed)",
+                              to_gib(m.margin()), m.kv_gib.lo, m.kv_gib.hi, to_gib(m.kv_needed)));
 }
 
 namespace {

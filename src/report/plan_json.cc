@@ -208,7 +208,8 @@ std::string check_json(const CheckAnswer& a) {
   if (a.memory) {
     j["memory"] = memory_json(*a.memory);
     if (a.memory->refusal) {
-      j["memory_refusal"] = {{"message", a.memory->refusal->message},
+      j["memory_refusal"] = {{"rule", memory_rule(a.memory->refusal->kind)},
+                             {"message", a.memory->refusal->message},
                              {"missing_bytes", a.memory->refusal->missing.value}};
       if (a.memory->refusal->estimated_max_model_len)
         j["memory_refusal"]["estimated_max_model_len"] = *a.memory->refusal->estimated_max_model_len;
@@ -234,7 +235,9 @@ std::string memory_answer_json(const MemoryAnswer& a) {
   j["memory"] = memory_json(a.memory);
   j["binding_stage"] = a.memory.binding_stage;
   j["starts"] = !a.memory.refusal.has_value();
-  if (a.memory.refusal) j["memory_refusal"] = a.memory.refusal->message;
+  j["max_model_len"] = a.memory.max_model_len;
+  if (a.memory.refusal)
+    j["memory_refusal"] = {{"rule", memory_rule(a.memory.refusal->kind)}, {"message", a.memory.refusal->message}};
   j["kv_gib"] = interval(a.memory.kv_gib);
   j["kv_tokens"] = a.memory.kv_tokens;
   j["kv_blocks"] = a.memory.num_blocks;
@@ -242,14 +245,18 @@ std::string memory_answer_json(const MemoryAnswer& a) {
   j["concurrency_at_mean"] = a.concurrency_at_mean;
   j["kv_replication"] = a.memory.kv_replication;
   j["probability_fits"] = a.memory.probability_fits;
+  j["margin_gib"] = to_gib(a.memory.margin());
   j["longest_max_model_len"] = a.longest_model_len > 0 ? Json(a.longest_model_len) : Json();
+  j["safe_max_model_len"] = a.safe_model_len > 0 ? Json(a.safe_model_len) : Json();
   j["recommended_gpu_memory_utilization"] = a.recommended_gpu_memory_utilization;
   j["what_if"] = Json::array();
   for (const auto& w : a.what_ifs)
     j["what_if"].push_back({{"change", w.change},
-                            {"kv_tokens", w.plan.kv_tokens},
+                            {"gpus", w.engine.parallel.gpus()},
+                            {"kv_tokens", w.kv_tokens()},
                             {"kv_gib_gain", w.kv_gib_gain},
-                            {"concurrency_gain", w.concurrency_gain},
+                            {"max_concurrency", w.max_concurrency()},
+                            {"probability_fits", w.plan.probability_fits},
                             {"starts", !w.plan.refusal.has_value()}});
   return j.dump(2) + "\n";
 }

@@ -163,10 +163,10 @@ std::string plan_text(const PlanAnswer& a, const Style& style, std::size_t shown
   out += flips(x, style) + ladder(x, style);
   out += heading(style, "Memory") + memory_text(w.memory, style);
   out += fmt::format(
-      "  {:.1f} requests of {} tokens (max_model_len), {:.1f} of the workload's mean length at once an engine; starts "
-      "with {:.0f} % confidence\n",
+      "  {:.1f} requests of {} tokens (max_model_len), {:.1f} of the workload's mean length at once an engine\n",
       w.memory.max_concurrency, with_commas(w.engine.max_model_len),
-      w.memory.concurrency_at(r.workload.isl.mean() + r.workload.osl.mean()), 100 * w.memory.probability_fits);
+      w.memory.concurrency_at(r.workload.isl.mean() + r.workload.osl.mean()));
+  out += fit_text(w.memory, style);
   out += heading(style, "GPUs") + paragraph(style, arithmetic(w, r.cluster.total_gpus()));
   out += heading(style, "Launch") + launch_text(a.launch, style);
   return out + rejections(a, style) + assumptions(a, style);

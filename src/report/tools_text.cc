@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/text.h"
 #include "parallel/rules.h"
@@ -78,30 +79,58 @@ std::string memory_answer_text(const MemoryAnswer& a, const Style& style) {
   row("non-torch", [](const StageMemory& s) { return s.non_torch; });
   row("KV cache", [](const StageMemory& s) { return s.kv_cache; });
   out += t.text(style);
-  if (a.memory.refusal)
-    out += "  " + style.bad("does not fit: ") + wrap(a.memory.refusal->message, style.width - 18, "    ") + "\n";
-  out += fmt::format(
-      "  binding stage {}; {:.2f} requests of {} tokens (max_model_len) at once, {:.1f} of {:.0f} tokens (the "
-      "workload's mean); starts with {:.0f} % confidence\n",
-      a.memory.binding_stage, a.memory.max_concurrency, with_commas(a.engine.max_model_len), a.concurrency_at_mean,
-      a.request.workload.isl.mean() + a.request.workload.osl.mean(), 100 * a.memory.probability_fits);
-  out += a.longest_model_len > 0
-             ? fmt::format("  largest max_model_len that starts: {}\n", with_commas(a.longest_model_len))
-             : "  no max_model_len starts\n";
-  out += fmt::format("  highest safe gpu_memory_utilization: {:.2f}\n", a.recommended_gpu_memory_utilization);
-  if (a.memory.kv_replication > 1.001)
-    out += fmt::format(
-        "  every KV entry is held {:.1f} times inside the TP group; decode context parallel or data parallel attention "
-        "gives that back\n",
-        a.memory.kv_replication);
+  const auto& m = a.memory;
+  out += fit_text(m, style);
+  const auto line = [&](const std::string& text) { out += "  " + wrap(text, style.width - 2, "    ") + "\n"; };
+  if (m.refusal) {
+    std::vector<std::string> ways;
+    if (a.longest_model_len > 0 && m.refusal->kind == MemoryRefusal::Kind::max_model_len_does_not_fit)
+      ways.push_back(
+          fmt::format("--max-model-len {} ({} with 95 % confidence)", a.longest_model_len, a.safe_model_len));
+    for (const auto& x : a.what_ifs)
+      if (!x.plan.refusal && x.plan.probability_fits >= 0.95) ways.push_back(x.change);
+    if (!ways.empty()) line("fits only if changed: " + join(ways, "; or "));
+  } else {
+    const auto tokens = m.kv_tokens - m.max_model_len;
+    line(fmt::format("margin: {:.1f} GiB ({} tokens) beyond one request of max_model_len{}", to_gib(m.margin()),
+                     with_commas(tokens),
+                     m.stages.size() > 1 ? fmt::format(", on the binding stage {}", m.binding_stage) : ""));
+    line(fmt::format(
+        "{:.2f} requests of {} tokens (max_model_len) at once an engine, {} of {:.0f} (the workload's mean)",
+        m.max_concurrency, with_commas(m.max_model_len), with_commas(std::llround(a.concurrency_at_mean)),
+        a.request.workload.isl.mean() + a.request.workload.osl.mean()));
+    line(a.engine.auto_fit_max_model_len
+             ? fmt::format("--max-model-len auto: {}, at least {} with 95 % confidence", with_commas(m.max_model_len),
+                           with_commas(a.safe_model_len))
+             : fmt::format("--max-model-len auto would be {}, at least {} with 95 % confidence",
+                           with_commas(a.longest_model_len), with_commas(a.safe_model_len)));
+  }
+  line(fmt::format(
+      "gpu_memory_utilization is safe up to {:.2f}: {} KV tokens an engine ({:.1f} GiB are taken before vLLM starts)",
+      a.recommended_gpu_memory_utilization, with_commas(a.kv_tokens_at_recommended),
+      to_gib(m.gpu_total - m.free_at_start)));
+  if (m.kv_replication > 1.001)
+    line(
+        fmt::format("every KV entry is held {:.0f} times inside the TP group; decode context parallel or data parallel "
+                    "attention gives that back (below)",
+                    m.kv_replication));
+  if (a.what_ifs.empty()) return out;
+  const int engines = a.engine.parallel.data_parallel_size;
+  const int gpus = a.engine.parallel.gpus();
   out += heading(style, "What if");
   Table w;
   w.column("change", Table::Align::left);
-  for (const char* name : {"KV tokens an engine", "KV GiB", "gained GiB", "concurrency", "starts"}) w.column(name);
+  for (const char* name : {"GPUs", "KV GiB a rank", "KV tokens in all", "of max_model_len at once", "fits"})
+    w.column(name);
+  const auto change_row = [&](const std::string& change, int used, const MemoryPlan& plan, std::int64_t kv_tokens,
+                              double concurrency) {
+    w.row({change, std::to_string(used), fmt::format("{:.1f}", plan.kv_gib.mean), with_commas(kv_tokens),
+           fmt::format("{:.1f}", concurrency),
+           plan.refusal ? "no" : fmt::format("{:.0f} %", std::floor(100 * plan.probability_fits))});
+  };
+  change_row("as asked", gpus, m, m.kv_tokens * engines, m.max_concurrency * engines);
   for (const auto& x : a.what_ifs)
-    w.row({x.change, with_commas(x.plan.kv_tokens), fmt::format("{:.1f}", x.plan.kv_gib.mean),
-           fmt::format("{:+.1f}", x.kv_gib_gain),
-           x.concurrency_gain > 0 ? fmt::format("x {:.2f}", x.concurrency_gain) : "-", x.plan.refusal ? "no" : "yes"});
+    change_row(x.change, x.engine.parallel.gpus(), x.plan, x.kv_tokens(), x.max_concurrency());
   return out + w.text(style);
 }
 

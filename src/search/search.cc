@@ -70,18 +70,6 @@ EnginePlacement placement_of(const NodeGroup& group, const ParallelConfig& p) {
   return {local_engines * p.world_size()};
 }
 
-const char* refusal_rule(MemoryRefusal::Kind kind) {
-  switch (kind) {
-    case MemoryRefusal::Kind::weights_do_not_fit:
-      return "memory_weights";
-    case MemoryRefusal::Kind::no_memory_for_kv:
-      return "memory_no_kv";
-    case MemoryRefusal::Kind::max_model_len_does_not_fit:
-      return "memory_max_model_len";
-  }
-  return "memory";
-}
-
 /// Engine and memory of a layout; a refusal if it does not fit.
 std::optional<Evaluated> fit(const SearchRequest& request, const Layout& layout, Rejection* why) {
   const auto& group = request.groups[static_cast<std::size_t>(layout.group)];
@@ -99,7 +87,7 @@ std::optional<Evaluated> fit(const SearchRequest& request, const Layout& layout,
     }
   }
   if (out.memory.refusal) {
-    if (why) *why = {refusal_rule(out.memory.refusal->kind), out.memory.refusal->message};
+    if (why) *why = {std::string(memory_rule(out.memory.refusal->kind)), out.memory.refusal->message};
     return std::nullopt;
   }
   if (out.memory.probability_fits < request.min_probability_fits) {

@@ -43,7 +43,7 @@ TEST(GoldenStartup, WeightsAndKvMemory) {
   ASSERT_GE(kv.size(), 80u);
   EXPECT_LT(quantile(weights, 0.5), 0.005);
   EXPECT_LT(quantile(kv, 0.5), 0.01);
-  EXPECT_LT(quantile(kv, 0.9), 0.10);
+  EXPECT_LT(quantile(kv, 0.9), 0.05);
   EXPECT_GT(inside, 0.85 * static_cast<double>(kv.size()));
 }
 
