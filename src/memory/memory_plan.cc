@@ -50,6 +50,17 @@ double probability_at_least(double mean, double needed, double sigma) {
 MemoryPlan::Group linear_form(const KvGroup& group, int dcp) {
   MemoryPlan::Group out;
   const auto& spec = group.spec;
+  out.block_size = spec.block_size;
+  out.mamba_align = spec.mamba_align;
+  if (!spec.is_attention() || spec.type == KvSpecType::circular_buffer) {
+    out.keeps = MemoryPlan::Group::Keeps::state;
+  } else if (spec.is_sliding() && spec.sliding_window) {
+    out.keeps = MemoryPlan::Group::Keeps::sliding_window;
+    out.window = *spec.sliding_window;
+  } else if (spec.type == KvSpecType::chunked_local && spec.attention_chunk_size) {
+    out.keeps = MemoryPlan::Group::Keeps::attention_chunk;
+    out.window = *spec.attention_chunk_size;
+  }
   out.tokens_per_block = static_cast<double>(spec.block_size) * (spec.dcp_sharded ? dcp : 1);
   if (spec.sliding_window)
     out.max_tokens = static_cast<double>(*spec.sliding_window - 1 + spec.extra_retained_tokens), out.fixed_blocks = 1;

@@ -55,6 +55,7 @@ struct EngineConfig {
   bool enable_prefix_caching = true;
   bool async_scheduling = true;
   int num_speculative_tokens = 0;    ///< MTP / draft tokens per step; 0 = off
+  std::string speculative_method;    ///< ngram, draft_model, eagle, mtp ...; empty where speculation is off
   bool language_model_only = false;  ///< the vision tower is not loaded
   friend bool operator==(const EngineConfig&, const EngineConfig&) = default;
 };

@@ -63,7 +63,7 @@ KvCache::KvCache(const SchedulerConfig& config)
     if (config.enable_prefix_caching) groups_[g].use_eagle = eagle_;
   }
   std::stable_partition(lookups_.begin(), lookups_.end(), [](const LookupGroup& l) { return l.kind == Kind::full; });
-  quick_ = !(eagle_ && groups_.size() > 1) && std::all_of(groups_.begin(), groups_.end(), [&](const Group& g) {
+  quick_ = std::all_of(groups_.begin(), groups_.end(), [&](const Group& g) {
     return !g.align && (g.kind != Kind::full || !config.enable_prefix_caching || g.block_size == unit_);
   });
   hit_.resize(groups_.size());

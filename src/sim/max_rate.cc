@@ -10,16 +10,21 @@ MaxRate max_rate_under_slo(const SimulationConfig& config, const Workload& workl
                            std::uint64_t seed, double start, double tolerance) {
   if (workload.slos.empty())
     throw InputError("", 0, "slos", "a highest rate needs an SLO", "for example ttft:p99<500ms");
-  if (workload.trace) throw InputError("", 0, "trace", "a trace has its own rate", "scale its time instead");
+  if (workload.trace && !workload.request_rate)
+    throw InputError("", 0, "trace", "all its requests come at once: it has no rate", "a trace with times");
   if (!(start > 0 && tolerance > 0)) throw InputError("", 0, "request_rate", "start and tolerance must be above 0");
   constexpr int kDoublings = 24;
   Workload w = workload;
   w.concurrency.reset();
+  w.ramp_up.reset();
+  // A trace keeps its pattern: its clock runs faster or slower.
+  const double trace_rate = workload.trace ? *workload.request_rate * workload.time_scale : 0;
   if (w.arrivals == Arrivals::closed_loop || w.arrivals == Arrivals::burst) w.arrivals = Arrivals::poisson;
   MaxRate best;
   // Refused requests count as missed: they got no answer at all.
   const auto holds = [&](double rate) {
     w.request_rate = rate;
+    if (w.trace) w.time_scale = trace_rate / rate;
     ++best.simulations;
     SimulationResult r = simulate(config, w, step_time, seed);
     if (!r.slos_met() || r.failed > 0) return false;
