@@ -67,6 +67,10 @@ void add_notes(SimulateAnswer& a) {
   const auto& e = a.check.plan->engine;
   if (!w.trace && w.concurrency && !a.request.command.workload.concurrency && !a.max_rate)
     a.notes.push_back(fmt::format("no load given: {} requests in flight", *w.concurrency));
+  if (!(w.osl == a.request.command.workload.osl))
+    a.notes.push_back(fmt::format("answers vary by a tenth around {} tokens, as measured closed loops do; for equal ones "
+                                  "write uniform[n,n]",
+                                  number_text(a.request.command.workload.osl.a)));
   if (e.num_speculative_tokens > 0)
     a.notes.push_back(fmt::format("{} draft tokens a step, each accepted with a chance of {:.0f} % (--acceptance-rate)",
                                   e.num_speculative_tokens, 100 * a.request.acceptance_rate));
@@ -118,7 +122,6 @@ SimulateAnswer simulate_command(const SimulateRequest& request) {
   a.workload = simulated_workload(plan_request, plan);
   if (request.find_max_rate) {
     const double start = std::max(0.01, a.check.plan->estimate.requests_per_second * request.replicas);
-    if (!config.num_requests && !a.workload.trace) config.num_requests = 2000;
     a.max_rate = max_rate_under_slo(config, a.workload, time, request.seed, start);
     if (a.max_rate->request_rate > 0) a.result = a.max_rate->result;
   } else {

@@ -152,10 +152,17 @@ SimulationConfig simulation_config(const PlanRequest& request, const Plan& plan)
   return c;
 }
 
+constexpr double kLeastVaried = 10;  // tokens: a tenth of less is no token
+
 Workload simulated_workload(const PlanRequest& request, const Plan& plan) {
   Workload w = request.workload;
   if (!w.concurrency && !w.request_rate && !w.trace && w.arrivals != Arrivals::burst)
     w.concurrency = std::max(1, static_cast<int>(std::lround(plan.estimate.concurrency)));
+  // Equal answers in a closed loop would keep all requests in lock step, which measurements of such loads do not show
+  // (cost/replay.cc, bench/data/serving.csv). uniform[n,n] stays as it is.
+  const bool loop = w.concurrency && !w.request_rate;
+  if (loop && w.osl.kind == LengthDistribution::Kind::constant && w.osl.a >= kLeastVaried)
+    w.osl = {LengthDistribution::Kind::uniform, std::round(0.9 * w.osl.a), std::round(1.1 * w.osl.a), {}};
   return w;
 }
 
@@ -183,7 +190,7 @@ Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan pla
   const double load = one.workload.concurrency ? *one.workload.concurrency : single.estimate.concurrency;
   auto config = simulation_config(one, single);
   if (!one.workload.trace)
-    config.num_requests = std::clamp<std::int64_t>(static_cast<std::int64_t>(3 * load), 128, 2000);
+    config.num_requests = std::clamp<std::int64_t>(static_cast<std::int64_t>(10 * load), 200, 2000);
   const PlanStepTime time(single.step);
   const Workload workload = simulated_workload(one, single);
   const auto r = simulate(config, workload, time, kSeed);
@@ -200,6 +207,7 @@ Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan pla
   if (!workload.slos.empty()) plan.request_goodput = r.request_goodput * copies;
   const bool no_load = !request.workload.concurrency && !request.workload.request_rate && !request.workload.trace;
   if (no_load && !workload.slos.empty()) {
+    config.num_requests.reset();
     const auto best = max_rate_under_slo(config, workload, time, kSeed, std::max(0.01, r.request_throughput), kTolerance);
     plan.max_request_rate = best.request_rate * copies;
   }

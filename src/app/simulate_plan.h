@@ -25,7 +25,8 @@ class PlanStepTime : public StepTime {
 /// The plan's engines, replicas and host costs for simulate().
 SimulationConfig simulation_config(const PlanRequest& request, const Plan& plan);
 
-/// The request's workload; the load that the plan was chosen for where none is given.
+/// The request's workload as it is simulated: with the load that the plan was chosen for where none is given, and in a
+/// closed loop with answers that vary by a tenth where all are said to be equal.
 Workload simulated_workload(const PlanRequest& request, const Plan& plan);
 
 /// Replaces the closed-form means and percentiles of the `count` best plans (filled up with the nearest misses) by

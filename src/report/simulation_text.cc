@@ -67,7 +67,7 @@ std::string question(const SimulateAnswer& a) {
   if (w.ramp_up)
     text += fmt::format(", {} to {} requests/s", number_text(w.ramp_up->start_rps), number_text(w.ramp_up->end_rps));
   else if (w.request_rate)
-    text += fmt::format(", {:.4g} requests/s", *w.request_rate);
+    text += fmt::format(", {:.3g} requests/s", *w.request_rate);
   else if (w.arrivals == Arrivals::burst)
     text += ", all at once";
   if (w.concurrency) text += fmt::format(", {} in flight", with_commas(*w.concurrency));
@@ -212,8 +212,8 @@ std::string max_rate(const MaxRate& m, const Style& style) {
 }  // namespace
 
 std::string simulation_text(const SimulateAnswer& a, const Style& style) {
-  std::string out =
-      style.bold(a.request.command.model->name) + "  " + wrap(question(a), style.width - 2, "  ") + "\n";
+  const Model& model = *a.check.request.model;
+  std::string out = style.bold(model.name) + "  " + model_line(model) + "\n" + paragraph(style, question(a));
   for (const auto& note : a.notes) out += "  " + style.accent("note: ") + wrap(note, style.width - 10, "        ") + "\n";
   if (a.transfer)
     out += paragraph(style, fmt::format("KV moves over {}: {:.1f} KiB a token, {:.0f} GB/s from each instance that "

@@ -61,11 +61,7 @@ void EngineGroup::schedule(Nanoseconds now, EngineListener& listener) {
     if (step.total_tokens == 0) continue;
     ++r.stats.steps;
     listener.on_scheduled(index_, static_cast<int>(i), step, now);
-    for (const ScheduledRow& row : step.rows) {
-      const bool decode = row.emits && row.tokens == 1 + row.drafts &&
-                          row.context >= r.scheduler.request(row.request).num_prompt_tokens;
-      chunks_[i].push_back({row.tokens, row.context, decode});
-    }
+    for (const ScheduledRow& row : step.rows) chunks_[i].push_back({row.tokens, row.context, row.decode});
     batches_[i] = chunks_[i];
     if (stages_ > 1) longest_stage = std::max(longest_stage, step_time_.stage_time(chunks_[i], stages_));
     rows = std::max(rows, step.rows.size());
@@ -149,7 +145,7 @@ void EngineGroup::close(Nanoseconds now) {
     r.stats.mean_running = r.running_ns / total;
     r.stats.mean_waiting = r.waiting_ns / total;
     r.stats.mean_kv_use = r.kv_ns / total;
-    r.stats.busy = static_cast<double>(busy_) / total;
+    r.stats.busy = std::min(1.0, static_cast<double>(busy_) / total);  // a wasted step may outlast the last answer
     const PrefixCacheCounts& n = r.scheduler.prefix_cache();
     r.stats.prompt_tokens = n.queries;
     r.stats.prefix_hit_tokens = n.hits;

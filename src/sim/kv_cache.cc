@@ -34,15 +34,16 @@ KvCache::KvCache(const SchedulerConfig& config)
   bool finer_states = false, fine_lookups = true;
   for (const auto& spec : config.kv_groups) {
     Group group{spec.kind, config.tokens_per_block(spec), 0, spec.mamba_align, false, kNever};
+    // The caps count blocks of the specification, however many ranks a block spans (max_admission_blocks_per_request).
     if (spec.kind == Kind::sliding_window) {
       group.window = spec.sliding_window;
       group.max_admission_blocks =
-          static_cast<int>(ceil_div(std::min(group.window - 1 + in_flight, config.max_model_len), group.block_size)) +
+          static_cast<int>(ceil_div(std::min(group.window - 1 + in_flight, config.max_model_len), spec.block_size)) +
           1;
     } else if (spec.kind == Kind::chunked_local) {
       group.window = spec.attention_chunk_size;
       group.max_admission_blocks =
-          static_cast<int>(ceil_div(std::min(group.window + in_flight, config.max_model_len), group.block_size));
+          static_cast<int>(ceil_div(std::min(group.window + in_flight, config.max_model_len), spec.block_size));
     }
     const bool dcp = config.decode_context_parallel_size > 1;
     finer_states |= spec.kind == Kind::mamba && spec.mamba_align &&

@@ -36,6 +36,7 @@ struct ScheduledRow {
   std::int16_t drafts = 0;    ///< of `tokens`
   bool emits = false;         ///< reaches the last known token, so it samples
   bool admitted = false;      ///< came from the waiting queue in this step
+  bool decode = false;        ///< past its prompt: gets its next token (and verifies drafts)
 };
 
 struct ScheduledStep {

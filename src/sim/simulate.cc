@@ -119,7 +119,7 @@ class Simulation final : public EngineListener {
     if (static_cast<std::int64_t>(steps_recorded_.size()) >= c_.record_steps) return;
     const Scheduler& s = groups_[static_cast<std::size_t>(group)].rank(rank);
     int decodes = 0;
-    for (const ScheduledRow& row : step.rows) decodes += row.emits && row.tokens == 1 + row.drafts;
+    for (const ScheduledRow& row : step.rows) decodes += row.decode;
     steps_recorded_.push_back({engine_index(group, rank), start, end, static_cast<int>(step.rows.size()),
                                step.total_tokens, decodes, s.num_running(), s.num_waiting(), kv_use(s)});
   }

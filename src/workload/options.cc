@@ -70,9 +70,7 @@ struct Parts {
     if (!p) return std::nullopt;
     double value = 0;
     if (!parse_number(trim(p->value), value) || !(value > above) || !(value <= most))
-      fail(*p, "'" + p->value.substr(0, 40) + "' is no number above " + number_text(above) +
-                   (most < 1e15 ? " and at most " + number_text(most) : ""),
-           "");
+      fail(*p, "'" + p->value.substr(0, 40) + "' is no number above " + number_text(above), "");
     return value;
   }
   std::optional<std::int64_t> whole(const char* name, std::int64_t most) const {
