@@ -34,8 +34,7 @@ GpuAt gpu_at(const Cluster& cluster, int index) {
 KvTransfer kv_transfer(const Cluster& cluster, const Plan& prefill, int prefill_replicas, const Plan& decode) {
   const Link& link =
       link_between(cluster, gpu_at(cluster, 0), gpu_at(cluster, prefill_replicas * prefill.layout.gpus()));
-  const int lanes =
-      std::min(prefill.layout.parallel.world_size(), decode.layout.parallel.world_size());
+  const int lanes = std::min(prefill.layout.parallel.world_size(), decode.layout.parallel.world_size());
   return {link.name, kv_bytes_per_token(decode), BytesPerSecond(link.bandwidth.value * lanes), link.latency};
 }
 
@@ -44,13 +43,13 @@ void check_gpus(const SimulateRequest& r, const Plan& decode, const std::optiona
             prefill_gpus = prefill ? r.prefill->replicas * prefill->layout.gpus() : 0;
   const int offered = r.command.cluster.total_gpus();
   if (decode_gpus + prefill_gpus <= offered) return;
-  throw InputError(prefill ? "--prefill" : "--replicas", 0, "",
-                   fmt::format("{}{} x {} GPUs = {}, the cluster has {}",
-                               prefill ? fmt::format("{} x {} GPUs to prefill and ", r.prefill->replicas,
-                                                     prefill->layout.gpus())
-                                       : "",
-                               r.replicas, decode.layout.gpus(), decode_gpus + prefill_gpus, offered),
-                   "fewer replicas, or more GPUs");
+  throw InputError(
+      prefill ? "--prefill" : "--replicas", 0, "",
+      fmt::format(
+          "{}{} x {} GPUs = {}, the cluster has {}",
+          prefill ? fmt::format("{} x {} GPUs to prefill and ", r.prefill->replicas, prefill->layout.gpus()) : "",
+          r.replicas, decode.layout.gpus(), decode_gpus + prefill_gpus, offered),
+      "fewer replicas, or more GPUs");
 }
 
 CheckAnswer check_for_simulation(const SimulateRequest& request, const EngineArgs& args) {
@@ -68,14 +67,14 @@ void add_notes(SimulateAnswer& a) {
   if (!w.trace && w.concurrency && !a.request.command.workload.concurrency && !a.max_rate)
     a.notes.push_back(fmt::format("no load given: {} requests in flight", *w.concurrency));
   if (!(w.osl == a.request.command.workload.osl))
-    a.notes.push_back(fmt::format("answers vary by a tenth around {} tokens, as measured closed loops do; for equal ones "
-                                  "write uniform[n,n]",
-                                  number_text(a.request.command.workload.osl.a)));
+    a.notes.push_back(
+        fmt::format("answers vary by a tenth around {} tokens, as measured closed loops do; for equal ones "
+                    "write uniform[n,n]",
+                    number_text(a.request.command.workload.osl.a)));
   if (e.num_speculative_tokens > 0)
     a.notes.push_back(fmt::format("{} draft tokens a step, each accepted with a chance of {:.0f} % (--acceptance-rate)",
                                   e.num_speculative_tokens, 100 * a.request.acceptance_rate));
-  if (a.request.command.args.scheduling_policy == "priority")
-    a.notes.push_back("all requests have the same priority");
+  if (a.request.command.args.scheduling_policy == "priority") a.notes.push_back("all requests have the same priority");
 }
 
 }  // namespace

@@ -39,13 +39,13 @@ struct KvTransfer {
 
 struct SimulateAnswer {
   SimulateRequest request;
-  CheckAnswer check;                     ///< of the command
-  std::optional<CheckAnswer> prefill;    ///< of the one that prefills
+  CheckAnswer check;                       ///< of the command
+  std::optional<CheckAnswer> prefill;      ///< of the one that prefills
   std::optional<SimulationResult> result;  ///< of max_rate, where that was asked for; nullopt: a command does not start
   std::optional<MaxRate> max_rate;
   std::optional<KvTransfer> transfer;
-  Workload workload;                ///< as simulated
-  std::vector<std::string> notes;   ///< what the numbers stand on
+  Workload workload;               ///< as simulated
+  std::vector<std::string> notes;  ///< what the numbers stand on
 };
 
 /// Throws InputError if there are not enough GPUs, or the workload cannot be simulated.

@@ -53,8 +53,8 @@ Seconds PlanStepTime::lockstep_time(std::span<const std::span<const ScheduledChu
     const double tokens = batch.prefill_tokens + batch.decode_seqs * d.tokens_per_sequence;
     const TokenAt own(tokens);
     const double alone = step_parts(d, batch).all;
-    slowest = std::max(slowest, padded ? alone + std::max(0.0, fullest(table) - own(table))
-                                       : alone + mean(experts) - own(experts));
+    slowest = std::max(
+        slowest, padded ? alone + std::max(0.0, fullest(table) - own(table)) : alone + mean(experts) - own(experts));
   }
   return Seconds(slowest);
 }
@@ -208,7 +208,8 @@ Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan pla
   const bool no_load = !request.workload.concurrency && !request.workload.request_rate && !request.workload.trace;
   if (no_load && !workload.slos.empty()) {
     config.num_requests.reset();
-    const auto best = max_rate_under_slo(config, workload, time, kSeed, std::max(0.01, r.request_throughput), kTolerance);
+    const auto best =
+        max_rate_under_slo(config, workload, time, kSeed, std::max(0.01, r.request_throughput), kTolerance);
     plan.max_request_rate = best.request_rate * copies;
   }
   plan.score = goal_score(search, plan.layout, e, budget_gpus(search));

@@ -70,8 +70,7 @@ Workload workload_of(const QuestionOptions& o, std::vector<Assumption>* assumed)
   if (!w.trace && !given("isl")) assumed->push_back({"isl", "1024", "no --isl given"});
   if (!w.trace && !given("osl")) assumed->push_back({"osl", "256", "no --osl given"});
   if (!w.trace && !w.concurrency && !w.request_rate)
-    assumed->push_back(
-        {"load", "every load, and one user for the goal latency", "no --concurrency or --rate given"});
+    assumed->push_back({"load", "every load, and one user for the goal latency", "no --concurrency or --rate given"});
   if (o.goal.empty()) assumed->push_back({"goal", "balanced", "no --goal given"});
   return w;
 }

@@ -49,13 +49,15 @@ std::string plan_table(const std::vector<Plan>& plans, std::size_t count, const 
     ++listed;
     const auto& e = p.estimate;
     const std::string name = to_string(p.layout);
-    std::vector<std::string> cells = {
-        std::to_string(i + 1), i == 0 ? style.good(name) : name, std::to_string(p.layout.gpus()),
-           fmt::format("{:.0f}", e.concurrency),
-           with_commas(static_cast<std::int64_t>(e.output_tokens_per_second.mean)),
-           fmt::format("{:.0f}", e.output_tokens_per_second_per_gpu.mean),
-           fmt::format("{:.1f}", e.tpot_ms.mean > 0 ? 1e3 / e.tpot_ms.mean : 0),
-           interval_text(e.tpot_ms, e.tpot_ms.mean < 10 ? 2 : 1), interval_text(e.ttft_ms, 0)};
+    std::vector<std::string> cells = {std::to_string(i + 1),
+                                      i == 0 ? style.good(name) : name,
+                                      std::to_string(p.layout.gpus()),
+                                      fmt::format("{:.0f}", e.concurrency),
+                                      with_commas(static_cast<std::int64_t>(e.output_tokens_per_second.mean)),
+                                      fmt::format("{:.0f}", e.output_tokens_per_second_per_gpu.mean),
+                                      fmt::format("{:.1f}", e.tpot_ms.mean > 0 ? 1e3 / e.tpot_ms.mean : 0),
+                                      interval_text(e.tpot_ms, e.tpot_ms.mean < 10 ? 2 : 1),
+                                      interval_text(e.ttft_ms, 0)};
     if (rates) cells.push_back(p.max_request_rate ? fmt::format("{:.3g}", *p.max_request_rate) : "-");
     cells.push_back(with_commas(p.memory.kv_tokens));
     cells.push_back(fmt::format("{:.0f} %", 100 * e.kv_utilisation));

@@ -8,13 +8,15 @@ namespace {
 Json latency(const LatencySummary& s) {
   Json cdf = Json::array();
   for (const double seconds : s.cdf) cdf.push_back(1e3 * seconds);
-  return {{"count", s.count},   {"mean", 1e3 * s.mean}, {"mean_half_width", 1e3 * s.mean_half_width},
+  return {{"count", s.count},         {"mean", 1e3 * s.mean}, {"mean_half_width", 1e3 * s.mean_half_width},
           {"median", 1e3 * s.median}, {"p90", 1e3 * s.p90},   {"p95", 1e3 * s.p95},
-          {"p99", 1e3 * s.p99}, {"max", 1e3 * s.max},   {"cdf", std::move(cdf)}};
+          {"p99", 1e3 * s.p99},       {"max", 1e3 * s.max},   {"cdf", std::move(cdf)}};
 }
 
 Json engine_json(const SimulatedEngine& e, bool apart) {
-  return {{"role", e.prefill_only ? "prefill" : apart ? "decode" : "serve"},
+  return {{"role", e.prefill_only ? "prefill"
+                   : apart        ? "decode"
+                                  : "serve"},
           {"requests", e.requests},
           {"output_tokens", e.output_tokens},
           {"steps", e.steps},

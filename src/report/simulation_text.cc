@@ -50,13 +50,14 @@ std::string question(const SimulateAnswer& a) {
   if (a.prefill) text += " to decode";
   text += " on " + r.command.cluster.name;
   if (r.replicas > 1)
-    text += std::string(", ") + (r.routing == ReplicaRouting::round_robin    ? "round robin"
-                                 : r.routing == ReplicaRouting::least_loaded ? "least loaded"
-                                                                             : "prefix aware") +
+    text += std::string(", ") +
+            (r.routing == ReplicaRouting::round_robin    ? "round robin"
+             : r.routing == ReplicaRouting::least_loaded ? "least loaded"
+                                                         : "prefix aware") +
             " routing";
   const auto& w = a.workload;
-  text += "; " + (w.trace ? fmt::format("trace of {} requests", with_commas(static_cast<std::int64_t>(
-                                                                      w.trace->requests.size())))
+  text += "; " + (w.trace ? fmt::format("trace of {} requests",
+                                        with_commas(static_cast<std::int64_t>(w.trace->requests.size())))
                           : to_string(w.isl) + " tokens in, " + to_string(w.osl) + " out");
   if (w.turns > 1) text += fmt::format(", sessions of {} turns", w.turns);
   if (w.prefix_tokens)
@@ -102,15 +103,16 @@ std::string rates(const SimulationResult& r, const Style& style) {
   double kv = 0;
   for (const auto& e : r.engines) kv = std::max(kv, e.max_kv_use);
   std::string more = fmt::format("{} preemptions; KV cache at most {} full", with_commas(r.preemptions), percent(kv));
-  if (r.prefix_hit_rate > 0) more += fmt::format("; prefix hits {} of the tokens looked up", percent(r.prefix_hit_rate));
+  if (r.prefix_hit_rate > 0)
+    more += fmt::format("; prefix hits {} of the tokens looked up", percent(r.prefix_hit_rate));
   if (r.engines.size() > 1) more += fmt::format("; busiest engine {:+.1f} % over the mean", 100 * r.engine_skew);
   out += paragraph(style, more);
   for (const auto& slo : r.slos)
     out += fmt::format("  {} {}: {} ms\n", slo.met ? style.good("keeps") : style.bad("misses"), to_string(slo.slo),
                        ms(slo.value));
   if (!r.slos.empty())
-    out += fmt::format("  goodput {:.2f} requests/s: {} keep every limit\n", r.request_goodput,
-                       percent(r.goodput_share));
+    out +=
+        fmt::format("  goodput {:.2f} requests/s: {} keep every limit\n", r.request_goodput, percent(r.goodput_share));
   return out;
 }
 
@@ -122,8 +124,8 @@ std::string engines(const SimulationResult& r, const Style& style) {
     dummies |= e.dummy_steps > 0, hits |= e.prefix_hit_tokens > 0, prefills += e.prefill_only;
   Table t;
   t.column("engine", Table::Align::left);
-  for (const char* name : {"requests", "tokens out", "steps", "busy", "running", "waiting", "KV mean", "KV max",
-                           "preempted"})
+  for (const char* name :
+       {"requests", "tokens out", "steps", "busy", "running", "waiting", "KV mean", "KV max", "preempted"})
     t.column(name);
   if (dummies) t.column("dummy steps");
   if (hits) t.column("prefix hits");
@@ -143,9 +145,8 @@ std::string engines(const SimulationResult& r, const Style& style) {
                                       with_commas(e.preemptions)};
     if (dummies) cells.push_back(with_commas(e.dummy_steps));
     if (hits)
-      cells.push_back(percent(e.prompt_tokens > 0 ? static_cast<double>(e.prefix_hit_tokens) /
-                                                        static_cast<double>(e.prompt_tokens)
-                                                  : 0));
+      cells.push_back(percent(
+          e.prompt_tokens > 0 ? static_cast<double>(e.prefix_hit_tokens) / static_cast<double>(e.prompt_tokens) : 0));
     t.row(std::move(cells));
   }
   std::string out = heading(style, "Engines") + t.text(style);
@@ -156,7 +157,8 @@ std::string engines(const SimulationResult& r, const Style& style) {
 
 std::string timeline(const SimulationResult& r, const Style& style) {
   const auto width = static_cast<std::size_t>(std::clamp(style.width - 32, 20, 120));
-  std::string out = heading(style, fmt::format("Timeline, {:.1f} s", r.timeline.empty() ? 0 : r.timeline.back().seconds));
+  std::string out =
+      heading(style, fmt::format("Timeline, {:.1f} s", r.timeline.empty() ? 0 : r.timeline.back().seconds));
   const auto row = [&](const char* name, const auto& of, const auto& shown) {
     // A column is the mean of the points that it covers.
     std::vector<double> columns(std::min(width, std::max<std::size_t>(1, r.timeline.size())));
@@ -170,10 +172,14 @@ std::string timeline(const SimulationResult& r, const Style& style) {
     out += fmt::format("  {:<9} {}  max {}\n", name, spark(columns, top), shown(top));
   };
   const auto count = [](double v) { return v < 100 ? fmt::format("{:.1f}", v) : with_commas(std::llround(v)); };
-  row("running", [](const TimelinePoint& p) { return p.running; }, count);
-  row("waiting", [](const TimelinePoint& p) { return p.waiting; }, count);
-  row("KV use", [](const TimelinePoint& p) { return p.kv_use; }, percent);
-  row("tokens/s", [](const TimelinePoint& p) { return p.output_tokens_per_second; }, count);
+  row(
+      "running", [](const TimelinePoint& p) { return p.running; }, count);
+  row(
+      "waiting", [](const TimelinePoint& p) { return p.waiting; }, count);
+  row(
+      "KV use", [](const TimelinePoint& p) { return p.kv_use; }, percent);
+  row(
+      "tokens/s", [](const TimelinePoint& p) { return p.output_tokens_per_second; }, count);
   return out;
 }
 
@@ -202,11 +208,10 @@ std::string max_rate(const MaxRate& m, const Style& style) {
   if (m.request_rate <= 0)
     return paragraph(style, style.bad("no rate keeps the SLOs") +
                                 fmt::format(": tried down to almost none ({} simulations)", m.simulations));
-  return paragraph(
-      style, style.good(fmt::format("{:.3g} requests/s", m.request_rate)) +
-                 fmt::format(" is the highest rate that keeps the SLOs{} ({} simulations of {} requests)",
-                             m.bounded ? ", within 2 %" : ": the SLOs held at the highest rate tried", m.simulations,
-                             with_commas(m.result.completed)));
+  return paragraph(style, style.good(fmt::format("{:.3g} requests/s", m.request_rate)) +
+                              fmt::format(" is the highest rate that keeps the SLOs{} ({} simulations of {} requests)",
+                                          m.bounded ? ", within 2 %" : ": the SLOs held at the highest rate tried",
+                                          m.simulations, with_commas(m.result.completed)));
 }
 
 }  // namespace
@@ -214,7 +219,8 @@ std::string max_rate(const MaxRate& m, const Style& style) {
 std::string simulation_text(const SimulateAnswer& a, const Style& style) {
   const Model& model = *a.check.request.model;
   std::string out = style.bold(model.name) + "  " + model_line(model) + "\n" + paragraph(style, question(a));
-  for (const auto& note : a.notes) out += "  " + style.accent("note: ") + wrap(note, style.width - 10, "        ") + "\n";
+  for (const auto& note : a.notes)
+    out += "  " + style.accent("note: ") + wrap(note, style.width - 10, "        ") + "\n";
   if (a.transfer)
     out += paragraph(style, fmt::format("KV moves over {}: {:.1f} KiB a token, {:.0f} GB/s from each instance that "
                                         "prefills",
@@ -223,10 +229,10 @@ std::string simulation_text(const SimulateAnswer& a, const Style& style) {
   if (a.max_rate) out += max_rate(*a.max_rate, style);
   if (!a.result) return out;
   const auto& r = *a.result;
-  out += paragraph(style, fmt::format("{} requests in {:.1f} simulated seconds, {} steps{}; {}",
-                                      with_commas(r.completed), r.duration, with_commas(r.steps),
-                                      r.failed > 0 ? ", " + style.bad(with_commas(r.failed) + " refused") : "",
-                                      r.warmup));
+  out +=
+      paragraph(style, fmt::format("{} requests in {:.1f} simulated seconds, {} steps{}; {}", with_commas(r.completed),
+                                   r.duration, with_commas(r.steps),
+                                   r.failed > 0 ? ", " + style.bad(with_commas(r.failed) + " refused") : "", r.warmup));
   return out + latencies(r, style) + rates(r, style) + engines(r, style) + timeline(r, style) + cdfs(r, style);
 }
 

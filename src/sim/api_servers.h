@@ -39,8 +39,8 @@ class ApiServers {
     return free = std::max(free, now) + work;
   }
   Nanoseconds request_, output_, serial_request_, serial_output_, first_token_;
-  double serial_prompt_token_;      ///< s
-  std::vector<Nanoseconds> free_;   ///< by server: when its queue is empty
+  double serial_prompt_token_;     ///< s
+  std::vector<Nanoseconds> free_;  ///< by server: when its queue is empty
 };
 
 }  // namespace shardwise

@@ -38,8 +38,7 @@ KvCache::KvCache(const SchedulerConfig& config)
     if (spec.kind == Kind::sliding_window) {
       group.window = spec.sliding_window;
       group.max_admission_blocks =
-          static_cast<int>(ceil_div(std::min(group.window - 1 + in_flight, config.max_model_len), spec.block_size)) +
-          1;
+          static_cast<int>(ceil_div(std::min(group.window - 1 + in_flight, config.max_model_len), spec.block_size)) + 1;
     } else if (spec.kind == Kind::chunked_local) {
       group.window = spec.attention_chunk_size;
       group.max_admission_blocks =

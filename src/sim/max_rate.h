@@ -17,8 +17,9 @@ struct MaxRate {
 
 /// Brackets the rate by doubling from `start` requests/s, then halves the bracket to within `tolerance` (relative) of
 /// the answer. A rate holds if every SLO is kept and the deployment keeps up with it, over kMaxRateRun of arrivals (or
-/// config.num_requests). Arrivals are the workload's (closed loop counts as Poisson; a trace's clock runs faster or slower); its
-/// SLOs decide, percentile by percentile. Throws InputError if the workload has no SLO or a trace without times.
+/// config.num_requests). Arrivals are the workload's (closed loop counts as Poisson; a trace's clock runs faster or
+/// slower); its SLOs decide, percentile by percentile. Throws InputError if the workload has no SLO or a trace without
+/// times.
 MaxRate max_rate_under_slo(const SimulationConfig& config, const Workload& workload, const StepTime& step_time,
                            std::uint64_t seed, double start = 1, double tolerance = 0.02);
 

@@ -83,7 +83,8 @@ std::string perfetto_trace(const SimulationResult& result) {
         s.decodes));
     const auto counter = [&](const std::string& name, const std::string& values) {
       events.add(fmt::format(R"({{"ph":"C","name":"{} {}","ts":{:.3f},"pid":{},"tid":{},"args":{{{}}}}})",
-                             engine_name(static_cast<std::size_t>(s.engine)), name, us(s.end), kEngines, s.engine * kLanes, values));
+                             engine_name(static_cast<std::size_t>(s.engine)), name, us(s.end), kEngines,
+                             s.engine * kLanes, values));
     };
     counter("requests", fmt::format(R"("running":{},"waiting":{})", s.running, s.waiting));
     counter("KV use", fmt::format(R"("percent":{:.2f})", s.kv_use * 100));

@@ -35,7 +35,8 @@ RequestSource::RequestSource(const Workload& workload, std::int64_t num_requests
       groups_(Rng(seed).fork(3)) {
   open_loop_ = workload.trace || workload.arrivals != Arrivals::closed_loop || workload.request_rate;
   if (workload.trace || !open_loop_ || workload.arrivals == Arrivals::burst || workload.ramp_up) return;
-  // vllm bench serve stretches the gaps so that the last request comes exactly at its due time, but not those of a ramp.
+  // vllm bench serve stretches the gaps so that the last request comes exactly at its due time, but not those of a
+  // ramp.
   Rng again = arrivals_;
   double total = 0;
   for (std::int64_t i = 0; i < sessions_; ++i) total += gap(i);
@@ -102,9 +103,9 @@ bool RequestSource::next(OfferedRequest& request) {
   }
   request.prompt = static_cast<int>(workload_.isl.sample(lengths_));
   request.output = static_cast<int>(workload_.osl.sample(lengths_));
-  const std::int64_t shared =
-      workload_.prefix_tokens ? std::min<std::int64_t>(*workload_.prefix_tokens, request.prompt)
-                              : static_cast<std::int64_t>(std::floor(workload_.prefix_share * request.prompt));
+  const std::int64_t shared = workload_.prefix_tokens
+                                  ? std::min<std::int64_t>(*workload_.prefix_tokens, request.prompt)
+                                  : static_cast<std::int64_t>(std::floor(workload_.prefix_share * request.prompt));
   if (shared > 0) {
     const std::int64_t group = workload_.prefix_groups > 1 ? groups_.uniform_int(0, workload_.prefix_groups - 1) : 0;
     request.text.push_back({kGroups + (group << kTextBits), shared});

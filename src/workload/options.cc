@@ -128,8 +128,10 @@ void read_load(const Parts& parts, Workload& w) {
 /// The trace with its own load, its clock scaled by time_scale or to a mean rate.
 Workload read_trace_load(const Parts& parts, const WorkloadPart& trace) {
   constexpr const char* kSays = "a trace already says what";
-  parts.contradicts("trace", {"isl", "osl", "concurrency", "burstiness", "ramp_up_strategy", "prefix_share",
-                              "prefix_tokens", "prefix_groups", "turns", "think_time"}, kSays);
+  parts.contradicts("trace",
+                    {"isl", "osl", "concurrency", "burstiness", "ramp_up_strategy", "prefix_share", "prefix_tokens",
+                     "prefix_groups", "turns", "think_time"},
+                    kSays);
   parts.contradicts("time_scale", {"rate"}, "the scaled trace has a rate, as");
   Workload w = workload_of(std::make_shared<const Trace>(read_trace(read_file(trace.value), trace.value)));
   if (const auto scale = parts.number("time_scale", 0, 1e6)) w.time_scale = *scale;
@@ -177,7 +179,8 @@ std::vector<WorkloadPart> read_workload_parts(std::string_view text, const std::
   for (const auto& option : kOptions) names.emplace_back(option.name);
   std::vector<WorkloadPart> parts;
   for (const auto& [key, value] : root.map) {
-    const auto option = std::find_if(std::begin(kOptions), std::end(kOptions), [&](const auto& o) { return o.name == key; });
+    const auto option =
+        std::find_if(std::begin(kOptions), std::end(kOptions), [&](const auto& o) { return o.name == key; });
     if (option == std::end(kOptions)) {
       const std::string hint = did_you_mean(key.substr(0, 40), names);
       value.fail("unknown key '" + key.substr(0, 40) + "'", hint.empty() ? "keys: " + join(names, ", ") : hint);

@@ -67,11 +67,11 @@ struct RateRamp {
 struct Workload {
   LengthDistribution isl, osl;
   Arrivals arrivals = Arrivals::closed_loop;
-  std::optional<int> concurrency;      ///< closed loop: requests in flight on the whole deployment
-  std::optional<double> request_rate;  ///< open loop: requests/s on the whole deployment
-  double burstiness = 1.0;             ///< gamma shape as in vllm bench serve; 1 = Poisson
-  std::optional<RateRamp> ramp_up;     ///< open loop; request_rate is then its mean
-  double prefix_share = 0;             ///< share of each prompt that is common to its group, 0..1
+  std::optional<int> concurrency;             ///< closed loop: requests in flight on the whole deployment
+  std::optional<double> request_rate;         ///< open loop: requests/s on the whole deployment
+  double burstiness = 1.0;                    ///< gamma shape as in vllm bench serve; 1 = Poisson
+  std::optional<RateRamp> ramp_up;            ///< open loop; request_rate is then its mean
+  double prefix_share = 0;                    ///< share of each prompt that is common to its group, 0..1
   std::optional<std::int64_t> prefix_tokens;  ///< the same in tokens; prefix_share is then the mean share
   int prefix_groups = 1;
   int turns = 1;                       ///< of a session: each later prompt is all before and new text of isl tokens

@@ -110,7 +110,8 @@ TEST(SimulateProperties, RandomDeployments) {
     }
     // Tokens are conserved: what the engines gave is what clients got, and the first tokens of prefill engines.
     ASSERT_EQ(tokens, r.output_tokens + (x.config.disaggregation ? r.completed : 0));
-    ASSERT_EQ(requests, r.completed);
+    ASSERT_GE(requests, r.completed);
+    ASSERT_LE(requests, r.completed + r.failed);
     ASSERT_LE(r.ttft.mean, r.e2e.mean + 1e-12);
     ASSERT_LE(r.queue.mean, r.ttft.mean + 1e-12);
     for (const LatencySummary* s : {&r.ttft, &r.tpot, &r.itl, &r.e2e}) {
@@ -126,7 +127,7 @@ TEST(SimulateProperties, RandomDeployments) {
   }
   EXPECT_GT(preemptions, 100);  // the cases are not idle ones
   EXPECT_GT(dummies, 100);
-  EXPECT_EQ(failed, 0);
+  EXPECT_GT(failed, 0);  // some pools cannot hold the longest request in all groups
 }
 
 TEST(SimulateProperties, MoreReplicasNeverSlower) {
