@@ -1,4 +1,4 @@
-// Text of memory, estimate, simulate and rules.
+// Text of memory, estimate and rules.
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -178,7 +178,9 @@ std::vector<WorkloadPart> read_workload_parts(std::string_view text, const std::
   std::vector<std::string> names;
   for (const auto& option : kOptions) names.emplace_back(option.name);
   std::vector<WorkloadPart> parts;
-  for (const auto& [key, value] : root.map) {
+  for (const auto& entry : root.map) {
+    const auto& key = entry.key;
+    const auto& value = entry.value;
     const auto option =
         std::find_if(std::begin(kOptions), std::end(kOptions), [&](const auto& o) { return o.name == key; });
     if (option == std::end(kOptions)) {
