@@ -2,7 +2,12 @@
 // (schedule + update_from_output, Python, one thread of a 2-core AMD EPYC VM): times_vllm = our requests/s over its.
 #include <benchmark/benchmark.h>
 
+#include <string>
+#include <vector>
+
 #include "base/rng.h"
+#include "config/csv.h"
+#include "config/text_source.h"
 #include "sim/scheduler.h"
 #include "sim/simulate.h"
 
@@ -17,20 +22,26 @@ struct CheapStep final : StepTime {
 };
 
 struct VllmCase {
-  const char* name;
+  std::string name;
   int requests, prompt_lo, prompt_hi, output_lo, output_hi, seqs, budget, concurrency;
   bool caching, async_scheduling;
-  double vllm_requests_per_s;  ///< schedule/speed.jsonl
+  double vllm_requests_per_s;
 };
-constexpr VllmCase kVllmCases[] = {
-    {"decode256", 256, 32, 32, 200, 200, 256, 8192, 256, false, false, 235.8},
-    {"decode256+cache", 256, 32, 32, 200, 200, 256, 8192, 256, true, false, 222.9},
-    {"decode1024", 1024, 32, 32, 60, 60, 1024, 16384, 1024, true, false, 684.6},
-    {"mixed64", 600, 64, 1024, 20, 120, 64, 2048, 96, true, false, 720.5},
-    {"short-requests", 3000, 64, 256, 1, 16, 128, 8192, 256, true, false, 3772.1},
-    {"decode16", 64, 32, 32, 300, 300, 16, 2048, 16, true, false, 222.7},
-    {"async256", 256, 32, 32, 200, 200, 256, 8192, 256, true, true, 292.1},
-};
+
+std::vector<VllmCase> vllm_cases() {
+  const std::string file = SHARDWISE_SOURCE_DIR "/bench/data/vllm_scheduler.csv";
+  const CsvTable table = parse_csv(read_file(file), file);
+  std::vector<VllmCase> cases;
+  for (const CsvRow& row : table.rows) {
+    const auto number = [&](const char* column) { return std::stod(row.cells[table.column(column, file)]); };
+    const auto whole = [&](const char* column) { return static_cast<int>(number(column)); };
+    cases.push_back({row.cells[table.column("name", file)], whole("requests"), whole("prompt_lo"), whole("prompt_hi"),
+                     whole("output_lo"), whole("output_hi"), whole("max_num_seqs"), whole("max_num_batched_tokens"),
+                     whole("concurrency"), whole("prefix_caching") != 0, whole("async_scheduling") != 0,
+                     number("vllm_requests_per_s")});
+  }
+  return cases;
+}
 
 /// schedule + update alone, as the real one was timed: no clock, no metrics.
 void vllm_case(benchmark::State& state, const VllmCase& c) {
@@ -155,8 +166,8 @@ void finalist(benchmark::State& state) {
 BENCHMARK(finalist)->Unit(benchmark::kMillisecond);
 
 const bool registered = [] {
-  for (const VllmCase& c : kVllmCases)
-    benchmark::RegisterBenchmark((std::string("vllm_") + c.name).c_str(), [&c](benchmark::State& s) {
+  for (const VllmCase& c : vllm_cases())
+    benchmark::RegisterBenchmark(("vllm_" + c.name).c_str(), [c](benchmark::State& s) {
       vllm_case(s, c);
     })->Unit(benchmark::kMillisecond);
   return true;

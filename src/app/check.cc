@@ -267,7 +267,7 @@ CheckAnswer check(const CheckRequest& given) {
     }
   }
   if (answer.load < 1) answer.load = request.workload.concurrency.value_or(32);
-  find_changes(answer);
+  if (request.find_changes) find_changes(answer);
   return answer;
 }
 

@@ -39,7 +39,7 @@ MemoryAnswer memory_answer(const CheckRequest& given) {
   auto recommended = a.engine;
   recommended.gpu_memory_utilization = a.recommended_gpu_memory_utilization;
   a.kv_tokens_at_recommended = plan_memory(model, recommended, gpu).kv_tokens;
-  if (a.engine.num_speculative_tokens > 0 && !a.engine.draft_is_mtp)
+  if (a.engine.num_speculative_tokens > 0 && !a.engine.draft_is_mtp())
     a.warnings.push_back("the draft model's own weights and KV cache are not counted");
   if (a.engine.parallel.gpus() > request.cluster.total_gpus())
     a.warnings.push_back(fmt::format("{} needs {} GPUs, the cluster has {}", to_string(a.engine.parallel),

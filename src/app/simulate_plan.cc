@@ -33,61 +33,143 @@ Seconds PlanStepTime::step_time(std::span<const ScheduledChunk> batch) const {
   return step_->step_time(batch_of(batch));
 }
 
+Seconds PlanStepTime::lockstep_time(std::span<const std::span<const ScheduledChunk>> ranks) const {
+  const CompiledStepData& d = step_->data();
+  const auto& experts = d.op_mixed[static_cast<std::size_t>(TokenOp::experts)];
+  double most = 0, total = 0;
+  bool prompts = false;
+  for (const auto& chunks : ranks) {
+    double tokens = chunks.empty() ? 1 : 0;  // a dummy batch of one token
+    for (const auto& c : chunks) tokens += static_cast<double>(c.tokens), prompts = prompts || !c.decode;
+    most = std::max(most, tokens), total += tokens;
+  }
+  const bool padded = !prompts || most <= d.largest_graph;
+  const auto& table = prompts ? d.mixed_all : d.decode_all;
+  const TokenAt fullest(most), mean(total / static_cast<double>(ranks.size()));
+  double slowest = 0;
+  for (const auto& chunks : ranks) {
+    if (chunks.empty()) continue;
+    const StepBatch batch = batch_of(chunks);
+    const double tokens = batch.prefill_tokens + batch.decode_seqs * d.tokens_per_sequence;
+    const TokenAt own(tokens);
+    const double alone = step_parts(d, batch).all;
+    slowest = std::max(
+        slowest, padded ? alone + std::max(0.0, fullest(table) - own(table)) : alone + mean(experts) - own(experts));
+  }
+  return Seconds(slowest);
+}
+
 Seconds PlanStepTime::stage_time(std::span<const ScheduledChunk> batch, int) const {
   return Seconds(step_parts(step_->data(), batch_of(batch)).busiest);
 }
 
-SimulationConfig simulation_config(const PlanRequest& request, const Plan& plan) {
-  SimulationConfig c;
-  const auto& p = plan.layout.parallel;
-  auto& s = c.scheduler;
-  s.kv_groups.clear();
-  // Groups in the planner's linear form: tokens a block spans, and windows as a limit on the tokens held.
-  for (const auto& g : plan.memory.groups) {
-    SchedulerConfig::KvGroup group;
-    group.block_size =
-        std::max(1, static_cast<int>(std::lround(g.tokens_per_block)) / std::max(1, p.decode_context_parallel_size));
-    if (g.max_tokens) {
-      group.kind = SchedulerConfig::KvGroup::Kind::sliding_window;
-      group.sliding_window = std::max(1, static_cast<int>(*g.max_tokens));
-    }
-    s.kv_groups.push_back(group);
+namespace {
+
+/// vLLM's SpeculativeConfig.use_eagle() and uses_draft_model(): what the scheduler keeps slots for.
+SchedulerConfig::Speculation speculation_of(const std::string& method) {
+  using Speculation = SchedulerConfig::Speculation;
+  if (method.empty()) return Speculation::none;
+  if (method == "draft_model") return Speculation::draft_model;
+  for (const char* eagle : {"eagle", "eagle3", "mtp", "dflash"})
+    if (method == eagle) return Speculation::eagle;
+  return Speculation::ngram;  // no slots, no dropped hits: also suffix, medusa, mlp_speculator
+}
+
+SchedulerConfig::KvGroup kv_group(const MemoryPlan::Group& g, int max_model_len) {
+  using Keeps = MemoryPlan::Group::Keeps;
+  using Kind = SchedulerConfig::KvGroup::Kind;
+  SchedulerConfig::KvGroup group;
+  group.block_size = g.block_size;
+  switch (g.keeps) {
+    case Keeps::all:
+      break;
+    case Keeps::sliding_window:
+      group.kind = Kind::sliding_window;
+      group.sliding_window = g.window;
+      break;
+    case Keeps::attention_chunk:
+      group.kind = Kind::chunked_local;
+      group.attention_chunk_size = g.window;
+      break;
+    case Keeps::state:
+      group.kind = Kind::mamba;
+      group.mamba_align = g.mamba_align;
+      if (!g.mamba_align) group.block_size = max_model_len;  // one state a request
+      break;
   }
+  return group;
+}
+
+SchedulerConfig scheduler_config(const PlanRequest& request, const Plan& plan) {
+  SchedulerConfig s;
+  const auto& args = request.pinned;
+  s.max_model_len = static_cast<int>(plan.engine.max_model_len);
+  s.kv_groups.clear();
+  for (const auto& g : plan.memory.groups) s.kv_groups.push_back(kv_group(g, s.max_model_len));
   if (s.kv_groups.empty()) s.kv_groups.push_back({});
   s.num_blocks = static_cast<int>(std::min<std::int64_t>(plan.memory.num_blocks, 2'000'000'000));
-  s.max_model_len = static_cast<int>(plan.engine.max_model_len);
   s.max_num_seqs = static_cast<int>(plan.engine.max_num_seqs);
   s.max_num_batched_tokens = static_cast<int>(plan.engine.max_num_batched_tokens);
+  if (args.max_num_scheduled_tokens) s.max_num_scheduled_tokens = static_cast<int>(*args.max_num_scheduled_tokens);
+  if (args.max_num_active_seqs) s.max_num_active_seqs = static_cast<int>(*args.max_num_active_seqs);
+  s.long_prefill_token_threshold = static_cast<int>(args.long_prefill_token_threshold.value_or(0));
+  if (args.scheduling_policy == "priority") s.policy = SchedulerConfig::Policy::priority;
   s.enable_chunked_prefill = plan.engine.enable_chunked_prefill;
-  // Random prompts share nothing; hashing them would only cost time.
+  // Random prompts share nothing; hashing them would only cost time. States are cached in mode align only.
+  const Workload& w = request.workload;
+  const bool cacheable = std::all_of(s.kv_groups.begin(), s.kv_groups.end(), [](const auto& g) {
+    return g.kind != SchedulerConfig::KvGroup::Kind::mamba || g.mamba_align;
+  });
   s.enable_prefix_caching =
-      plan.engine.enable_prefix_caching && (request.workload.prefix_share > 0 || request.workload.trace);
+      plan.engine.enable_prefix_caching && cacheable && (w.prefix_share > 0 || w.trace || w.turns > 1);
   s.async_scheduling = plan.engine.async_scheduling;
-  s.pipeline_parallel_size = p.pipeline_parallel_size;
-  s.decode_context_parallel_size = p.decode_context_parallel_size;
+  s.pipeline_parallel_size = plan.layout.parallel.pipeline_parallel_size;
+  s.decode_context_parallel_size = plan.layout.parallel.decode_context_parallel_size;
   s.use_v2_model_runner = true;
-  c.data_parallel_size = p.data_parallel_size;
-  c.lockstep = request.model->is_moe() && p.data_parallel_size > 1;
+  s.num_speculative_tokens = plan.engine.num_speculative_tokens;
+  if (s.num_speculative_tokens > 0) s.speculation = speculation_of(plan.engine.speculative_method);
+  return s;
+}
+
+}  // namespace
+
+SimulationConfig simulation_config(const PlanRequest& request, const Plan& plan) {
+  SimulationConfig c;
+  const int dp = plan.layout.parallel.data_parallel_size;
+  c.scheduler = scheduler_config(request, plan);
+  c.data_parallel_size = dp;
+  c.lockstep = request.model->is_moe() && dp > 1;
   c.replicas = plan.layout.replicas;
-  c.api_server_count = std::max(1, p.data_parallel_size);
+  c.dp_balancing =
+      plan.engine.vllm_version < VllmVersion{0, 27, 0} ? DpBalancing::queue_length : DpBalancing::in_flight;
+  // vllm serve starts one API server a data parallel rank.
+  c.api_server_count = std::max(1, static_cast<int>(request.pinned.api_server_count.value_or(dp)));
+  // The same host costs as in the closed-loop replay that is fitted to measurements (cost/replay.cc).
   const auto& d = plan.step->data();
-  c.api_request_time = Seconds(d.http);
-  c.api_prompt_token_time = Seconds(d.front_end);
+  c.api_request_time = c.api_output_time = Seconds(d.http / 2);
+  c.api_serial_prompt_token_time = Seconds(d.front_end);
+  c.api_first_token_time = Seconds(d.stream);
   return c;
 }
 
-SimulationResult simulate_plan(const PlanRequest& request, const Plan& plan, const SimulationOptions& options) {
-  auto config = simulation_config(request, plan);
-  Workload workload = request.workload;
-  if (!workload.concurrency && !workload.request_rate && !workload.trace)
-    workload.concurrency = std::max(1, static_cast<int>(std::lround(plan.estimate.concurrency)));
-  if (options.requests > 0) config.num_requests = options.requests;
-  config.record_steps = options.record_steps;
-  const PlanStepTime time(plan.step);
-  return simulate(config, workload, time, options.seed);
+constexpr double kLeastVaried = 10;  // tokens: a tenth of less is no token
+
+Workload simulated_workload(const PlanRequest& request, const Plan& plan) {
+  Workload w = request.workload;
+  if (!w.concurrency && !w.request_rate && !w.trace && w.arrivals != Arrivals::burst)
+    w.concurrency = std::max(1, static_cast<int>(std::lround(plan.estimate.concurrency)));
+  // Equal answers in a closed loop would keep all requests in lock step, which measurements of such loads do not show
+  // (cost/replay.cc, bench/data/serving.csv). uniform[n,n] stays as it is.
+  const bool loop = w.concurrency && !w.request_rate;
+  if (loop && w.osl.kind == LengthDistribution::Kind::constant && w.osl.a >= kLeastVaried)
+    w.osl = {LengthDistribution::Kind::uniform, std::round(0.9 * w.osl.a), std::round(1.1 * w.osl.a), {}};
+  return w;
 }
 
 namespace {
+
+constexpr std::uint64_t kSeed = 1;
+constexpr double kTolerance = 0.05;  // of a finalist's highest rate
 
 /// Moves an interval to another mean, its relative width kept.
 void move(Interval& interval, double mean) {
@@ -98,15 +180,20 @@ void move(Interval& interval, double mean) {
 /// One replica alone carries its share of the load: replicas are equal and independent.
 Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan plan) {
   PlanRequest one = request;
-  const int copies = plan.layout.replicas;
+  const int copies = one.workload.trace ? 1 : plan.layout.replicas;  // a trace is not split: all replicas run it
   Plan single = plan;
-  single.layout.replicas = 1;
+  single.layout.replicas /= copies;
   single.estimate.concurrency = plan.estimate.concurrency / copies;
   if (one.workload.concurrency) one.workload.concurrency = std::max(1, *one.workload.concurrency / copies);
   if (one.workload.request_rate) *one.workload.request_rate /= copies;
+  if (one.workload.ramp_up) one.workload.ramp_up->start_rps /= copies, one.workload.ramp_up->end_rps /= copies;
   const double load = one.workload.concurrency ? *one.workload.concurrency : single.estimate.concurrency;
-  const auto requests = std::clamp<std::int64_t>(static_cast<std::int64_t>(3 * load), 128, 2000);
-  const auto r = simulate_plan(one, single, {one.workload.trace ? 0 : requests, 1, 0});
+  auto config = simulation_config(one, single);
+  if (!one.workload.trace)
+    config.num_requests = std::clamp<std::int64_t>(static_cast<std::int64_t>(10 * load), 200, 2000);
+  const PlanStepTime time(single.step);
+  const Workload workload = simulated_workload(one, single);
+  const auto r = simulate(config, workload, time, kSeed);
   auto& e = plan.estimate;
   move(e.ttft_ms, 1e3 * r.ttft.mean);
   move(e.tpot_ms, 1e3 * r.tpot.mean);
@@ -117,6 +204,14 @@ Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan pla
   move(e.output_tokens_per_second, r.output_throughput * copies);
   move(e.output_tokens_per_second_per_gpu, r.output_throughput * copies / plan.layout.gpus());
   e.requests_per_second = r.request_throughput * copies;
+  if (!workload.slos.empty()) plan.request_goodput = r.request_goodput * copies;
+  const bool no_load = !request.workload.concurrency && !request.workload.request_rate && !request.workload.trace;
+  if (no_load && !workload.slos.empty()) {
+    config.num_requests.reset();
+    const auto best =
+        max_rate_under_slo(config, workload, time, kSeed, std::max(0.01, r.request_throughput), kTolerance);
+    plan.max_request_rate = best.request_rate * copies;
+  }
   plan.score = goal_score(search, plan.layout, e, budget_gpus(search));
   plan.slos_missed.clear();
   plan.slos_kept = true;

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "app/plan.h"
+#include "sim/max_rate.h"
 #include "sim/simulate.h"
 
 namespace shardwise {
@@ -12,27 +13,26 @@ class PlanStepTime : public StepTime {
  public:
   explicit PlanStepTime(std::shared_ptr<const CompiledStep> step) : step_(std::move(step)) {}
   Seconds step_time(std::span<const ScheduledChunk> batch) const override;
+  /// Up to the largest captured size vLLM pads all ranks to the fullest one; a larger prompt step runs unpadded, and
+  /// the experts see the tokens of all ranks together (v1/worker/dp_utils.py).
+  Seconds lockstep_time(std::span<const std::span<const ScheduledChunk>> ranks) const override;
   Seconds stage_time(std::span<const ScheduledChunk> batch, int stages) const override;
 
  private:
   std::shared_ptr<const CompiledStep> step_;
 };
 
-/// One replica's worth of the plan's engines and host costs for simulate().
+/// The plan's engines, replicas and host costs for simulate().
 SimulationConfig simulation_config(const PlanRequest& request, const Plan& plan);
 
-struct SimulationOptions {
-  std::int64_t requests = 0;  ///< how many; 0 = as simulate() chooses
-  std::uint64_t seed = 0;
-  std::int64_t record_steps = 0;  ///< kept for a Perfetto trace
-};
-
-/// Runs the plan under the request's workload (its chosen load where none is given). Deterministic for a seed.
-SimulationResult simulate_plan(const PlanRequest& request, const Plan& plan, const SimulationOptions& options);
+/// The request's workload as it is simulated: with the load that the plan was chosen for where none is given, and in a
+/// closed loop with answers that vary by a tenth where all are said to be equal.
+Workload simulated_workload(const PlanRequest& request, const Plan& plan);
 
 /// Replaces the closed-form means and percentiles of the `count` best plans (filled up with the nearest misses) by
-/// simulated ones and ranks them again among themselves: percentile SLOs are then decided by the simulator. Plans that
-/// were not simulated follow in their old order.
+/// simulated ones and ranks them again among themselves: percentile SLOs are then decided by the simulator. Where SLOs
+/// are given and no load is, each of them also gets the highest request rate that keeps the SLOs. Plans that were not
+/// simulated follow in their old order.
 void decide_by_simulation(const PlanRequest& request, const SearchRequest& search, SearchResult& result, int count);
 
 }  // namespace shardwise

@@ -67,7 +67,7 @@ EngineConfig engine_of(const Json& args, int compute_capability) {
       engine.max_model_len = value.get<std::int64_t>();
     else if (key == "speculative_config" && value.is_object()) {
       engine.num_speculative_tokens = value.value("num_speculative_tokens", 0);
-      engine.draft_is_mtp = value.value("method", "mtp") == "mtp";
+      engine.speculative_method = value.value("method", "mtp");
     }
   }
   return engine;

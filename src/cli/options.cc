@@ -3,6 +3,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
@@ -13,30 +14,26 @@
 #include "config/hub.h"
 #include "config/text_source.h"
 #include "model/load.h"
+#include "workload/options.h"
 
 namespace shardwise {
+namespace {
+
+/// prefix_groups -> --prefix-groups
+std::string flag_of(std::string name) {
+  std::replace(name.begin(), name.end(), '_', '-');
+  return "--" + name;
+}
+
+}  // namespace
 
 void QuestionOptions::add_to(CLI::App& app, bool model_positional) {
   if (model_positional) app.add_option("model", model, "bundled name, hub id, directory or config.json")->required();
   app.add_option("--gpus", gpus, "8xH100, 2x8xH200, 4xRTX4090, or a cluster file (.yaml)")->required();
-  app.add_option(
-      "--isl", isl,
-      "prompt tokens: 1024, uniform[800,1200], lognormal[mean=1024,sigma=0.6], percentiles[p50=900,p99=8000]");
-  app.add_option("--osl", osl, "output tokens, in the same forms");
-  app.add_option("--concurrency", concurrency, "requests in flight on the whole deployment (closed loop)")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--rate", rate, "requests per second on the whole deployment (open loop)")->check(CLI::PositiveNumber);
-  app.add_option("--burstiness", burstiness, "shape of the gaps between requests, as in vllm bench serve; 1 = Poisson")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--prefix-share", prefix_share, "share of each prompt that requests have in common, 0 to 1")
-      ->check(CLI::Range(0.0, 1.0));
-  app.add_option("--prefix-groups", prefix_groups, "how many different such prefixes there are")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--trace", trace, "file of requests: JSONL, Mooncake JSONL or Azure CSV; replaces lengths and load");
-  app.add_option("--ttft", ttft, "SLO on time to first token: 500ms, p99<2s");
-  app.add_option("--tpot", tpot, "SLO on time per output token: 30ms, p95<50ms");
-  app.add_option("--e2e", e2e, "SLO on the whole request: 10s, p90<20s");
-  app.add_option("--slo", slos, "SLO in full: ttft:p99<500ms");
+  app.add_option("--workload", workload_file, "file with any of the options below, e.g. isl: 1024 (.yaml)")
+      ->group("Workload");
+  for (const auto& option : workload_options())
+    app.add_option(flag_of(option.name), workload[option.name], option.doc)->allow_extra_args(false)->group("Workload");
   app.add_option("--goal", goal, "throughput, latency, cost or balanced")->default_str("balanced");
   app.add_option("--calibration", calibration, "file of shardwise calibrate: predictions of the measured machine");
   app.add_option("--vllm", vllm, "vLLM version")->default_str("0.32.0");
@@ -59,45 +56,49 @@ Style QuestionOptions::style() const {
   return style;
 }
 
-namespace {
-/// "500ms" -> "ttft:mean<500ms", "p99<2s" -> "ttft:p99<2s".
-std::string full_slo(const char* metric, const std::string& text) {
-  return std::string(metric) + ":" + (text.find('<') == std::string::npos ? "mean<" + text : text);
-}
-}  // namespace
-
 Workload workload_of(const QuestionOptions& o, std::vector<Assumption>* assumed) {
-  const auto assume = [&](const char* name, const std::string& value, const char* why) {
-    if (assumed) assumed->push_back({name, value, why});
+  std::vector<WorkloadPart> parts;
+  if (!o.workload_file.empty()) parts = read_workload_parts(read_file(o.workload_file), o.workload_file);
+  for (const auto& option : workload_options())
+    for (const auto& value : o.workload.at(option.name))
+      parts.push_back({option.name, value, {flag_of(option.name), 0, ""}});
+  const Workload w = build_workload(parts);
+  if (!assumed) return w;
+  const auto given = [&](std::string_view name) {
+    return std::any_of(parts.begin(), parts.end(), [&](const WorkloadPart& p) { return p.name == name; });
   };
-  Workload w;
-  if (!o.trace.empty()) {
-    for (const auto& [name, given] :
-         {std::pair{"--isl", !o.isl.empty()}, {"--osl", !o.osl.empty()}, {"--concurrency", o.concurrency > 0}})
-      if (given)
-        throw InputError("--trace", 0, "", std::string("a trace already says what ") + name + " says",
-                         std::string("leave out ") + name);
-    w = workload_of(std::make_shared<const Trace>(read_trace(read_file(o.trace), o.trace)));
-    if (o.rate > 0) w.request_rate = o.rate;
-  } else {
-    w.isl = parse_length(o.isl.empty() ? "1024" : o.isl, "--isl");
-    w.osl = parse_length(o.osl.empty() ? "256" : o.osl, "--osl");
-    if (o.isl.empty()) assume("isl", "1024", "no --isl given");
-    if (o.osl.empty()) assume("osl", "256", "no --osl given");
-    if (o.concurrency > 0) w.concurrency = o.concurrency;
-    if (o.rate > 0) w.request_rate = o.rate, w.arrivals = o.burstiness == 1 ? Arrivals::poisson : Arrivals::gamma;
-    w.burstiness = o.burstiness;
-    if (o.concurrency == 0 && o.rate == 0)
-      assume("load", "every load, and one user for the goal latency", "no --concurrency or --rate given");
-  }
-  w.prefix_share = o.prefix_share;
-  w.prefix_groups = o.prefix_groups;
-  for (const auto& text : o.ttft) w.slos.push_back(parse_slo(full_slo("ttft", text), "--ttft"));
-  for (const auto& text : o.tpot) w.slos.push_back(parse_slo(full_slo("tpot", text), "--tpot"));
-  for (const auto& text : o.e2e) w.slos.push_back(parse_slo(full_slo("e2e", text), "--e2e"));
-  for (const auto& text : o.slos) w.slos.push_back(parse_slo(text, "--slo"));
-  if (o.goal.empty()) assume("goal", "balanced", "no --goal given");
+  if (!w.trace && !given("isl")) assumed->push_back({"isl", "1024", "no --isl given"});
+  if (!w.trace && !given("osl")) assumed->push_back({"osl", "256", "no --osl given"});
+  if (!w.trace && !w.concurrency && !w.request_rate)
+    assumed->push_back({"load", "every load, and one user for the goal latency", "no --concurrency or --rate given"});
+  if (o.goal.empty()) assumed->push_back({"goal", "balanced", "no --goal given"});
   return w;
+}
+
+void CommandOptions::add_to(CLI::App& app) {
+  question.add_to(app);
+  app.add_option("--env", env, "environment variable of the command: VLLM_PP_LAYER_PARTITION=20,20");
+}
+
+CheckRequest check_request_of(const CommandOptions& o, const std::vector<std::string>& vllm_flags) {
+  const QuestionOptions& q = o.question;
+  CheckRequest request;
+  request.args = parse_vllm_flags(vllm_flags);
+  request.model_spec = q.model;
+  request.model = model_of(q.model);
+  request.cluster = load_cluster(q.gpus);
+  request.calibration = calibration_of(q, *request.model, request.cluster);
+  // VLLM_* variables that change what vLLM does: the command would see them too.
+  for (const auto& text : o.env) {
+    const auto at = text.find('=');
+    if (at == std::string::npos) throw InputError("--env", 0, "", "'" + text + "' has no value", "NAME=VALUE");
+    request.env[text.substr(0, at)] = text.substr(at + 1);
+  }
+  request.workload = workload_of(q, nullptr);
+  request.goal = q.goal.empty() ? Goal::balanced : parse_goal(q.goal, "--goal");
+  if (!q.vllm.empty()) request.vllm_version = parse_vllm_version(q.vllm);
+  request.threads = q.threads;
+  return request;
 }
 
 std::shared_ptr<const Model> model_of(const std::string& spec) {

@@ -1,9 +1,11 @@
 #pragma once
 // Options that several commands share, and what they turn into.
 #include <CLI/CLI.hpp>
+#include <map>
 #include <string>
 #include <vector>
 
+#include "app/check.h"
 #include "app/plan.h"
 #include "report/table.h"
 
@@ -11,11 +13,8 @@ namespace shardwise {
 
 /// The question of plan and check: model, cluster, workload, goal.
 struct QuestionOptions {
-  std::string model, gpus, isl, osl, trace, vllm, goal, calibration;
-  std::vector<std::string> slos, ttft, tpot, e2e;
-  int concurrency = 0;
-  double rate = 0, burstiness = 1, prefix_share = 0;
-  int prefix_groups = 1;
+  std::string model, gpus, workload_file, vllm, goal, calibration;
+  std::map<std::string, std::vector<std::string>> workload;  ///< by name of a WorkloadOption, as given
   unsigned threads = 0;
   bool json = false;
   std::string color = "auto";
@@ -29,6 +28,15 @@ Workload workload_of(const QuestionOptions& options, std::vector<Assumption>* as
 std::shared_ptr<const Model> model_of(const std::string& spec);
 /// The calibration file that the options name, null if none; what it knows of the GPUs' memory goes into `cluster`.
 std::shared_ptr<const Calibration> calibration_of(const QuestionOptions& options, const Model& model, Cluster& cluster);
+
+/// The question of the commands that take a vLLM command line behind `--`: check, memory, estimate, simulate.
+struct CommandOptions {
+  QuestionOptions question;
+  std::vector<std::string> env;
+
+  void add_to(CLI::App& app);
+};
+CheckRequest check_request_of(const CommandOptions& options, const std::vector<std::string>& vllm_flags);
 
 /// Prints "shardwise: ..." on stderr if work takes longer than a second; silent otherwise.
 class Progress {

@@ -25,6 +25,17 @@ double probability_at_least(double mean, double needed, double sigma) {
 MemoryPlan::Group linear_form(const KvGroup& group, int dcp) {
   MemoryPlan::Group out;
   const auto& spec = group.spec;
+  out.block_size = spec.block_size;
+  out.mamba_align = spec.mamba_align;
+  if (!spec.is_attention() || spec.type == KvSpecType::circular_buffer) {
+    out.keeps = MemoryPlan::Group::Keeps::state;
+  } else if (spec.is_sliding() && spec.sliding_window) {
+    out.keeps = MemoryPlan::Group::Keeps::sliding_window;
+    out.window = *spec.sliding_window;
+  } else if (spec.type == KvSpecType::chunked_local && spec.attention_chunk_size) {
+    out.keeps = MemoryPlan::Group::Keeps::attention_chunk;
+    out.window = *spec.attention_chunk_size;
+  }
   out.tokens_per_block = static_cast<double>(spec.block_size) * (spec.dcp_sharded ? dcp : 1);
   if (spec.sliding_window)
     out.max_tokens = static_cast<double>(*spec.sliding_window - 1 + spec.extra_retained_tokens), out.fixed_blocks = 1;
@@ -51,7 +62,7 @@ KvSpecOptions kv_spec_options(const Model& model, const EngineConfig& engine, co
   o.enable_prefix_caching = engine.enable_prefix_caching && engine.vllm_version >= VllmVersion{0, 28, 0};
   o.max_model_len = engine.max_model_len > 0 ? engine.max_model_len : model.default_max_model_len;
   o.num_speculative_tokens = engine.num_speculative_tokens;
-  o.draft_is_mtp = engine.draft_is_mtp;
+  o.draft_is_mtp = engine.draft_is_mtp();
   o.language_model_only = engine.language_model_only;
   return o;
 }

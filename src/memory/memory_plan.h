@@ -71,6 +71,10 @@ struct MemoryPlan {
 
   // Linear form of blocks needed by one request of t tokens: fixed + per_token x t (per group, summed; windows capped).
   struct Group {
+    enum class Keeps { all, sliding_window, attention_chunk, state } keeps = Keeps::all;
+    int block_size = 16;       ///< tokens of one rank's block
+    int window = 0;            ///< tokens, of a sliding window or an attention chunk
+    bool mamba_align = false;  ///< states are cached block by block (mamba_cache_mode align)
     double tokens_per_block = 16;
     std::optional<double> max_tokens;
     double fixed_blocks = 0;

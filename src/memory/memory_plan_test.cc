@@ -170,7 +170,7 @@ TEST(MemoryPlan, DraftsOfOtherModelsHoldNoMtpLayers) {
   const auto without = plan_memory(model, e, find_gpu("H200"));
   e.num_speculative_tokens = 3;
   const auto with = plan_memory(model, e, find_gpu("H200"));
-  e.draft_is_mtp = false;
+  e.speculative_method = "ngram";
   const auto other = plan_memory(model, e, find_gpu("H200"));
   EXPECT_GT(with.stages[0].weights.mtp.value, 0);
   EXPECT_LT(with.num_blocks, without.num_blocks);

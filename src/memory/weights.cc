@@ -85,7 +85,7 @@ WeightLayout weight_layout(const Model& model, const EngineConfig& engine, int r
   l.max_num_batched_tokens = engine.max_num_batched_tokens;
   l.max_model_len = engine.max_model_len;
   l.language_model_only = engine.language_model_only;
-  l.mtp = engine.num_speculative_tokens > 0 && engine.draft_is_mtp;
+  l.mtp = engine.num_speculative_tokens > 0 && engine.draft_is_mtp();
   return l;
 }
 
@@ -106,7 +106,7 @@ WeightBytes rank_weights(const Model& model, const EngineConfig& engine, int ran
   out.vision = of(WeightClass::vision);
   out.mtp = of(WeightClass::mtp);
   out.buffers = Bytes(w.buffer_bytes() + w.bare_tensors);
-  if (engine.num_speculative_tokens > 0 && engine.draft_is_mtp && program->draft && layout.last_stage) {
+  if (engine.num_speculative_tokens > 0 && engine.draft_is_mtp() && program->draft && layout.last_stage) {
     // The MTP draft takes over the target's embedding and head when loading ends.
     const RankWeights d = run_weights(*program->draft, layout);
     const auto part = [&](WeightClass c) { return d.bytes[static_cast<std::size_t>(c)]; };

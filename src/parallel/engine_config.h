@@ -56,8 +56,10 @@ struct EngineConfig {
   bool enable_prefix_caching = true;
   bool async_scheduling = true;
   int num_speculative_tokens = 0;    ///< MTP / draft tokens per step; 0 = off
-  bool draft_is_mtp = true;          ///< the draft is the model's own MTP layers (else a model of its own, or n-grams)
+  std::string speculative_method;    ///< ngram, draft_model, eagle, mtp ...; empty: off, or mtp where tokens are given
   bool language_model_only = false;  ///< the vision tower is not loaded
+  /// The draft is the model's own MTP layers, not a model of its own or n-grams.
+  bool draft_is_mtp() const { return speculative_method.empty() || speculative_method == "mtp"; }
   friend bool operator==(const EngineConfig&, const EngineConfig&) = default;
 };
 

@@ -165,7 +165,7 @@ EngineConfig engine_config(const Resolved& r) {
   e.enable_prefix_caching = r.enable_prefix_caching;
   e.async_scheduling = r.async_scheduling;
   e.num_speculative_tokens = static_cast<int>(r.num_speculative_tokens);
-  e.draft_is_mtp = r.speculative_method.value_or("mtp") == "mtp";
+  e.speculative_method = r.speculative_method.value_or("");
   e.language_model_only = r.language_model_only;
   return e;
 }

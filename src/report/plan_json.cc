@@ -98,6 +98,8 @@ Json plan_object(const PlanRequest& request, const Plan& p, bool with_launch) {
   j["probability_fits"] = p.memory.probability_fits;
   j["max_concurrency"] = p.memory.max_concurrency;
   j["kv_replication"] = p.memory.kv_replication;
+  if (p.request_goodput) j["request_goodput"] = *p.request_goodput;
+  if (p.max_request_rate) j["max_request_rate"] = *p.max_request_rate;
   if (!p.slos_missed.empty()) j["slos_missed"] = p.slos_missed;
   if (with_launch) j["launch"] = launch_json(launch_plan(request, p));
   return j;
@@ -258,45 +260,6 @@ std::string memory_answer_json(const MemoryAnswer& a) {
                             {"max_concurrency", w.max_concurrency()},
                             {"probability_fits", w.plan.probability_fits},
                             {"starts", !w.plan.refusal.has_value()}});
-  return j.dump(2) + "\n";
-}
-
-std::string simulation_json(const SimulationResult& r) {
-  const auto latency = [](const LatencySummary& s) {
-    return Json{{"count", s.count},         {"mean", 1e3 * s.mean}, {"mean_half_width", 1e3 * s.mean_half_width},
-                {"median", 1e3 * s.median}, {"p90", 1e3 * s.p90},   {"p95", 1e3 * s.p95},
-                {"p99", 1e3 * s.p99},       {"max", 1e3 * s.max}};
-  };
-  Json j = {{"schema", "shardwise.simulation/1"},
-            {"completed", r.completed},
-            {"failed", r.failed},
-            {"duration_s", r.duration},
-            {"ttft_ms", latency(r.ttft)},
-            {"tpot_ms", latency(r.tpot)},
-            {"itl_ms", latency(r.itl)},
-            {"e2e_ms", latency(r.e2e)},
-            {"queue_ms", latency(r.queue)},
-            {"request_throughput", r.request_throughput},
-            {"output_throughput", r.output_throughput},
-            {"total_token_throughput", r.total_token_throughput},
-            {"request_goodput", r.request_goodput},
-            {"preemptions", r.preemptions},
-            {"steps", r.steps},
-            {"prefix_hit_rate", r.prefix_hit_rate},
-            {"mean_concurrency", r.mean_concurrency},
-            {"engine_skew", r.engine_skew}};
-  j["slos"] = Json::array();
-  for (const auto& s : r.slos)
-    j["slos"].push_back({{"slo", to_string(s.slo)}, {"value_ms", 1e3 * s.value}, {"met", s.met}});
-  j["engines"] = Json::array();
-  for (const auto& e : r.engines)
-    j["engines"].push_back({{"requests", e.requests},
-                            {"output_tokens", e.output_tokens},
-                            {"steps", e.steps},
-                            {"preemptions", e.preemptions},
-                            {"busy", e.busy},
-                            {"mean_running", e.mean_running},
-                            {"mean_kv_use", e.mean_kv_use}});
   return j.dump(2) + "\n";
 }
 

@@ -35,9 +35,11 @@ std::string plan_table(const std::vector<Plan>& plans, std::size_t count, const 
   Table t;
   t.column("#");
   t.column("plan", Table::Align::left);
-  for (const char* name : {"GPUs", "in flight", "tokens/s", "per GPU", "per user", "TPOT ms [90 %]", "TTFT ms [90 %]",
-                           "KV tokens", "KV used"})
+  for (const char* name : {"GPUs", "in flight", "tokens/s", "per GPU", "per user", "TPOT ms [90 %]", "TTFT ms [90 %]"})
     t.column(name);
+  const bool rates = std::any_of(plans.begin(), plans.end(), [](const Plan& p) { return p.max_request_rate; });
+  if (rates) t.column("max rate/s");
+  for (const char* name : {"KV tokens", "KV used"}) t.column(name);
   std::size_t listed = 0;
   for (std::size_t i = 0; i < plans.size() && listed < count; ++i) {
     const auto& p = plans[i];
@@ -47,13 +49,19 @@ std::string plan_table(const std::vector<Plan>& plans, std::size_t count, const 
     ++listed;
     const auto& e = p.estimate;
     const std::string name = to_string(p.layout);
-    t.row({std::to_string(i + 1), i == 0 ? style.good(name) : name, std::to_string(p.layout.gpus()),
-           fmt::format("{:.0f}", e.concurrency),
-           with_commas(static_cast<std::int64_t>(e.output_tokens_per_second.mean)),
-           fmt::format("{:.0f}", e.output_tokens_per_second_per_gpu.mean),
-           fmt::format("{:.1f}", e.tpot_ms.mean > 0 ? 1e3 / e.tpot_ms.mean : 0),
-           interval_text(e.tpot_ms, e.tpot_ms.mean < 10 ? 2 : 1), interval_text(e.ttft_ms, 0),
-           with_commas(p.memory.kv_tokens), fmt::format("{:.0f} %", 100 * e.kv_utilisation)});
+    std::vector<std::string> cells = {std::to_string(i + 1),
+                                      i == 0 ? style.good(name) : name,
+                                      std::to_string(p.layout.gpus()),
+                                      fmt::format("{:.0f}", e.concurrency),
+                                      with_commas(static_cast<std::int64_t>(e.output_tokens_per_second.mean)),
+                                      fmt::format("{:.0f}", e.output_tokens_per_second_per_gpu.mean),
+                                      fmt::format("{:.1f}", e.tpot_ms.mean > 0 ? 1e3 / e.tpot_ms.mean : 0),
+                                      interval_text(e.tpot_ms, e.tpot_ms.mean < 10 ? 2 : 1),
+                                      interval_text(e.ttft_ms, 0)};
+    if (rates) cells.push_back(p.max_request_rate ? fmt::format("{:.3g}", *p.max_request_rate) : "-");
+    cells.push_back(with_commas(p.memory.kv_tokens));
+    cells.push_back(fmt::format("{:.0f} %", 100 * e.kv_utilisation));
+    t.row(std::move(cells));
   }
   return t.text(style);
 }
@@ -155,6 +163,9 @@ std::string plan_text(const PlanAnswer& a, const Style& style, std::size_t shown
                  fmt::format("Plans ({} stand)", a.search.plans.size() == 100 ? "the 100 best of those that"
                                                                               : std::to_string(a.search.plans.size())));
   out += plan_table(a.search.plans, shown_plans, style);
+  if (w.max_request_rate)
+    out += paragraph(style, style.dim("max rate: the highest rate, by simulation, that keeps the SLOs, of the plans "
+                                      "that were simulated"));
   if (!w.estimate.band_reason.empty()) out += paragraph(style, style.dim("90 % intervals: " + w.estimate.band_reason));
   out += heading(style, "Why " + to_string(w.layout));
   for (const auto& reason : x.reasons) out += paragraph(style, reason);

@@ -8,7 +8,7 @@
 #include "app/memory_answer.h"
 #include "app/place.h"
 #include "app/plan.h"
-#include "app/simulate_plan.h"
+#include "app/simulate.h"
 #include "report/table.h"
 
 namespace shardwise {
@@ -27,8 +27,8 @@ std::string memory_answer_json(const MemoryAnswer& answer);
 std::string estimate_text(const EstimateAnswer& answer, const Style& style);
 std::string calibration_answer_text(const CalibrationAnswer& answer, const Style& style);
 std::string calibration_json(const CalibrationAnswer& answer);
-std::string simulation_text(const SimulationResult& result, const Style& style);
-std::string simulation_json(const SimulationResult& result);
+std::string simulation_text(const SimulateAnswer& answer, const Style& style);
+std::string simulation_json(const SimulateAnswer& answer);  ///< docs/formats/plan.md
 std::string place_text(const PlaceAnswer& answer, const Style& style);
 std::string place_json(const PlaceAnswer& answer);      ///< docs/place.md
 std::string place_map_json(const PlaceAnswer& answer);  ///< the best policy's map; "" if all are refused

@@ -1,4 +1,4 @@
-// Text of memory, estimate, simulate and rules.
+// Text of memory, estimate and rules.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -159,65 +159,6 @@ std::string estimate_text(const EstimateAnswer& a, const Style& style) {
   s.column("");
   for (const auto& x : a.sensitivities) s.row({x.of, fmt::format("{:+.2f} %", x.elasticity)});
   return out + s.text(style);
-}
-
-std::string simulation_text(const SimulationResult& r, const Style& style) {
-  std::string out =
-      fmt::format("{} requests in {:.1f} s of simulated time, {} steps, {} preemptions; {}\n", with_commas(r.completed),
-                  r.duration, with_commas(r.steps), with_commas(r.preemptions), r.warmup);
-  Table t;
-  t.column("ms", Table::Align::left);
-  for (const char* name : {"mean", "+-90 %", "median", "p90", "p95", "p99", "max"}) t.column(name);
-  const auto row = [&](const char* name, const LatencySummary& s) {
-    const auto ms = [](double x) { return fmt::format("{:.2f}", 1e3 * x); };
-    t.row({name, ms(s.mean), ms(s.mean_half_width), ms(s.median), ms(s.p90), ms(s.p95), ms(s.p99), ms(s.max)});
-  };
-  row("TTFT", r.ttft);
-  row("TPOT", r.tpot);
-  row("ITL", r.itl);
-  row("E2E", r.e2e);
-  row("queue", r.queue);
-  out += t.text(style);
-  out += fmt::format(
-      "  {:.2f} requests/s, {:.1f} output tokens/s (+-{:.1f}), {:.1f} tokens/s in all; goodput {:.2f} requests/s "
-      "({:.0f} %)\n",
-      r.request_throughput, r.output_throughput, r.output_throughput_half_width, r.total_token_throughput,
-      r.request_goodput, 100 * r.goodput_share);
-  out += fmt::format(
-      "  {:.1f} in flight on average; prefix hits {:.1f} % of prompt tokens; busiest engine {:+.1f} % over the mean\n",
-      r.mean_concurrency, 100 * r.prefix_hit_rate, 100 * r.engine_skew);
-  for (const auto& slo : r.slos)
-    out += fmt::format("  {} {}: {:.1f} ms\n", slo.met ? style.good("keeps") : style.bad("misses"), to_string(slo.slo),
-                       1e3 * slo.value);
-  // Timeline: one character a point, height by eighths.
-  const auto spark = [&](const char* name, const char* unit, auto&& of) {
-    static const char* kLevels[] = {" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
-    const int width = std::clamp(style.width - 44, 20, 120);
-    double top = 0;
-    for (const auto& p : r.timeline) top = std::max(top, of(p));
-    std::string line;
-    for (int i = 0; i < width && !r.timeline.empty(); ++i) {
-      const auto& p = r.timeline[static_cast<std::size_t>(i) * r.timeline.size() / static_cast<std::size_t>(width)];
-      line += kLevels[top > 0 ? static_cast<int>(8 * of(p) / top + 0.5) : 0];
-    }
-    out += fmt::format("  {:<12} {} max {:.4g}{}\n", name, line, top, unit);
-  };
-  out += heading(style, fmt::format("Timeline, {:.1f} s", r.duration));
-  spark("running", "", [](const TimelinePoint& p) { return p.running; });
-  spark("waiting", "", [](const TimelinePoint& p) { return p.waiting; });
-  spark("KV use", "", [](const TimelinePoint& p) { return p.kv_use; });
-  spark("tokens/s", "", [](const TimelinePoint& p) { return p.output_tokens_per_second; });
-  const auto cdf = [&](const char* name, const LatencySummary& s) {
-    std::string line;
-    for (const std::size_t q : {5, 10, 25, 50, 75, 90, 95, 99})
-      if (q < s.cdf.size()) line += fmt::format("  p{} {:.1f}", q, 1e3 * s.cdf[q]);
-    if (!line.empty()) out += fmt::format("  {:<6}{}\n", name, line);
-  };
-  out += heading(style, "Distributions, ms");
-  cdf("TTFT", r.ttft);
-  cdf("TPOT", r.tpot);
-  cdf("E2E", r.e2e);
-  return out;
 }
 
 std::string rules_text(const std::string& id, const Style& style) {

@@ -14,7 +14,9 @@ EngineGroup::EngineGroup(int index, const SchedulerConfig& scheduler, int ranks,
       queue_size_(flights_.size()),
       stages_(scheduler.pipeline_parallel_size),
       interval_(scheduler.prefill_schedule_interval),
-      rng_(Rng(seed).fork(static_cast<std::uint64_t>(index) + 100)) {
+      rng_(Rng(seed).fork(static_cast<std::uint64_t>(index) + 100)),
+      chunks_(static_cast<std::size_t>(ranks)),
+      batches_(static_cast<std::size_t>(ranks)) {
   ranks_.reserve(static_cast<std::size_t>(ranks));
   for (int r = 0; r < ranks; ++r) ranks_.emplace_back(scheduler);
   for (Flight& flight : flights_) flight.steps.resize(static_cast<std::size_t>(ranks));
@@ -42,7 +44,7 @@ void EngineGroup::schedule(Nanoseconds now, EngineListener& listener) {
   const bool throttle = interval_ > 1 && calls_ % interval_ != 0;
   ++calls_;
   ++in_flight_;
-  Seconds longest{}, longest_stage{};
+  Seconds longest_stage{};
   std::size_t rows = 0;
   int tokens = 0;
   for (std::size_t i = 0; i < ranks_.size(); ++i) {
@@ -51,21 +53,17 @@ void EngineGroup::schedule(Nanoseconds now, EngineListener& listener) {
     step.rows.clear();
     step.preempted.clear();
     step.total_tokens = 0;
+    chunks_[i].clear();
+    batches_[i] = {};
     if (!r.scheduler.has_requests()) continue;
     r.scheduler.schedule(throttle, step);
     r.stats.preemptions += static_cast<std::int64_t>(step.preempted.size());
     if (step.total_tokens == 0) continue;
     ++r.stats.steps;
     listener.on_scheduled(index_, static_cast<int>(i), step, now);
-    chunks_.clear();
-    for (const ScheduledRow& row : step.rows) {
-      const bool decode = row.emits && row.tokens == 1 + row.drafts &&
-                          row.context >= r.scheduler.request(row.request).num_prompt_tokens;
-      chunks_.push_back({row.tokens, row.context, decode});
-    }
-    const Seconds time = step_time_.step_time(chunks_);
-    longest = std::max(longest, time);
-    longest_stage = std::max(longest_stage, stages_ > 1 ? step_time_.stage_time(chunks_, stages_) : time);
+    for (const ScheduledRow& row : step.rows) chunks_[i].push_back({row.tokens, row.context, row.decode});
+    batches_[i] = chunks_[i];
+    if (stages_ > 1) longest_stage = std::max(longest_stage, step_time_.stage_time(chunks_[i], stages_));
     rows = std::max(rows, step.rows.size());
     tokens += step.total_tokens;
   }
@@ -76,6 +74,10 @@ void EngineGroup::schedule(Nanoseconds now, EngineListener& listener) {
     flight.start = flight.end = std::max(now, last_end_);
     return;
   }
+  const Seconds longest =
+      ranks_.size() > 1 ? step_time_.lockstep_time(batches_) : step_time_.step_time(batches_.front());
+  if (stages_ == 1) longest_stage = longest;
+  for (std::size_t i = 0; i < ranks_.size(); ++i) ranks_[i].stats.dummy_steps += batches_[i].empty();
   // Batches follow each other through the stages; the longest stage sets the distance.
   gpu_free_ = flight.start + to_nanoseconds(longest_stage.value);
   flight.end = std::max(flight.start + to_nanoseconds(longest.value),
@@ -143,7 +145,7 @@ void EngineGroup::close(Nanoseconds now) {
     r.stats.mean_running = r.running_ns / total;
     r.stats.mean_waiting = r.waiting_ns / total;
     r.stats.mean_kv_use = r.kv_ns / total;
-    r.stats.busy = static_cast<double>(busy_) / total;
+    r.stats.busy = std::min(1.0, static_cast<double>(busy_) / total);  // a wasted step may outlast the last answer
     const PrefixCacheCounts& n = r.scheduler.prefix_cache();
     r.stats.prompt_tokens = n.queries;
     r.stats.prefix_hit_tokens = n.hits;

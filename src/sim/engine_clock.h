@@ -37,6 +37,8 @@ class EngineGroup {
   void wake() { idle_ = false; }
   /// A step was scheduled but nothing could run and nothing is in flight: no request will ever run.
   bool stuck() const { return stuck_; }
+  /// Counts the state since the last call into the time-weighted means: before a change from outside.
+  void account(Nanoseconds now);
   /// Brings the time-weighted means up to `now` and finishes them.
   void close(Nanoseconds now);
 
@@ -54,7 +56,6 @@ class EngineGroup {
   bool any_requests() const;
   void schedule(Nanoseconds now, EngineListener& listener);
   void process(Nanoseconds now, EngineListener& listener);
-  void account(Nanoseconds now);
 
   int index_;
   const SimulationConfig& config_;
@@ -69,7 +70,8 @@ class EngineGroup {
   Nanoseconds gpu_free_ = 0, last_end_ = 0, accounted_ = 0, busy_ = 0;
   bool idle_ = true, stuck_ = false, waiting_ = false;
   Rng rng_;
-  std::vector<ScheduledChunk> chunks_;
+  std::vector<std::vector<ScheduledChunk>> chunks_;  ///< by rank
+  std::vector<std::span<const ScheduledChunk>> batches_;
   std::vector<Scheduler::Output> outputs_;
 };
 

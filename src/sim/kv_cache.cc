@@ -34,15 +34,15 @@ KvCache::KvCache(const SchedulerConfig& config)
   bool finer_states = false, fine_lookups = true;
   for (const auto& spec : config.kv_groups) {
     Group group{spec.kind, config.tokens_per_block(spec), 0, spec.mamba_align, false, kNever};
+    // The caps count blocks of the specification, however many ranks a block spans (max_admission_blocks_per_request).
     if (spec.kind == Kind::sliding_window) {
       group.window = spec.sliding_window;
       group.max_admission_blocks =
-          static_cast<int>(ceil_div(std::min(group.window - 1 + in_flight, config.max_model_len), group.block_size)) +
-          1;
+          static_cast<int>(ceil_div(std::min(group.window - 1 + in_flight, config.max_model_len), spec.block_size)) + 1;
     } else if (spec.kind == Kind::chunked_local) {
       group.window = spec.attention_chunk_size;
       group.max_admission_blocks =
-          static_cast<int>(ceil_div(std::min(group.window + in_flight, config.max_model_len), group.block_size));
+          static_cast<int>(ceil_div(std::min(group.window + in_flight, config.max_model_len), spec.block_size));
     }
     const bool dcp = config.decode_context_parallel_size > 1;
     finer_states |= spec.kind == Kind::mamba && spec.mamba_align &&
@@ -63,7 +63,7 @@ KvCache::KvCache(const SchedulerConfig& config)
     if (config.enable_prefix_caching) groups_[g].use_eagle = eagle_;
   }
   std::stable_partition(lookups_.begin(), lookups_.end(), [](const LookupGroup& l) { return l.kind == Kind::full; });
-  quick_ = !(eagle_ && groups_.size() > 1) && std::all_of(groups_.begin(), groups_.end(), [&](const Group& g) {
+  quick_ = std::all_of(groups_.begin(), groups_.end(), [&](const Group& g) {
     return !g.align && (g.kind != Kind::full || !config.enable_prefix_caching || g.block_size == unit_);
   });
   hit_.resize(groups_.size());

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "base/input_error.h"
+#include "base/units.h"
 
 namespace shardwise {
 namespace {
@@ -27,26 +27,33 @@ double unit_gamma(Rng& rng, double shape) {
 
 }  // namespace
 
-RequestSource::RequestSource(const SimulationConfig& config, const Workload& workload, std::int64_t num_requests,
-                             std::uint64_t seed)
-    : config_(config),
-      workload_(workload),
-      sessions_((num_requests + config.turns_per_session - 1) / config.turns_per_session),
+RequestSource::RequestSource(const Workload& workload, std::int64_t num_requests, std::uint64_t seed)
+    : workload_(workload),
+      sessions_(ceil_div(num_requests, workload.turns)),
       arrivals_(Rng(seed).fork(1)),
       lengths_(Rng(seed).fork(2)),
       groups_(Rng(seed).fork(3)) {
   open_loop_ = workload.trace || workload.arrivals != Arrivals::closed_loop || workload.request_rate;
-  if (workload.trace || !open_loop_ || workload.arrivals == Arrivals::burst) return;
-  // vllm bench serve stretches the gaps so that the last request comes exactly at its due time.
+  if (workload.trace || !open_loop_ || workload.arrivals == Arrivals::burst || workload.ramp_up) return;
+  // vllm bench serve stretches the gaps so that the last request comes exactly at its due time, but not those of a
+  // ramp.
   Rng again = arrivals_;
   double total = 0;
-  for (std::int64_t i = 0; i < sessions_; ++i) total += gap();
+  for (std::int64_t i = 0; i < sessions_; ++i) total += gap(i);
   arrivals_ = again;
   if (total > 0) rescale_ = static_cast<double>(sessions_) / *workload.request_rate / total;
 }
 
-double RequestSource::gap() {
-  const double mean = 1 / *workload_.request_rate;
+double RequestSource::gap(std::int64_t index) {
+  double rate = *workload_.request_rate;
+  if (workload_.ramp_up) {  // vllm/benchmarks/serve.py _get_current_request_rate
+    const RateRamp& ramp = *workload_.ramp_up;
+    const double progress = static_cast<double>(index) / static_cast<double>(std::max<std::int64_t>(sessions_ - 1, 1));
+    rate = ramp.strategy == RateRamp::Strategy::linear
+               ? ramp.start_rps + (ramp.end_rps - ramp.start_rps) * progress
+               : ramp.start_rps * std::pow(ramp.end_rps / ramp.start_rps, progress);
+  }
+  const double mean = 1 / rate;
   if (workload_.arrivals == Arrivals::gamma && workload_.burstiness != 1)
     return mean * unit_gamma(arrivals_, workload_.burstiness);
   return arrivals_.exponential(mean);
@@ -59,10 +66,10 @@ std::optional<Nanoseconds> RequestSource::next_arrival() {
     const auto& requests = workload_.trace->requests;
     const auto count = static_cast<std::int64_t>(requests.size());
     const double round = static_cast<double>(session / count) * requests.back().arrival;
-    return to_nanoseconds((requests[static_cast<std::size_t>(session % count)].arrival + round) * config_.time_scale);
+    return to_nanoseconds((requests[static_cast<std::size_t>(session % count)].arrival + round) * workload_.time_scale);
   }
   if (workload_.arrivals == Arrivals::burst) return Nanoseconds{0};
-  clock_ += gap() * rescale_;
+  clock_ += gap(session) * rescale_;
   return to_nanoseconds(clock_);
 }
 
@@ -96,13 +103,15 @@ bool RequestSource::next(OfferedRequest& request) {
   }
   request.prompt = static_cast<int>(workload_.isl.sample(lengths_));
   request.output = static_cast<int>(workload_.osl.sample(lengths_));
-  const auto shared = static_cast<std::int64_t>(std::floor(workload_.prefix_share * request.prompt));
+  const std::int64_t shared = workload_.prefix_tokens
+                                  ? std::min<std::int64_t>(*workload_.prefix_tokens, request.prompt)
+                                  : static_cast<std::int64_t>(std::floor(workload_.prefix_share * request.prompt));
   if (shared > 0) {
     const std::int64_t group = workload_.prefix_groups > 1 ? groups_.uniform_int(0, workload_.prefix_groups - 1) : 0;
     request.text.push_back({kGroups + (group << kTextBits), shared});
     request.affinity = static_cast<std::uint64_t>(group) + 1;
   }
-  if (config_.turns_per_session > 1) request.affinity = static_cast<std::uint64_t>(session + 1) << 20;
+  if (workload_.turns > 1) request.affinity = static_cast<std::uint64_t>(session + 1) << 20;
   own_text(request, request.prompt - shared);
   return true;
 }

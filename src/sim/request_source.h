@@ -6,7 +6,7 @@
 
 #include "base/rng.h"
 #include "sim/prefix_tree.h"
-#include "sim/simulate.h"
+#include "sim/statistics.h"
 #include "workload/workload.h"
 
 namespace shardwise {
@@ -23,8 +23,7 @@ struct OfferedRequest {
 /// exactly where the workload says so.
 class RequestSource {
  public:
-  RequestSource(const SimulationConfig& config, const Workload& workload, std::int64_t num_requests,
-                std::uint64_t seed);
+  RequestSource(const Workload& workload, std::int64_t num_requests, std::uint64_t seed);
 
   /// Next session's first request, in order. False when all are out.
   bool next(OfferedRequest& request);
@@ -35,10 +34,10 @@ class RequestSource {
   bool open_loop() const { return open_loop_; }
 
  private:
-  double gap();
+  /// Until the arrival of session `index`.
+  double gap(std::int64_t index);
   void own_text(OfferedRequest& request, std::int64_t tokens);
 
-  const SimulationConfig& config_;
   const Workload& workload_;
   std::int64_t sessions_, announced_ = 0, issued_sessions_ = 0, issued_ = 0;
   bool open_loop_ = false;

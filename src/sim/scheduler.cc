@@ -135,8 +135,8 @@ void Scheduler::schedule_running(Budget& budget, ScheduledStep& step) {
     }
     int tokens = r.num_tokens + r.num_spec_tokens + r.num_output_placeholders - r.num_computed_tokens;
     if (budget.long_prefill > 0) tokens = std::min(tokens, budget.long_prefill);
-    tokens = std::min(
-        {tokens, budget.tokens, budget.input - draft_slots_, config_.max_model_len - r.num_computed_tokens - 1});
+    tokens = std::min(std::min(tokens, budget.tokens),
+                      std::min(budget.input - draft_slots_, config_.max_model_len - r.num_computed_tokens - 1));
     if (split_for_mamba_) tokens = mamba_split(r, tokens, 0);
     if (tokens <= 0) {
       ++i;

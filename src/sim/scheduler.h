@@ -36,6 +36,7 @@ struct ScheduledRow {
   std::int16_t drafts = 0;    ///< of `tokens`
   bool emits = false;         ///< reaches the last known token, so it samples
   bool admitted = false;      ///< came from the waiting queue in this step
+  bool decode = false;        ///< past its prompt: gets its next token (and verifies drafts)
 };
 
 struct ScheduledStep {
@@ -70,7 +71,7 @@ class Scheduler {
     bool finished = false;
   };
   /// update_from_output. accepted(request, row) says how many of row.drafts hold; it is asked for every row that
-  /// samples (also with no drafts). outputs: one for each such row, in order.
+  /// samples and has drafts. outputs: one for each row that samples, in order.
   template <class Accepted>
   void update(const ScheduledStep& step, Accepted&& accepted, std::vector<Output>& outputs) {
     outputs.clear();
@@ -81,8 +82,19 @@ class Scheduler {
         settle(r, row);
         continue;
       }
-      Output out{row.request, static_cast<std::int32_t>(i), 0, accepted(r, row), false};
-      deliver(r, row, out);
+      Output out{row.request, static_cast<std::int32_t>(i), 1, 0, false};
+      if (row.drafts == 0 && r.num_stale_tokens == 0 && r.eos_at < 0 && r.num_tokens + 1 < r.max_total_tokens) {
+        // What deliver() comes to for nearly every row.
+        r.num_in_flight_tokens -= row.tokens;
+        ++r.num_tokens;
+        if (config_.async_scheduling) {
+          --r.num_output_placeholders;
+          if (r.status == Status::running) kv_.cache_blocks(r, r.num_computed_tokens - r.num_output_placeholders);
+        }
+      } else {
+        if (row.drafts > 0) out.accepted = accepted(r, row);
+        deliver(r, row, out);
+      }
       outputs.push_back(out);
     }
     if (stopped_running_) remove_stopped();

@@ -13,6 +13,7 @@ void Scheduler::after_schedule(ScheduledStep& step) {
     r.num_in_flight_tokens += row.tokens;
     r.is_prefill_chunk = r.num_computed_tokens < r.num_tokens + r.num_output_placeholders;
     row.emits = !r.is_prefill_chunk;
+    row.decode = row.emits && row.tokens == 1 + row.drafts && row.context >= r.num_prompt_tokens;
     step.total_tokens += row.tokens;
     if (!config_.async_scheduling || r.is_prefill_chunk) continue;
     r.num_output_placeholders += 1 + row.drafts;

@@ -4,7 +4,8 @@
 #include <deque>
 #include <optional>
 
-#include "base/input_error.h"
+#include "base/units.h"
+#include "sim/api_servers.h"
 #include "sim/engine_clock.h"
 #include "sim/measurements.h"
 #include "sim/request_source.h"
@@ -31,7 +32,8 @@ class Simulation final : public EngineListener {
   Simulation(const SimulationConfig& config, const Workload& workload, const StepTime& step_time, std::uint64_t seed)
       : c_(config),
         w_(workload),
-        source_(config, workload, num_requests(config, workload), seed),
+        source_(workload, num_requests(config, workload), seed),
+        api_(config),
         replicas_(config.routing, config.replicas),
         measurements_(workload.slos),
         timeline_(config.timeline_points) {
@@ -87,7 +89,8 @@ class Simulation final : public EngineListener {
 
   void on_outputs(int group, int rank, std::span<const Scheduler::Output> outputs, Nanoseconds now) override {
     const std::vector<int>& slots = slots_[static_cast<std::size_t>(engine_index(group, rank))];
-    Nanoseconds at = now + output_time_;
+    const Nanoseconds first_token_wait =
+        api_.first_token_wait() > 0 ? api_.first_token_wait() * streaming(slots, outputs) : 0;
     for (const Scheduler::Output& out : outputs) {
       const int id = slots[static_cast<std::size_t>(out.request)];
       Live& live = live_[static_cast<std::size_t>(id)];
@@ -95,13 +98,15 @@ class Simulation final : public EngineListener {
         if (out.finished) send_kv(id, group, now);
         continue;
       }
-      if (serial_output_ > 0) at = serve(live.server, now, serial_output_) + output_time_;
+      Nanoseconds at = api_.output_arrives(live.server, now);
       live.produced += out.new_tokens;
       step_tokens_ += out.new_tokens;
       if (live.first < 0) {
+        at += first_token_wait;
         live.first = at;
-      } else if (live.measured) {
-        measurements_.add_gap(at - live.last);
+      } else {
+        at = std::max(at, live.last);  // a first token that waited is not overtaken
+        if (live.measured) measurements_.add_gap(at - live.last);
       }
       live.last = at;
       if (out.finished) finish(id, at);
@@ -115,13 +120,13 @@ class Simulation final : public EngineListener {
     if (static_cast<std::int64_t>(steps_recorded_.size()) >= c_.record_steps) return;
     const Scheduler& s = groups_[static_cast<std::size_t>(group)].rank(rank);
     int decodes = 0;
-    for (const ScheduledRow& row : step.rows) decodes += row.emits && row.tokens == 1 + row.drafts;
+    for (const ScheduledRow& row : step.rows) decodes += row.decode;
     steps_recorded_.push_back({engine_index(group, rank), start, end, static_cast<int>(step.rows.size()),
                                step.total_tokens, decodes, s.num_running(), s.num_waiting(), kv_use(s)});
   }
 
  private:
-  enum class Kind : std::uint8_t { offer, release, arrive, engine, dp_counts };
+  enum class Kind : std::uint8_t { offer, release, next_turn, arrive, engine, dp_counts };
   struct Event {
     Nanoseconds time;
     std::uint64_t order;
@@ -154,6 +159,9 @@ class Simulation final : public EngineListener {
       case Kind::release:
         release(event.time);
         break;
+      case Kind::next_turn:
+        start(event.who, event.time);
+        break;
       case Kind::arrive:
         arrive(event.who, event.time);
         break;
@@ -164,6 +172,13 @@ class Simulation final : public EngineListener {
         publish_counts();
         break;
     }
+  }
+
+  /// Of the requests that get tokens now, those that had some before.
+  Nanoseconds streaming(const std::vector<int>& slots, std::span<const Scheduler::Output> outputs) const {
+    return std::count_if(outputs.begin(), outputs.end(), [&](const Scheduler::Output& out) {
+      return live_[static_cast<std::size_t>(slots[static_cast<std::size_t>(out.request)])].first >= 0;
+    });
   }
 
   int take_live() {
@@ -219,17 +234,9 @@ class Simulation final : public EngineListener {
     live.produced = 0;
     live.prefilling = c_.disaggregation.has_value();
     live.measured = live.offered.index >= c_.warmup_requests;
-    live.server = static_cast<int>(live.offered.index % static_cast<std::int64_t>(api_free_.size()));
-    live.door = serve(live.server, now, serial_request_) +
-                to_nanoseconds(c_.api_request_time.value + c_.api_prompt_token_time.value * live.offered.prompt);
+    live.server = api_.server_of(live.offered.index);
+    live.door = api_.request_arrives(live.server, now, live.offered.prompt);
     push(live.door, Kind::arrive, id);
-  }
-
-  /// An API server's event loop: work is done in order of arrival.
-  Nanoseconds serve(int server, Nanoseconds now, Nanoseconds work) {
-    if (work == 0) return now;
-    Nanoseconds& free = api_free_[static_cast<std::size_t>(server)];
-    return free = std::max(free, now) + work;
   }
 
   void arrive(int id, Nanoseconds now) {
@@ -253,7 +260,11 @@ class Simulation final : public EngineListener {
     n.output_first = live.offered.output_first;
     if (c_.disaggregation && !live.prefilling) n.preloaded_tokens = live.offered.prompt;
     EngineGroup& engine = groups_[static_cast<std::size_t>(group)];
+    advance_timeline(now);
+    engine.account(now);
     const auto slot = static_cast<std::size_t>(engine.rank(rank).add(n));
+    ++loads_[static_cast<std::size_t>(group)].waiting;
+    ++waiting_;
     live.engine = engine_index(group, rank);
     auto& slots = slots_[static_cast<std::size_t>(live.engine)];
     if (slot >= slots.size()) slots.resize(slot + 1);
@@ -278,11 +289,15 @@ class Simulation final : public EngineListener {
     return blocks < s.num_blocks;
   }
 
+  void advance_timeline(Nanoseconds now) {
+    timeline_.advance(now, running_, waiting_, kv_ / static_cast<double>(slots_.size()));
+  }
+
   void run_engine(int index, Nanoseconds now) {
     EngineGroup& group = groups_[static_cast<std::size_t>(index)];
     while (true) {
       now_ = now;
-      timeline_.advance(now, running_, waiting_, kv_ / static_cast<double>(slots_.size()));
+      advance_timeline(now);
       const auto next = group.turn(now, *this);
       if (group.stuck()) drop_stuck(index, now);
       update_load(index);
@@ -369,13 +384,12 @@ class Simulation final : public EngineListener {
     if (static_cast<std::int64_t>(requests_recorded_.size()) < c_.record_steps)
       requests_recorded_.push_back({live.offered.index, live.engine, live.start, live.scheduled, live.first, at,
                                     live.offered.prompt, live.produced});
-    if (live.turn < c_.turns_per_session) {
+    if (live.turn < w_.turns) {
       const int turn = live.turn + 1;
       source_.follow(OfferedRequest(live.offered), live.offered);
       if (live.offered.prompt < c_.scheduler.max_model_len) {
-        const Nanoseconds again = at + to_nanoseconds(c_.think_time.value);
-        start(id, again);
         live.turn = turn;
+        push(at + to_nanoseconds(w_.think_time.value), Kind::next_turn, id);
         return;
       }
     }
@@ -392,6 +406,7 @@ class Simulation final : public EngineListener {
       groups_[g].close(last_end_);
       for (int k = 0; k < groups_[g].num_ranks(); ++k) {
         SimulatedEngine engine = groups_[g].stats(k);
+        engine.prefill_only = static_cast<int>(g) < prefill_groups_;
         engine.requests = requests_of_engine_[static_cast<std::size_t>(engine_index(static_cast<int>(g), k))];
         r.preemptions += engine.preemptions;
         queries += engine.prompt_tokens;
@@ -425,6 +440,7 @@ class Simulation final : public EngineListener {
   const SimulationConfig& c_;
   const Workload& w_;
   RequestSource source_;
+  ApiServers api_;
   ReplicaRouter replicas_;
   std::optional<ReplicaRouter> prefill_router_;
   std::vector<DpBalancer> balancers_;
@@ -440,12 +456,6 @@ class Simulation final : public EngineListener {
   std::vector<Live> live_;
   std::vector<int> free_live_;
   std::int64_t outstanding_ = 0, held_back_ = 0;
-  const Nanoseconds output_time_ = to_nanoseconds(c_.api_output_time.value);
-  const Nanoseconds serial_request_ = to_nanoseconds(c_.api_serial_time.value);
-  const Nanoseconds serial_output_ = to_nanoseconds(c_.api_serial_output_time.value);
-  std::vector<Nanoseconds> api_free_ =
-      std::vector<Nanoseconds>(static_cast<std::size_t>(c_.replicas) * static_cast<std::size_t>(c_.api_server_count));
-
   Measurements measurements_;
   Timeline timeline_;
   std::vector<Load> loads_;
@@ -456,37 +466,11 @@ class Simulation final : public EngineListener {
   std::vector<RecordedRequest> requests_recorded_;
 };
 
-void check(const SimulationConfig& c, const Workload& w) {
-  const auto need = [](bool ok, const char* path, const char* message, const char* hint) {
-    if (!ok) throw InputError("", 0, path, message, hint);
-  };
-  check_scheduler_config(c.scheduler);
-  if (c.disaggregation) {
-    check_scheduler_config(c.disaggregation->prefill_scheduler);
-    need(c.disaggregation->prefill_engines >= 1, "disaggregation.prefill_engines", "no engine", "at least 1");
-    need(c.disaggregation->bandwidth.value > 0, "disaggregation.bandwidth", "no bandwidth", "bytes/s above 0");
-  }
-  need(c.data_parallel_size >= 1, "data_parallel_size", "no engine", "at least 1");
-  need(c.replicas >= 1, "replicas", "no server", "at least 1");
-  need(c.api_server_count >= 1, "api_server_count", "no API server", "at least 1");
-  need(c.dp_stats_interval.value > 0, "dp_stats_interval", "must be above 0", "0.1 s in vLLM");
-  need(c.turns_per_session >= 1, "turns_per_session", "no turn", "at least 1");
-  need(c.time_scale > 0, "time_scale", "must be above 0", "1 = as recorded");
-  need(!c.num_requests || *c.num_requests >= 1, "num_requests", "no request", "at least 1");
-  if (w.trace) return need(!w.trace->requests.empty(), "trace", "is empty", "at least one request");
-  if (w.arrivals == Arrivals::closed_loop && !w.request_rate)
-    return need(w.concurrency && *w.concurrency >= 1, "concurrency", "a closed loop needs it",
-                "requests in flight, at least 1");
-  if (w.arrivals == Arrivals::burst) return;
-  need(w.request_rate && *w.request_rate > 0, "request_rate", "an open loop needs it", "requests/s above 0");
-  need(w.burstiness > 0, "burstiness", "must be above 0", "1 = Poisson");
-}
-
 }  // namespace
 
 SimulationResult simulate(const SimulationConfig& config, const Workload& workload, const StepTime& step_time,
                           std::uint64_t seed) {
-  check(config, workload);
+  check_simulation(config, workload);
   return Simulation(config, workload, step_time, seed).run();
 }
 

@@ -48,20 +48,18 @@ struct SimulationConfig {
   std::optional<DisaggregationConfig> disaggregation;  ///< `replicas` x `data_parallel_size` engines then only decode
 
   // Host costs on top of StepTime.
-  Seconds api_request_time{};        ///< from the client's request to the engine: HTTP, tokenising
-  Seconds api_prompt_token_time{};   ///< per prompt token, on top
-  Seconds api_output_time{};         ///< from the engine's output to the client
-  Seconds api_serial_time{};         ///< of an API server per request, one after the other: its queue delays bursts
-  Seconds api_serial_output_time{};  ///< of an API server per streamed chunk, in the same queue
-  Seconds engine_step_time{};        ///< CPU time of schedule + update; hidden behind the GPU with async scheduling
-  Seconds engine_row_time{};         ///< per scheduled request, on top
+  Seconds api_request_time{};  ///< from the client's request to the engine: HTTP, tokenising
+  Seconds api_output_time{};   ///< from the engine's output to the client
+  // An API server does these one after the other: its queue delays bursts.
+  Seconds api_serial_time{};               ///< per request
+  Seconds api_serial_prompt_token_time{};  ///< per prompt token: tokeniser, input processing
+  Seconds api_serial_output_time{};        ///< per streamed chunk
+  Seconds api_first_token_time{};  ///< added to a first token per answer that is being streamed on the same engine
+  Seconds engine_step_time{};      ///< CPU time of schedule + update; hidden behind the GPU with async scheduling
+  Seconds engine_row_time{};       ///< per scheduled request, on top
 
-  // Load
   std::optional<std::int64_t> num_requests;  ///< nullopt = the trace's, else 10 x concurrency, at least 1,000
-  double time_scale = 1;                     ///< of trace arrivals: 2 = twice as slow
-  int turns_per_session = 1;     ///< >1: each session's next prompt is all before plus new text (isl = the new text)
-  Seconds think_time{};          ///< between a session's answer and its next turn
-  double acceptance_rate = 0.7;  ///< chance that a draft token is accepted, given those before it were
+  double acceptance_rate = 0.7;              ///< chance that a draft token is accepted, given those before it were
 
   // What is measured and kept
   std::int64_t warmup_requests = 0;  ///< the first ones issued count for load only; vllm bench serve has none
@@ -80,7 +78,9 @@ struct LatencySummary {
 
 struct SimulatedEngine {
   std::int64_t requests = 0, output_tokens = 0, steps = 0, preemptions = 0, prompt_tokens = 0, prefix_hit_tokens = 0;
-  double busy = 0;                                                             ///< share of the time a step was running
+  std::int64_t dummy_steps = 0;  ///< lockstep: nothing to do, but the other ranks needed it
+  bool prefill_only = false;     ///< disaggregation
+  double busy = 0;               ///< share of the time a step was running
   double mean_running = 0, mean_waiting = 0, mean_kv_use = 0, max_kv_use = 0;  ///< time-weighted
 };
 
@@ -136,6 +136,9 @@ struct SimulationResult {
 };
 
 /// Throws InputError if config or workload cannot be simulated (sizes below 1, a load without rate or concurrency).
+void check_simulation(const SimulationConfig& config, const Workload& workload);
+
+/// Throws as check_simulation.
 SimulationResult simulate(const SimulationConfig& config, const Workload& workload, const StepTime& step_time,
                           std::uint64_t seed);
 

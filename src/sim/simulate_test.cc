@@ -111,8 +111,9 @@ TEST(Simulate, DisaggregationMovesTheCache) {
 TEST(Simulate, MultiTurnHitsItsOwnHistory) {
   SimulationConfig c;
   c.num_requests = 40;
-  c.turns_per_session = 4;
-  const SimulationResult r = simulate(c, closed(2, 100, 20), LinearStep{}, 1);
+  Workload w = closed(2, 100, 20);
+  w.turns = 4;
+  const SimulationResult r = simulate(c, w, LinearStep{}, 1);
   EXPECT_EQ(r.completed, 40);
   EXPECT_GT(r.prefix_hit_rate, 0.4);
 }

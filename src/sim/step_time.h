@@ -1,5 +1,6 @@
 #pragma once
 // The seam between the simulator and whatever says how long a step takes.
+#include <algorithm>
 #include <cstdint>
 #include <span>
 
@@ -19,6 +20,14 @@ class StepTime {
  public:
   virtual ~StepTime() = default;
   virtual Seconds step_time(std::span<const ScheduledChunk> batch) const = 0;
+  /// Ranks that step together (MoE data parallelism): until the last of them is done. A rank without work has an empty
+  /// batch and runs a dummy one.
+  virtual Seconds lockstep_time(std::span<const std::span<const ScheduledChunk>> ranks) const {
+    Seconds slowest{};
+    for (const auto& batch : ranks)
+      if (!batch.empty()) slowest = std::max(slowest, step_time(batch));
+    return slowest;
+  }
   /// With pipeline stages: the time of the busiest one, after which the next batch may follow.
   virtual Seconds stage_time(std::span<const ScheduledChunk> batch, int stages) const {
     return step_time(batch) / static_cast<double>(stages);

@@ -160,7 +160,7 @@ class Replay {
     scheduler_.update(
         batch.step,
         [&](const SchedulerRequest& r, const ScheduledRow& row) {
-          if (row.drafts == 0 || row.admitted) return 0;
+          if (row.admitted) return 0;
           const auto v = static_cast<std::uint64_t>(r.id * 7 + live(row.request).verify_steps++);
           return std::min<int>(row.drafts, w_.accept[v % w_.accept.size()]);
         },

@@ -234,6 +234,14 @@ LengthDistribution parse_length(std::string_view text, const std::string& flag) 
     if (d.a > d.b) reader.fail("'" + reader.whole + "': the first end is above the second");
     return d;
   }
+  if (name == "random") {  // vLLM's sample_random_lengths: floor and ceil of tokens x (1 -+ ratio)
+    double ratio = 0;
+    if (parts.size() != 2 || !parse_number(trim(reader.value_of("ratio", parts[1])), ratio) || ratio < 0 || ratio >= 1)
+      reader.fail("'" + reader.whole + "': random has a length and a range ratio of at least 0 and below 1",
+                  "write for example random[1024,0.5]");
+    const double tokens = reader.whole_tokens(parts[0]);
+    return {Kind::uniform, std::max(1.0, std::floor(tokens * (1 - ratio))), std::ceil(tokens * (1 + ratio)), {}};
+  }
   if (name == "lognormal") {
     if (parts.size() != 2)
       reader.fail("'" + reader.whole + "': lognormal has two parts",
@@ -245,7 +253,7 @@ LengthDistribution parse_length(std::string_view text, const std::string& flag) 
   }
   if (name == "percentiles") return reader.percentiles(parts);
   if (name == "empirical") return reader.empirical(parts);
-  const std::vector<std::string> names = {"uniform", "lognormal", "percentiles", "empirical"};
+  const std::vector<std::string> names = {"uniform", "random", "lognormal", "percentiles", "empirical"};
   const std::string hint = did_you_mean(name, names);
   reader.fail("unknown distribution '" + std::string(name.substr(0, 40)) + "'",
               hint.empty() ? join(names, ", ") : hint);

@@ -14,7 +14,8 @@ namespace shardwise {
 
 /// Lengths in tokens. "1024", "uniform[819,1024]" (both ends included), "lognormal[mean=1024,sigma=0.6]",
 /// "percentiles[p50=900,p90=2000,p99=8000]" (linear between the points; from 1 token at p0 unless p0 is given; the last
-/// point is the longest), "empirical[3:100,1:2000]" (weight:tokens).
+/// point is the longest), "empirical[3:100,1:2000]" (weight:tokens). "random[1024,0.5]" is read as the uniform
+/// distribution that `vllm bench serve --random-range-ratio 0.5` draws from.
 struct LengthDistribution {
   enum class Kind { constant, uniform, lognormal, percentiles, empirical } kind = Kind::constant;
   double a = 0, b = 0;                            ///< constant: a; uniform: [a, b]; lognormal: mean a, sigma b (of ln)
@@ -56,15 +57,27 @@ struct Trace {
 
 enum class Arrivals { closed_loop, poisson, gamma, burst };
 
+/// The rate goes from start_rps to end_rps over the requests (`vllm bench serve --ramp-up-strategy`).
+struct RateRamp {
+  enum class Strategy { linear, exponential } strategy = Strategy::linear;
+  double start_rps = 1, end_rps = 1;
+  friend bool operator==(const RateRamp&, const RateRamp&) = default;
+};
+
 struct Workload {
   LengthDistribution isl, osl;
   Arrivals arrivals = Arrivals::closed_loop;
-  std::optional<int> concurrency;      ///< closed loop: requests in flight on the whole deployment
-  std::optional<double> request_rate;  ///< open loop: requests/s on the whole deployment
-  double burstiness = 1.0;             ///< gamma shape as in vllm bench serve; 1 = Poisson
-  double prefix_share = 0;             ///< share of each prompt that is common to its group, 0..1
+  std::optional<int> concurrency;             ///< closed loop: requests in flight on the whole deployment
+  std::optional<double> request_rate;         ///< open loop: requests/s on the whole deployment
+  double burstiness = 1.0;                    ///< gamma shape as in vllm bench serve; 1 = Poisson
+  std::optional<RateRamp> ramp_up;            ///< open loop; request_rate is then its mean
+  double prefix_share = 0;                    ///< share of each prompt that is common to its group, 0..1
+  std::optional<std::int64_t> prefix_tokens;  ///< the same in tokens; prefix_share is then the mean share
   int prefix_groups = 1;
+  int turns = 1;                       ///< of a session: each later prompt is all before and new text of isl tokens
+  Seconds think_time{};                ///< between a session's answer and its next turn
   std::shared_ptr<const Trace> trace;  ///< replaces lengths and arrivals
+  double time_scale = 1;               ///< of trace arrivals: 2 = twice as slow
   std::vector<Slo> slos;
 };
 
