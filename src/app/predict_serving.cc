@@ -56,16 +56,10 @@ Means simulated(const ServingCase& c, const CompiledStep& step, std::int64_t req
   config.data_parallel_size = 1, config.lockstep = false;  // the ranks are alike: one stands for all
   config.api_server_count = 1;
   config.num_requests = requests;
-  // The client's share of `http` goes to the way back, prompts pass the front end one by one.
-  const auto& d = step.data();
-  config.api_request_time = Seconds(d.http / 2), config.api_output_time = Seconds(d.http / 2);
-  config.api_prompt_token_time = {};
-  config.api_serial_time = Seconds(d.front_end * c.load.isl.mean());
+  config.api_first_token_time = Seconds(step.data().stream / c.stream_interval);
   const auto r = simulate(config, request.workload, PlanStepTime(plan.step), 1);
-  const double stream = d.stream / c.stream_interval * std::min(concurrency, r.mean_concurrency);
   const bool p50 = c.p50_statistics;
-  return {1e3 * ((p50 ? r.ttft.median : r.ttft.mean) + stream), 1e3 * (p50 ? r.tpot.median : r.tpot.mean),
-          r.output_throughput};
+  return {1e3 * (p50 ? r.ttft.median : r.ttft.mean), 1e3 * (p50 ? r.tpot.median : r.tpot.mean), r.output_throughput};
 }
 
 }  // namespace
