@@ -202,14 +202,14 @@ std::string calibration_text(const Calibration& c) {
       "shardwise_calibration: 1\n";
   out += "model: " + yaml_scalar(c.model) + "\ngpu: " + yaml_scalar(c.gpu) + "\n";
   const auto learned = [&](const char* key, const std::optional<Learned>& value, const char* comment) {
-    if (value) out += fmt::format("{}: {{value: {}, sd: {}}}  # {}\n", key, value->value, value->sd, comment);
+    if (value) out += fmt::format("{}: {{value: {:.4g}, sd: {:.3g}}}  # {}\n", key, value->value, value->sd, comment);
   };
   learned("first_token_ms", c.first_token_ms, "ms added to every first token: client, HTTP, tokeniser, host");
   learned("step", c.step, "ln of a factor on every engine step");
   learned("experts", c.experts, "ln of a factor on the routed experts of this model's decode steps");
   learned("kv_gib", c.kv_gib, "GiB added to what is left for the KV cache on every GPU");
-  out += fmt::format("ttft_band: {}  # factor on the half width of TTFT intervals\n", c.ttft_band);
-  out += fmt::format("tpot_band: {}  # factor on the half width of TPOT and throughput intervals\n", c.tpot_band);
+  out += fmt::format("ttft_band: {:.3g}  # factor on the half width of TTFT intervals\n", c.ttft_band);
+  out += fmt::format("tpot_band: {:.3g}  # factor on the half width of TPOT and throughput intervals\n", c.tpot_band);
   if (!c.made_from.empty()) out += "made_from:\n";
   for (const auto& line : c.made_from) out += "  - " + yaml_scalar(line) + "\n";
   return out;

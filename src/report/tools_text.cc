@@ -30,12 +30,18 @@ std::string operators(const std::vector<OperatorTime>& rows, const Style& style)
   for (const auto& op : rows) total += op.time.value;
   Table t;
   t.column("operator", Table::Align::left);
-  for (const char* name : {"ms", "share", "compute", "memory", "link", "host"}) t.column(name);
+  for (const char* name : {"ms", "share", "compute", "memory", "link", "host", "of roof"}) t.column(name);
   t.column("bound by", Table::Align::left);
   const auto ms = [](Seconds s) { return s.value > 0 ? fmt::format("{:.3f}", to_ms(s)) : std::string("-"); };
+  // Share of the roofline: the time that the busier of peak and bandwidth would take.
+  const auto roof = [](const OperatorTime& op) {
+    const double least = std::max(op.compute.value, op.memory.value);
+    return least > 0 && op.time.value > 0 ? fmt::format("{:.0f} %", 100 * std::min(1.0, least / op.time.value))
+                                          : std::string("-");
+  };
   for (const auto& op : rows)
     t.row({op.name, ms(op.time), fmt::format("{:.0f} %", total > 0 ? 100 * op.time.value / total : 0), ms(op.compute),
-           ms(op.memory), ms(op.communication), ms(op.host), op.bound});
+           ms(op.memory), ms(op.communication), ms(op.host), roof(op), op.bound});
   return t.text(style);
 }
 
