@@ -92,7 +92,7 @@ double narrowing(const std::vector<Observation>& seen, bool ttft, const Matrix& 
   int n = 0;
   for (const auto& o : seen) {
     if (o.ttft != ttft) continue;
-    const double noise = o.noise * o.noise;
+    const double noise = std::pow(ttft ? kCalibrationPriors.ttft_within_run : o.noise, 2);
     sum += std::sqrt((noise + quadratic(after, o.gradient)) / (noise + quadratic(before, o.gradient)));
     ++n;
   }
