@@ -1,7 +1,9 @@
-"""Recorded answers beside new ones: compare.py RECORDED.jsonl NEW.jsonl. Exit 0 if they agree.
+"""Recorded answers beside new ones: compare.py RECORDED.jsonl NEW.jsonl [--whole]. Exit 0 if they agree.
 
 Only what both answers hold is compared. A case that vLLM refuses after its arguments' checks (stages launch, worker,
-model) counts as accepted: the new answers end there.
+model) counts as accepted: the new answers end there. With --whole they do not end there: everything recorded is compared,
+messages and the stage of a refusal included. Cases recorded from another version of vLLM than the new answers come from
+are not counted.
 """
 import collections
 import json
@@ -10,7 +12,9 @@ import sys
 NOT_COMPARED = {"launch", "message", "error", "where", "rule"}
 
 
-def differences(recorded, new):
+def differences(recorded, new, whole):
+    if whole:
+        return [(name, value, new.get(name)) for name, value in recorded.items() if name not in new or new[name] != value]
     later = recorded.get("stage") not in (None, "config") and not recorded.get("accept", True)
     if later:
         return [] if new.get("accept") else [("accept", "at the arguments' checks", new.get("message"))]
@@ -18,15 +22,23 @@ def differences(recorded, new):
             if name in new and name not in NOT_COMPARED and recorded[name] != new[name]]
 
 
+def read(path):
+    with open(path) as file:
+        return [case for case in map(json.loads, file) if "expect" in case]
+
+
 def main():
-    recorded = {case["id"]: case["expect"] for case in map(json.loads, open(sys.argv[1])) if "expect" in case}
+    paths, whole = [path for path in sys.argv[1:] if path != "--whole"], "--whole" in sys.argv
+    recorded, new = read(paths[0]), read(paths[1])
+    versions = {case["input"].get("vllm_version") for case in new}
+    recorded = {case["id"]: case["expect"] for case in recorded if not new or case["input"].get("vllm_version") in versions}
     fields, wrong, compared, asked = collections.Counter(), 0, 0, set()
-    for case in map(json.loads, open(sys.argv[2])):
+    for case in new:
         if case["id"] not in recorded:
             continue
         compared += 1
         asked.add(case["id"])
-        found = differences(recorded[case["id"]], case["expect"])
+        found = differences(recorded[case["id"]], case["expect"], whole)
         wrong += bool(found)
         fields.update(name for name, _, _ in found)
         if found and wrong <= 10:
