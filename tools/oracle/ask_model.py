@@ -182,7 +182,7 @@ class Layout:
 
     @classmethod
     def of(cls, given, models):
-        from model_plans import Planner
+        from kv_plans import Planner
         key = json.dumps([given["model"], given["args"]], sort_keys=True)
         if key != cls.key:
             config = engine_config(given, models)
@@ -192,7 +192,7 @@ class Layout:
 
 
 def specs(given, models):
-    from model_plans import described, resolved
+    from kv_plans import described, resolved
     layout = Layout.of(given, models)
     return {"resolved": resolved(layout.planner.config), "attention_backends": layout.backends,
             "kv_cache_layout": layout.planner.layout, "stages": [described(stage) for stage in layout.planner.stages]}

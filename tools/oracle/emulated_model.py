@@ -20,6 +20,7 @@ OPERATORS = {"_C", "_moe_C", "_C_cache_ops", "_C_custom_ar", "_C_utils", "_C_sta
              "_flashmla_extension_C", "_qutlass_C", "_flashkda_C"}
 VERSIONS = {"flashinfer": "0.6.12"}  # of the CUDA wheel of vLLM 0.32.0
 GPUS = {"9.0": "H100", "10.0": "B200"}  # compute capability: the GPU that stands for it
+QUESTIONS = {"get_device_sm_count": lambda *_: emulated_node.GPUS[emulated_node.Node.gpu][3]}  # that packages answer without a kernel
 SHARED_MEMORY_BYTES = 232448  # a kernel's most on 9.0 and 10.0 (CUDA C++ programming guide, compute capabilities)
 
 
@@ -76,6 +77,8 @@ class _Module(types.ModuleType):
             raise AttributeError(name)
         if language:
             return _Anything()
+        if name in QUESTIONS:
+            return QUESTIONS[name]
         return _Members(name, (), {}) if name[0].isupper() else _kernel(name)
 
 

@@ -1,14 +1,12 @@
-"""KV cache specs as recorded in tests/golden/kv, and the engine core's plan for them: EngineCore._initialize_kv_caches up to
-the allocation."""
+"""KV cache specs as recorded in tests/golden/kv, and vLLM's plan for them, in the order of EngineCore._initialize_kv_caches
+up to the allocation."""
 import enum
 import json
 import re
 
 import torch
 from vllm.config import set_current_vllm_config
-from vllm.v1.attention.backends.utils import resolve_kv_cache_layout
 from vllm.v1.core import kv_cache_utils
-from vllm.v1.core.single_type_kv_cache_manager import register_all_kvcache_specs
 
 FIELDS = """block_size num_kv_heads head_size head_size_v sliding_window attention_chunk_size cache_dtype_str compress_ratio alignment
     shapes dtypes dtype mamba_type mamba_cache_mode num_speculative_blocks page_size_padded kv_quant_mode tokens_per_state
@@ -64,12 +62,24 @@ def described(specs):
 def no_plan(error):
     message = str(error)
     longest = re.search(r"estimated maximum model length is (\d+)", message)
-    return {"error": type(error).__name__, "message": message.split("Try increasing")[0].strip()[:400]} | (
+    reason = re.split(r"\s*(?:Try|Please) ", message)[0]  # without the advice
+    return {"error": type(error).__name__, "message": reason.strip()[:400]} | (
         {"estimated_max_model_len": int(longest[1])} if longest else {})
+
+
+def kv_cache_configs(config, workers, memory):
+    """One KVCacheConfig for each worker."""
+    try:
+        from vllm.v1.core import kv_cache_planning  # from 0.33
+    except ImportError:
+        return kv_cache_utils.get_kv_cache_configs(config, workers, memory)
+    return kv_cache_planning.get_kv_cache_configs(config, workers, memory, kv_cache_planning.get_global_kv_cache_groups(config, workers))
 
 
 class Planner:
     def __init__(self, config, stages, layouts):
+        from vllm.v1.attention.backends.utils import resolve_kv_cache_layout  # older versions have neither
+        from vllm.v1.core.single_type_kv_cache_manager import register_all_kvcache_specs
         parallel = config.parallel_config
         self.config, self.stages = config, stages
         self.ranks = parallel.tensor_parallel_size * parallel.prefill_context_parallel_size  # of a stage: all report the same
@@ -87,8 +97,8 @@ class Planner:
             vars(holder).update(values)
         with set_current_vllm_config(self.config):
             try:
-                configs = kv_cache_utils.get_kv_cache_configs(self.config, [dict(specs) for specs in self.workers],
-                                                              [memory for memory in stage_memory for _ in range(self.ranks)])
+                configs = kv_cache_configs(self.config, [dict(specs) for specs in self.workers],
+                                           [memory for memory in stage_memory for _ in range(self.ranks)])
             except Exception as error:  # noqa: BLE001 - whatever vLLM raises is its answer
                 return no_plan(error)
             return self._described(configs)
