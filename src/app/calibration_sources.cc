@@ -100,8 +100,6 @@ ServingCase bench_case(const CheckAnswer& served, const BenchResult& bench) {
   c.load.osl = {LengthDistribution::Kind::constant, bench.osl, 0, {}};
   c.steady = true;  // only the means are known
   c.num_prompts = bench.completed;
-  c.fused_all_reduce = compile_step(*c.model, c.engine, c.cluster, plan.placement).data().blackwell &&
-                       c.engine.vllm_version >= VllmVersion{0, 20, 0};
   if (bench.max_concurrency) {
     c.load_class = "closed_loop";
     c.load.concurrency = *bench.max_concurrency;

@@ -290,7 +290,7 @@ void read_row(const ServingTable& t, std::size_t i, Models& models, ServingCase&
   if (!capture) capture = flag_value(flags, "cuda-graph-sizes=");
   e.cudagraph_capture_sizes = capture_sizes(capture ? capture : 512);
   c.stream_interval = std::max(1, flag_value(flags, "stream-interval="));
-  c.fused_all_reduce = flags.find("allreduce+rms fusion on") != std::string::npos;
+  if (flags.find("allreduce+rms fusion on") != std::string::npos) c.fused_all_reduce = true;
   // Load.
   c.load.isl = lengths(text("isl_dist"), *value("isl_mean"));
   c.load.osl = lengths(text("osl_dist"), *value("osl_mean"));

@@ -36,10 +36,11 @@ struct ServingCase {
   int gpus = 1, ranks = 1, replicas = 1;  ///< ranks: engines or DP ranks that share the load
   Workload load;
   std::int64_t num_prompts = 0;
-  bool steady = false;              ///< lengths stated as means or fixed: outputs vary by a tenth in practice
-  bool derived_throughput = false;  ///< the source derives tokens/s from TTFT and TPOT
-  int stream_interval = 1;          ///< tokens per streamed chunk
-  bool fused_all_reduce = false, p50_statistics = false, saturated = false;
+  bool steady = false;                   ///< lengths stated as means or fixed: outputs vary by a tenth in practice
+  bool derived_throughput = false;       ///< the source derives tokens/s from TTFT and TPOT
+  int stream_interval = 1;               ///< tokens per streamed chunk
+  std::optional<bool> fused_all_reduce;  ///< where the source states it
+  bool p50_statistics = false, saturated = false;
   MemoryPlan memory;
   std::optional<double> ttft_ms, tpot_ms, output_tok_s_per_gpu;  ///< measured means, where given
 };

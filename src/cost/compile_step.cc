@@ -16,7 +16,7 @@ using OpTable = std::array<OpTime, N>;
 struct KindTables {
   OpTable attention_proj{}, dense_ffn{}, router_shared{};
   OpTable experts_decode{}, experts_mixed{};
-  TokenTable all_reduce{}, expert_comm{}, elementwise{};
+  TokenTable all_reduce{}, norm_reduce{}, expert_comm{}, elementwise{};
   bool moe = false;
   int attention = -1;  ///< index into CompiledStepData::attention
 };
@@ -35,7 +35,8 @@ struct Context {
 bool same_shape(const FullAttention& a, const FullAttention& b) {
   return a.num_heads == b.num_heads && a.num_kv_heads == b.num_kv_heads && a.head_dim == b.head_dim &&
          a.v_head_dim == b.v_head_dim && a.sliding_window == b.sliding_window &&
-         a.attention_chunk_size == b.attention_chunk_size && a.output_gate == b.output_gate;
+         a.attention_chunk_size == b.attention_chunk_size && a.output_gate == b.output_gate &&
+         a.qk_norm_full == b.qk_norm_full;
 }
 bool same_shape(const MlaAttention& a, const MlaAttention& b) {
   return a.num_heads == b.num_heads && a.q_lora_rank == b.q_lora_rank && a.kv_lora_rank == b.kv_lora_rank &&
@@ -241,6 +242,15 @@ KindTables compile_kind(const Context& c, const Layer& layer, std::string& algor
                     : ar.algorithm == Algorithm::hierarchical         ? "NCCL across nodes"
                                                                       : "NCCL ring or tree";
     }
+    // A norm over the heads of all ranks sums squares of q and k, fp32, before it can scale: one all-reduce of both
+    // since 0.14 (vLLM #31493), two before.
+    const auto* full = std::get_if<FullAttention>(&layer.attention);
+    if (c.tp > 1 && full && full->qk_norm_full) {
+      const bool joint = c.engine.vllm_version >= VllmVersion{0, 14, 0};
+      const auto ar =
+          collective_time(*c.chip.tables, c.tp_group, Collective::all_reduce, t * sizeof(float) * (joint ? 2 : 1));
+      out.norm_reduce[i] += (joint ? 1 : 2) * ar.seconds;
+    }
     if (c.dcp > 1 && !std::holds_alternative<LinearAttention>(layer.attention) &&
         !std::holds_alternative<NoAttention>(layer.attention)) {
       CollectiveGroup g = c.tp_group;
@@ -258,6 +268,27 @@ double kv_bytes_of(const Model& model, const EngineConfig& engine) {
   if (d.starts_with("fp8")) return 1;
   if (d == "auto" && model.quantisation.kv_cache_dtype) return bytes_per_element(*model.quantisation.kv_cache_dtype);
   return 2;
+}
+
+/// vLLM fuses all-reduce, residual and RMSNorm by itself since 0.17 (#34299) on Hopper and Blackwell with NVSwitch;
+/// with data-parallel attention or pipeline stages since 0.21 (#41458).
+bool fuses_all_reduce(const EngineConfig& engine, const Gpu& gpu) {
+  const auto& p = engine.parallel;
+  const bool alone = p.data_parallel_size == 1 && p.pipeline_parallel_size == 1;
+  return engine.vllm_version >= VllmVersion{0, 17, 0} && (alone || engine.vllm_version >= VllmVersion{0, 21, 0}) &&
+         (gpu.compute_capability == 90 || gpu.compute_capability / 10 == 10);
+}
+
+/// Up to here vLLM's custom all-reduce of four ranks runs in one stage, bytes (csrc/custom_all_reduce.cuh).
+constexpr double kOneStage = 512.0 * 1024;
+
+/// Largest message of the fused kernel, bytes (FI_ALLREDUCE_FUSION_MAX_SIZE_MB of compilation/passes/fusion).
+double fused_all_reduce_limit(const Gpu& gpu, int tp) {
+  constexpr double mib = 1024.0 * 1024.0;
+  const bool hopper = gpu.compute_capability == 90;
+  if (tp == 2) return 64 * mib;
+  if (tp == 4) return (hopper ? 2 : 32) * mib;
+  return tp == 8 ? (hopper ? 0.5 : 1) * mib : 0;
 }
 
 double routing_factor(const CostConstants& k, const Model& model) {
@@ -362,8 +393,11 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
                prefill = k[bw ? Coef::prefill_blackwell : Coef::prefill_hopper],
                sustained = k[bw ? Coef::sustained_blackwell : Coef::sustained_hopper];
   const double routing = k[Coef::moe] * routing_factor(k, model);
-  const bool fusion = options.fused_all_reduce.value_or(engine.vllm_version >= VllmVersion{0, 20, 0} && bw) && tp > 1;
-  const double f = fusion ? k[Coef::fused_all_reduce] : 1.0;
+  const bool fusion = options.fused_all_reduce.value_or(fuses_all_reduce(engine, gpu)) && tp > 1;
+  // Fusion saves launches, barriers and the pass over a short message, not the transfers of a long one.
+  std::size_t latency_bound = 0;
+  while (latency_bound + 1 < N && kTokenKnots[latency_bound + 1] * c.hidden * 2 <= kOneStage) ++latency_bound;
+  const double fused_bytes = fusion ? fused_all_reduce_limit(gpu, tp) : 0;
   const auto fp8_static = [&](const QuantScheme& q) {
     return q.method == QuantScheme::Method::fp8_tensor ? k[bw ? Coef::static_fp8_blackwell : Coef::static_fp8_hopper]
                                                        : 1.0;
@@ -403,13 +437,16 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
                                              t.router_shared[i].seconds};
         const double gemm = gemms[0] + gemms[1] + gemms[2];
         const double layer_gap = gap + (moe ? moe_gap : 0.0);
-        const double comm = k[Coef::all_reduce] * (t.all_reduce[i] * f + t.expert_comm[i]);
+        const double share =
+            k[Coef::all_reduce] * (tokens * c.hidden * 2 <= fused_bytes ? k[Coef::fused_all_reduce] : 1.0);
+        const double all_reduce = t.all_reduce[i] + (share - 1) * t.all_reduce[std::min(i, latency_bound)] +
+                                  k[Coef::all_reduce] * t.norm_reduce[i];
+        const double comm = all_reduce + k[Coef::all_reduce] * t.expert_comm[i];
         decode[i] +=
             n[j] * (k[Coef::gemm] * gemm + t.experts_decode[i].seconds * r + comm + t.elementwise[i] + layer_gap);
         mixed[i] += n[j] * (gemm_mixed * (static_attention * held(t.attention_proj[i]) +
                                           static_mlp * held(t.dense_ffn[i]) + held(t.router_shared[i])) +
-                            scale * t.experts_mixed[i].seconds * r +
-                            k[Coef::all_reduce] * (t.all_reduce[i] + t.expert_comm[i]) + t.elementwise[i] + layer_gap);
+                            scale * t.experts_mixed[i].seconds * r + comm + t.elementwise[i] + layer_gap);
         if (!keep) continue;
         const auto put = [&](TokenOp op, const OpTime& raw, double dec, double mix) {
           const auto o = static_cast<std::size_t>(op);
@@ -424,7 +461,7 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
             gemm_mixed * held(t.router_shared[i]));
         put(TokenOp::experts, t.experts_decode[i], r * t.experts_decode[i].seconds,
             scale * r * t.experts_mixed[i].seconds);
-        put(TokenOp::all_reduce, {}, k[Coef::all_reduce] * f * t.all_reduce[i], k[Coef::all_reduce] * t.all_reduce[i]);
+        put(TokenOp::all_reduce, {}, all_reduce, all_reduce);
         put(TokenOp::expert_comm, {}, k[Coef::all_reduce] * t.expert_comm[i], k[Coef::all_reduce] * t.expert_comm[i]);
         put(TokenOp::elementwise, {0, 0, t.elementwise[i]}, t.elementwise[i], t.elementwise[i]);
       }

@@ -23,7 +23,7 @@ enum class Coef {
   moe,   ///< routed experts, decode (routing concentration of an unknown model included)
   decode_attention,
   prefill_attention,
-  all_reduce,
+  all_reduce,      ///< short all-reduces in a step / table
   prefill_hopper,  ///< experts and element-wise kernels of prompt steps; Hopper and older
   prefill_blackwell,
   sustained_hopper,  ///< share of the dense peak that GEMMs keep up under power and thermal limits
@@ -41,7 +41,7 @@ enum class Coef {
   stream,             ///< s added to the first token per request in flight: one process streams all answers
   eager_dense,        ///< s per layer: CPU launches of a prompt step longer than the captured graphs
   eager_moe,          ///< s per MoE layer beside that
-  fused_all_reduce,   ///< all-reduce fused with RMSNorm, against both apart
+  fused_all_reduce,   ///< what a short all-reduce keeps of that when fused with RMSNorm
   static_fp8_hopper,  ///< prompt-step GEMMs of per-tensor fp8 checkpoints: scales are static, quantisation is fused
   static_fp8_blackwell,
   static_scale,   ///< share of the time of dynamic activation scales that static ones save
