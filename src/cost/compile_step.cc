@@ -393,7 +393,11 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
                prefill = k[bw ? Coef::prefill_blackwell : Coef::prefill_hopper],
                sustained = k[bw ? Coef::sustained_blackwell : Coef::sustained_hopper];
   const double routing = k[Coef::moe] * routing_factor(k, model);
-  const bool fusion = options.fused_all_reduce.value_or(fuses_all_reduce(engine, gpu)) && tp > 1;
+  // Both are kernels of one switched domain; between nodes NCCL works as its curves say.
+  const bool one_node = c.tp_group.nodes == 1;
+  const bool fusion =
+      options.fused_all_reduce.value_or(fuses_all_reduce(engine, gpu) && c.tp_group.switched) && tp > 1 && one_node;
+  const double short_reduce = one_node ? k[Coef::all_reduce] : 1.0;
   // Fusion saves launches, barriers and the pass over a short message, not the transfers of a long one.
   std::size_t latency_bound = 0;
   while (latency_bound + 1 < N && kTokenKnots[latency_bound + 1] * c.hidden * 2 <= kOneStage) ++latency_bound;
@@ -437,11 +441,10 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
                                              t.router_shared[i].seconds};
         const double gemm = gemms[0] + gemms[1] + gemms[2];
         const double layer_gap = gap + (moe ? moe_gap : 0.0);
-        const double share =
-            k[Coef::all_reduce] * (tokens * c.hidden * 2 <= fused_bytes ? k[Coef::fused_all_reduce] : 1.0);
-        const double all_reduce = t.all_reduce[i] + (share - 1) * t.all_reduce[std::min(i, latency_bound)] +
-                                  k[Coef::all_reduce] * t.norm_reduce[i];
-        const double comm = all_reduce + k[Coef::all_reduce] * t.expert_comm[i];
+        const double share = short_reduce * (tokens * c.hidden * 2 <= fused_bytes ? k[Coef::fused_all_reduce] : 1.0);
+        const double all_reduce =
+            t.all_reduce[i] + (share - 1) * t.all_reduce[std::min(i, latency_bound)] + short_reduce * t.norm_reduce[i];
+        const double comm = all_reduce + t.expert_comm[i];
         decode[i] +=
             n[j] * (k[Coef::gemm] * gemm + t.experts_decode[i].seconds * r + comm + t.elementwise[i] + layer_gap);
         mixed[i] += n[j] * (gemm_mixed * (static_attention * held(t.attention_proj[i]) +
@@ -462,7 +465,7 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
         put(TokenOp::experts, t.experts_decode[i], r * t.experts_decode[i].seconds,
             scale * r * t.experts_mixed[i].seconds);
         put(TokenOp::all_reduce, {}, all_reduce, all_reduce);
-        put(TokenOp::expert_comm, {}, k[Coef::all_reduce] * t.expert_comm[i], k[Coef::all_reduce] * t.expert_comm[i]);
+        put(TokenOp::expert_comm, {}, t.expert_comm[i], t.expert_comm[i]);
         put(TokenOp::elementwise, {0, 0, t.elementwise[i]}, t.elementwise[i], t.elementwise[i]);
       }
     }
