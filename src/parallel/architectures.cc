@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <iterator>
+#include <map>
 #include <unordered_map>
 #include <utility>
 
@@ -15,16 +18,25 @@ std::vector<VllmVersion> versions(const std::string& cell) {
   return out;
 }
 
+/// The versions whose registry and configuration readers were read.
+constexpr VllmVersion kRead[] = {{0, 16, 0}, {0, 20, 2}, {0, 24, 0}, {0, 26, 0},
+                                 {0, 28, 0}, {0, 30, 0}, {0, 32, 0}, {0, 33, 0}};
+
+/// Index of the nearest of them at or below `version`; the first if there is none.
+std::size_t nearest_read(VllmVersion version) {
+  std::size_t at = 0;
+  for (std::size_t i = 0; i < std::size(kRead); ++i)
+    if (kRead[i] <= version) at = i;
+  return at;
+}
+
+bool holds(const std::vector<VllmVersion>& list, VllmVersion version) {
+  return std::find(list.begin(), list.end(), version) != list.end();
+}
+
 /// Whether `version` is in a list that was read at some versions only: the nearest version that was read decides.
 bool holds_at(const std::vector<VllmVersion>& list, VllmVersion version) {
-  static const std::vector<VllmVersion> read = {{0, 16, 0}, {0, 20, 2}, {0, 24, 0}, {0, 26, 0},
-                                                {0, 28, 0}, {0, 30, 0}, {0, 32, 0}, {0, 33, 0}};
-  VllmVersion at = read.front();
-  for (const auto v : read)
-    if (v <= version) at = v;
-  for (const auto v : list)
-    if (v == at) return true;
-  return false;
+  return holds(list, kRead[nearest_read(version)]);
 }
 
 }  // namespace
@@ -63,6 +75,25 @@ const ArchitectureRow* find_architecture(std::string_view name) {
   }();
   const auto it = rows->find(name);
   return it == rows->end() ? nullptr : &it->second;
+}
+
+bool knows_model_type(std::string_view model_type, VllmVersion version) {
+  static const auto* unknown = [] {
+    auto* map = new std::map<std::string, std::vector<VllmVersion>, std::less<>>;
+    bool header = true;
+    for (const auto& line : split(embedded_file("vllm/model_types.csv").value_or(""), '\n')) {
+      if (line.empty() || line[0] == '#' || std::exchange(header, false)) continue;
+      const auto cells = split(line, ',');
+      map->emplace(cells.at(0), versions(cells.at(1)));
+    }
+    return map;
+  }();
+  const auto it = unknown->find(model_type);
+  if (it == unknown->end()) return true;
+  const auto at = nearest_read(version);
+  if (!holds(it->second, kRead[at])) return true;
+  const bool between = kRead[at] < version && at + 1 < std::size(kRead);
+  return between && !holds(it->second, kRead[at + 1]);
 }
 
 }  // namespace shardwise

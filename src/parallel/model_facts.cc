@@ -400,7 +400,13 @@ ModelFacts model_facts(const Json& config, const Json* hf_quant_config, const st
   f.breakable_cudagraph = breakable(f.architecture, version);
   f.has_index_topk = field(c, "index_topk") != nullptr;
 
-  if (row && !row->registered(version)) {
+  if (!knows_model_type(f.model_type, version)) {
+    // With code of its own in the repository, vLLM asks for --trust-remote-code before it looks at the type.
+    const bool own_code = field(c, "auto_map") != nullptr;
+    f.refusal_rule = own_code ? "model_unknown" : "model_config_unreadable";
+    f.refusal_message = "vLLM " + to_string(version) + " and its Transformers do not know model type '" + f.model_type +
+                        "'" + (own_code ? "; the repository's own code needs --trust-remote-code" : "");
+  } else if (row && !row->registered(version)) {
     f.refusal_rule = "model_unknown";
     f.refusal_message = f.architecture + " is not in vLLM " + to_string(version);
   }

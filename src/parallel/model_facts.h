@@ -27,6 +27,8 @@ struct ArchitectureRow {
 };
 /// Row by name, null if no version that was read registers it.
 const ArchitectureRow* find_architecture(std::string_view name);
+/// Whether a version's configuration readers know this `model_type` of config.json (data/vllm/model_types.csv).
+bool knows_model_type(std::string_view model_type, VllmVersion version);
 
 /// Sizes that the constructors of the model's classes check. 0 or empty = nothing to check.
 struct ConstructionFacts {

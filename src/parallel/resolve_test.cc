@@ -56,6 +56,15 @@ TEST(ModelFacts, ExpertCountLeftOutIsTheClassDefault) {
   EXPECT_FALSE(dense().is_moe);
 }
 
+TEST(ModelFacts, ModelTypesOfVersionsAndBetweenThem) {
+  EXPECT_FALSE(knows_model_type("qwen3_5", {0, 16, 0}));
+  EXPECT_TRUE(knows_model_type("qwen3_5", {0, 18, 0}));  // known in the next version that was read
+  EXPECT_FALSE(knows_model_type("mimo_v2_flash", {0, 22, 0}));
+  EXPECT_TRUE(knows_model_type("mimo_v2_flash", {0, 25, 0}));
+  EXPECT_TRUE(knows_model_type("mimo_v2_flash", {0, 32, 0}));
+  EXPECT_TRUE(knows_model_type("llama", {0, 16, 0}));
+}
+
 TEST(Resolve, DefaultsOfOneGpu) {
   EngineArgs args;
   NodeFacts node;
