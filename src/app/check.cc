@@ -10,6 +10,7 @@
 #include "base/input_error.h"
 #include "base/text.h"
 #include "parallel/checked_versions.h"
+#include "parallel/rules.h"
 #include "search/goal.h"
 
 namespace shardwise {
@@ -239,6 +240,15 @@ CheckAnswer check(const CheckRequest& given) {
   }
 
   answer.memory = plan_memory(*request.model, engine, gpu);
+  const auto interleave = answer.resolved->cp_kv_cache_interleave_size;
+  if (engine.parallel.decode_context_parallel_size > 1 && answer.memory->block_size % interleave != 0) {
+    const auto* rule = find_rule("interleave_vs_block");
+    answer.refusal = Refusal{std::string(rule->id), std::string(rule->stage), std::string(rule->where),
+                             fmt::format("block_size {} is not a multiple of cp_kv_cache_interleave_size {}",
+                                         answer.memory->block_size, interleave),
+                             std::string(rule->instead)};
+    return answer;
+  }
   auto p = plan_request(request, false);
   p.pinned.max_model_len = engine.max_model_len;
   SearchRequest s;

@@ -59,6 +59,10 @@ const Rule rows[] = {
      "Round-robin placement needs an expert for every rank.", "--expert-placement-strategy linear", always, ever},
     {"no_moe_layer_on_stage", "model", "model_executor/models: __init__ of MoE classes",
      "Some MoE classes need a MoE layer on every pipeline stage.", "a smaller --pipeline-parallel-size", always, ever},
+    {"interleave_vs_block", "worker", "config/vllm.py:validate_block_size",
+     "With decode context parallelism the KV block, as the attention backend leaves it, is a multiple of "
+     "cp_kv_cache_interleave_size.",
+     "a --cp-kv-cache-interleave-size that divides the block, or none", always, ever},
     {"pcp_without_attention_backend", "model", "platforms/cuda.py:get_attn_backend_cls",
      "Prefill context parallelism needs an attention that has it: MLA.", "--prefill-context-parallel-size 1", always,
      ever},
