@@ -37,11 +37,6 @@ std::optional<double> number_behind(std::string_view line, std::string_view word
   return value;
 }
 
-template <class T>
-void keep_least(std::optional<T>& kept, std::optional<double> seen) {
-  if (seen && (!kept || *seen < static_cast<double>(*kept))) kept = static_cast<T>(*seen);
-}
-
 }  // namespace
 
 BenchResult read_bench_result(std::string_view text, const std::string& file) {
@@ -72,12 +67,8 @@ StartupLog read_startup_log(std::string_view text, const std::string& file) {
   StartupLog log;
   log.name = file.substr(file.find_last_of('/') + 1);
   for (const auto& line : split(text, '\n')) {
-    keep_least(log.available_kv_gib, number_behind(line, "Available KV cache memory:"));
-    keep_least(log.kv_tokens, number_behind(line, "GPU KV cache size:"));
-    if (const auto n = number_behind(line, "Model loading took"))
-      log.weights_gib = std::max(log.weights_gib.value_or(0), *n);
-    if (const auto at = line.find("Graph capturing finished"); at != std::string::npos)
-      if (const auto n = number_behind(std::string_view(line).substr(at), "took")) log.graph_gib = n;
+    const auto gib = number_behind(line, "Available KV cache memory:");
+    if (gib) log.available_kv_gib = std::min(log.available_kv_gib.value_or(*gib), *gib);
   }
   if (!log.available_kv_gib)
     throw InputError(file, 0, "", "no line says 'Available KV cache memory: ... GiB'",

@@ -26,8 +26,7 @@ BenchResult read_bench_result(std::string_view text, const std::string& file);
 /// What a start-up log says of memory, per GPU; the least over its ranks.
 struct StartupLog {
   std::string name;
-  std::optional<double> available_kv_gib, weights_gib, graph_gib;
-  std::optional<std::int64_t> kv_tokens;
+  std::optional<double> available_kv_gib;
 };
 /// Throws InputError if no line of the log says how much memory was left for the KV cache.
 StartupLog read_startup_log(std::string_view text, const std::string& file);
