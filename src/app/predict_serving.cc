@@ -25,7 +25,7 @@ std::vector<ReplayRequest> requests_of(const ServingCase& c, std::int64_t count,
     auto& r = out[i];
     r.prompt = std::max<std::int64_t>(1, std::llround(c.load.isl.quantile(prompts[i])));
     double o = c.load.osl.quantile(outputs[i]);
-    if (c.steady) o *= 0.9 + 0.2 * outputs[i];  // equal lengths would keep all requests in lock step
+    if (c.steady) o *= 0.9 + 0.2 * outputs[i];  // equal ones would keep all requests in lock step
     r.output = std::max<std::int64_t>(1, std::llround(o));
     if (rate_per_rank > 0) at += rng.exponential(1 / rate_per_rank), r.arrival = at;
   }
@@ -97,28 +97,22 @@ ServingPrediction predict_serving(const ServingCase& c, const CostConstants& con
     const auto n = std::max<std::int64_t>(concurrency, (c.num_prompts + ranks - 1) / ranks);
     const auto count = std::min<std::int64_t>(n, 20000);
     // Few requests make chance: the mean over runs.
-    const int runs = static_cast<int>(std::clamp<std::int64_t>(600 / std::max<std::int64_t>(1, count), 1, 12));
-    ReplayResult r;
-    const auto run = [&](const ReplayLimits& l) {
+    using Kind = LengthDistribution::Kind;
+    const bool chance = c.steady || arrival > 0 || c.load.isl.kind != Kind::constant || c.load.osl.kind != Kind::constant;
+    const int runs =
+        chance ? static_cast<int>(std::clamp<std::int64_t>(600 / std::max<std::int64_t>(1, count), 1, 12)) : 1;
+    const auto run = [&] {
       ReplayResult sum;
       for (int k = 0; k < runs; ++k) {
         const auto one =
-            replay(d, l, requests_of(c, count, arrival, Rng(0x5EED).fork(static_cast<std::uint64_t>(k))), concurrency);
+            replay(d, limits, requests_of(c, count, arrival, Rng(0x5EED).fork(static_cast<std::uint64_t>(k))), concurrency);
         sum.ttft += one.ttft / runs, sum.ttft_p50 += one.ttft_p50 / runs;
         sum.tpot += one.tpot / runs, sum.tpot_p50 += one.tpot_p50 / runs;
         sum.output_tokens_per_second += one.output_tokens_per_second / runs;
       }
       return sum;
     };
-    r = run(limits);
-    if (per_request > 0 && offered > 0.85 * fit && offered < 1.3 * fit) {
-      // The cache holds about the offered load: whether requests queue hangs on a few per cent of memory. Between both.
-      auto roomy = limits;
-      roomy.kv_tokens = std::max(limits.kv_tokens * 1.15, 1.1 * offered * (isl + osl));
-      const auto other = run(roomy);
-      r.ttft = std::sqrt(r.ttft * other.ttft), r.ttft_p50 = std::sqrt(r.ttft_p50 * other.ttft_p50);
-      r.tpot = std::sqrt(r.tpot * other.tpot);
-    }
+    const ReplayResult r = run();
     const bool p50 = c.p50_statistics;
     ttft = 1e3 * (p50 ? r.ttft_p50 : r.ttft), tpot = 1e3 * (p50 ? r.tpot_p50 : r.tpot);
     rate = r.output_tokens_per_second * ranks;

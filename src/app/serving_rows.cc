@@ -218,12 +218,29 @@ int flag_value(std::string_view flags, std::string_view name) {
   return at == std::string_view::npos ? 0 : std::atoi(std::string(flags.substr(at + name.size())).c_str());
 }
 
+/// What AIConfigurator's gap analysis leaves out. Its own runs (vLLM 0.12) send prompts and outputs of one length to
+/// engines that it launches with room for one prompt beside a full batch: its files set max_num_batched_tokens to the
+/// batch plus the prompt (plus a margin), and the measured TTFT is that of one prompt a step, whatever the output
+/// length. Rows of later versions repeat InferenceX runs, whose stated length is the largest of uniform [0.8 L, L].
+void settle_gap_analysis(ServingCase& c, bool budget_stated) {
+  auto& isl = c.load.isl;
+  auto& osl = c.load.osl;
+  if (isl.kind != LengthDistribution::Kind::constant || osl.kind != LengthDistribution::Kind::constant) return;
+  if (c.engine.vllm_version < VllmVersion{0, 13, 0}) {
+    if (!budget_stated)
+      c.engine.max_num_batched_tokens = std::llround(isl.a) + c.load.concurrency.value_or(c.engine.max_num_seqs);
+    return;
+  }
+  for (auto* l : {&isl, &osl}) l->kind = LengthDistribution::Kind::uniform, l->b = l->a, l->a = std::ceil(0.8 * l->b);
+}
+
 void read_row(const ServingTable& t, std::size_t i, Models& models, ServingCase& c) {
   const auto text = [&](const char* name) { return std::string(t.cell(i, name)); };
   const auto value = [&](const char* name) { return number(t.cell(i, name)); };
   c.id = text("id"), c.load_class = text("class"), c.model_name = text("model"), c.system = text("system");
   c.quantisation = text("quantisation"), c.architecture = text("arch"), c.basis = text("throughput_basis"),
   c.repeat_group = text("repeat_group");
+  const auto stated = [&](const char* name) { return !t.cell(i, name).empty(); };
   const auto plain = [&](const char* stat) { return text(stat).empty() || text(stat) == "mean"; };
   if (plain("ttft_stat")) c.ttft_ms = value("ttft_ms");
   if (plain("tpot_stat")) c.tpot_ms = value("tpot_ms");
@@ -294,7 +311,7 @@ void read_row(const ServingTable& t, std::size_t i, Models& models, ServingCase&
   // Load.
   c.load.isl = lengths(text("isl_dist"), *value("isl_mean"));
   c.load.osl = lengths(text("osl_dist"), *value("osl_mean"));
-  c.steady = c.load.osl.kind == LengthDistribution::Kind::constant;
+  c.steady = c.load.osl.kind == LengthDistribution::Kind::constant && text("osl_dist") != "fixed";
   const auto concurrency = value("concurrency"), rate = value("request_rate"), prompts = value("num_prompts");
   if (concurrency)
     c.load.concurrency = std::max(1, static_cast<int>(*concurrency));
@@ -306,6 +323,7 @@ void read_row(const ServingTable& t, std::size_t i, Models& models, ServingCase&
     c.refusal = "load not stated";
     return;
   }
+  if (text("source").find("gap-analysis") != std::string::npos) settle_gap_analysis(c, stated("max_num_batched_tokens"));
   const double n = c.load.concurrency ? 10.0 * *c.load.concurrency : 500;
   c.num_prompts = static_cast<std::int64_t>(prompts.value_or(n));
   if (c.load_class == "burst" && !prompts) {

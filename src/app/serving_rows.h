@@ -36,7 +36,7 @@ struct ServingCase {
   int gpus = 1, ranks = 1, replicas = 1;  ///< ranks: engines or DP ranks that share the load
   Workload load;
   std::int64_t num_prompts = 0;
-  bool steady = false;                   ///< lengths stated as means or fixed: outputs vary by a tenth in practice
+  bool steady = false;                   ///< only the mean output is known: lengths vary by a tenth
   bool derived_throughput = false;       ///< the source derives tokens/s from TTFT and TPOT
   int stream_interval = 1;               ///< tokens per streamed chunk
   std::optional<bool> fused_all_reduce;  ///< where the source states it

@@ -417,7 +417,7 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
   d.host = k[Coef::host] + (old_engine ? k[Coef::old_engine] : 0.0) + (pp > 1 ? pp * fixed::pp_host.value : 0.0);
   d.host_mixed = k[Coef::mixed];
   d.per_sequence = engine.async_scheduling ? k[Coef::sequence] : k[Coef::no_async];
-  d.http = k[Coef::http], d.front_end = k[Coef::front_end], d.stream = k[Coef::stream];
+  d.http = k[Coef::http], d.first_token = k[Coef::first_token], d.front_end = k[Coef::front_end], d.stream = k[Coef::stream];
   d.async_scheduling = engine.async_scheduling;
 
   const auto combine = [&](const std::vector<double>& n, TokenTable& decode, TokenTable& mixed, bool keep) {
@@ -519,7 +519,8 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
 
   // A prompt step with more tokens than any graph is launched kernel by kernel; experts and MLA have the most of them.
   for (std::size_t j = 0; j < tables.size(); ++j)
-    d.uncaptured_floor += all[j] * (k[Coef::eager_dense] + (tables[j].moe ? k[Coef::eager_moe] : 0.0));
+    d.uncaptured_floor += all[j] * (bw ? k[Coef::eager_blackwell] : 1.0) *
+                          (k[Coef::eager_dense] + (tables[j].moe ? k[Coef::eager_moe] : 0.0));
   if (!engine.cudagraph_capture_sizes.empty()) d.largest_graph = engine.cudagraph_capture_sizes.back();
 
   // CUDA graphs.

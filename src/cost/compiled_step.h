@@ -49,7 +49,7 @@ struct CompiledStepData {
   double hop_base = 0, hop_per_token = 0;            ///< s: the slowest hop
 
   // Serving.
-  double http = 0, front_end = 0, stream = 0;
+  double http = 0, first_token = 0, front_end = 0, stream = 0;
   bool async_scheduling = true;  ///< a step is scheduled while the one before it runs
   double uncaptured_floor = 0;   ///< s: CPU launches of a prompt step with more tokens than any graph
   double largest_graph = 0;      ///< tokens

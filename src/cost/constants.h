@@ -35,12 +35,14 @@ enum class Coef {
   sequence,           ///< s per running sequence and step
   mixed,              ///< s per step that holds prompt tokens
   http,               ///< s per request: client, HTTP, first scheduling
+  first_token,        ///< s that the first token takes to the client beside that: first detokenisation and chunk
   front_end,          ///< s per prompt token, one request at a time: tokeniser, input processing
   old_engine,         ///< s per step of engines up to 0.12
   no_async,           ///< s per running sequence and step without asynchronous scheduling
   stream,             ///< s added to the first token per request in flight: one process streams all answers
   eager_dense,        ///< s per layer: CPU launches of a prompt step longer than the captured graphs
   eager_moe,          ///< s per MoE layer beside that
+  eager_blackwell,    ///< factor on both on Blackwell, whose kernels are launched through FlashInfer's Python
   fused_all_reduce,   ///< what a short all-reduce keeps of that when fused with RMSNorm
   static_fp8_hopper,  ///< prompt-step GEMMs of per-tensor fp8 checkpoints: scales are static, quantisation is fused
   static_fp8_blackwell,

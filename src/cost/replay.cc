@@ -114,7 +114,7 @@ class Run {
       r.done_prompt += chunk;
       if (r.done_prompt < static_cast<double>(r.prompt)) continue;
       std::erase(prefilling_, i);
-      if (r.produced_before == 0) r.first = now_ + d_.http / 2 + d_.stream * b.decode_seqs;
+      if (r.produced_before == 0) r.first = now_ + d_.http / 2 + d_.first_token + d_.stream * b.decode_seqs;
       r.decoding = true, r.start_tick = tick_;
       const double left = static_cast<double>(r.output - r.produced_before) - 1;
       r.finish_tick = tick_ + left;

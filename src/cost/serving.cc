@@ -131,7 +131,7 @@ Answer closed_loop(const Rank& r, double concurrency, double capacity) {
   const double burst_work = held * r.new_tokens() / r.budget * r.mixed(0, r.budget);
   a.burst = 0.1 * std::max(0.0, burst_work / 2 - service);
   a.queue = a.kv_limited ? (concurrency - held) / a.rate : 0;
-  a.ttft = r.d.http + r.d.front_end * r.prompt * std::max(1.0, 1 + 0.05 * concurrency) + service + a.burst + a.queue;
+  a.ttft = r.d.http + r.d.first_token + r.d.front_end * r.prompt * std::max(1.0, 1 + 0.05 * concurrency) + service + a.burst + a.queue;
   a.saturated = a.kv_limited;
   return a;
 }
@@ -167,7 +167,7 @@ Answer open_loop(const Rank& r, double rate, double capacity) {
   if (load > 0.7)
     a.queue += (r.output * a.tpot) / limit * std::pow(std::min(load, 0.999), std::sqrt(2 * (limit + 1))) /
                (1 - std::min(load, 0.999));
-  a.ttft = r.d.http + r.d.front_end * r.prompt + service + a.queue;
+  a.ttft = r.d.http + r.d.first_token + r.d.front_end * r.prompt + service + a.queue;
   return a;
 }
 
