@@ -56,7 +56,7 @@ Means simulated(const ServingCase& c, const CompiledStep& step, std::int64_t req
   config.data_parallel_size = 1, config.lockstep = false;  // the ranks are alike: one stands for all
   config.api_server_count = 1;
   config.num_requests = requests;
-  config.api_first_token_time = Seconds(step.data().stream / c.stream_interval);
+  config.api_streaming_time = Seconds(step.data().stream / c.stream_interval);
   const auto r = simulate(config, request.workload, PlanStepTime(plan.step), 1);
   const bool p50 = c.p50_statistics;
   return {1e3 * (p50 ? r.ttft.median : r.ttft.mean), 1e3 * (p50 ? r.tpot.median : r.tpot.mean), r.output_throughput};

@@ -148,7 +148,7 @@ SimulationConfig simulation_config(const PlanRequest& request, const Plan& plan)
   const auto& d = plan.step->data();
   c.api_request_time = c.api_output_time = Seconds(d.http / 2);
   c.api_serial_prompt_token_time = Seconds(d.front_end);
-  c.api_first_token_time = Seconds(d.stream);
+  c.api_first_token_time = Seconds(d.first_token), c.api_streaming_time = Seconds(d.stream);
   return c;
 }
 
@@ -158,8 +158,8 @@ Workload simulated_workload(const PlanRequest& request, const Plan& plan) {
   Workload w = request.workload;
   if (!w.concurrency && !w.request_rate && !w.trace && w.arrivals != Arrivals::burst)
     w.concurrency = std::max(1, static_cast<int>(std::lround(plan.estimate.concurrency)));
-  // Equal answers in a closed loop would keep all requests in lock step, which measurements of such loads do not show
-  // (cost/replay.cc, bench/data/serving.csv). uniform[n,n] stays as it is.
+  // Equal answers keep all requests of a closed loop in lock step, as benchmarks of fixed length show
+  // (bench/data/serving.csv). Those of users vary; uniform[n,n] stays as it is.
   const bool loop = w.concurrency && !w.request_rate;
   if (loop && w.osl.kind == LengthDistribution::Kind::constant && w.osl.a >= kLeastVaried)
     w.osl = {LengthDistribution::Kind::uniform, std::round(0.9 * w.osl.a), std::round(1.1 * w.osl.a), {}};

@@ -519,8 +519,7 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
 
   // A prompt step with more tokens than any graph is launched kernel by kernel; experts and MLA have the most of them.
   for (std::size_t j = 0; j < tables.size(); ++j)
-    d.uncaptured_floor += all[j] * (bw ? k[Coef::eager_blackwell] : 1.0) *
-                          (k[Coef::eager_dense] + (tables[j].moe ? k[Coef::eager_moe] : 0.0));
+    d.uncaptured_floor += all[j] * (k[Coef::eager_dense] + (tables[j].moe ? k[Coef::eager_moe] : 0.0));
   if (!engine.cudagraph_capture_sizes.empty()) d.largest_graph = engine.cudagraph_capture_sizes.back();
 
   // CUDA graphs.

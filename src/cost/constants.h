@@ -42,7 +42,6 @@ enum class Coef {
   stream,             ///< s added to the first token per request in flight: one process streams all answers
   eager_dense,        ///< s per layer: CPU launches of a prompt step longer than the captured graphs
   eager_moe,          ///< s per MoE layer beside that
-  eager_blackwell,    ///< factor on both on Blackwell, whose kernels are launched through FlashInfer's Python
   fused_all_reduce,   ///< what a short all-reduce keeps of that when fused with RMSNorm
   static_fp8_hopper,  ///< prompt-step GEMMs of per-tensor fp8 checkpoints: scales are static, quantisation is fused
   static_fp8_blackwell,

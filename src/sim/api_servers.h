@@ -16,6 +16,7 @@ class ApiServers {
         serial_request_(to_nanoseconds(c.api_serial_time.value)),
         serial_output_(to_nanoseconds(c.api_serial_output_time.value)),
         first_token_(to_nanoseconds(c.api_first_token_time.value)),
+        streaming_(to_nanoseconds(c.api_streaming_time.value)),
         serial_prompt_token_(c.api_serial_prompt_token_time.value),
         free_(static_cast<std::size_t>(c.replicas) * static_cast<std::size_t>(c.api_server_count)) {}
 
@@ -29,8 +30,9 @@ class ApiServers {
   }
   /// When the client has a chunk of an answer that the engine gave at `now`.
   Nanoseconds output_arrives(int server, Nanoseconds now) { return serve(server, now, serial_output_) + output_; }
-  /// What a first token waits on top, for each answer whose chunks go out with it.
-  Nanoseconds first_token_wait() const { return first_token_; }
+  /// What a first token waits on top, given how many answers' chunks go out with it.
+  Nanoseconds first_token_wait(std::int64_t streaming) const { return first_token_ + streaming_ * streaming; }
+  bool counts_streaming() const { return streaming_ > 0; }
 
  private:
   Nanoseconds serve(int server, Nanoseconds now, Nanoseconds work) {
@@ -38,7 +40,7 @@ class ApiServers {
     Nanoseconds& free = free_[static_cast<std::size_t>(server)];
     return free = std::max(free, now) + work;
   }
-  Nanoseconds request_, output_, serial_request_, serial_output_, first_token_;
+  Nanoseconds request_, output_, serial_request_, serial_output_, first_token_, streaming_;
   double serial_prompt_token_;     ///< s
   std::vector<Nanoseconds> free_;  ///< by server: when its queue is empty
 };

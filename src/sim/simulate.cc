@@ -89,8 +89,7 @@ class Simulation final : public EngineListener {
 
   void on_outputs(int group, int rank, std::span<const Scheduler::Output> outputs, Nanoseconds now) override {
     const std::vector<int>& slots = slots_[static_cast<std::size_t>(engine_index(group, rank))];
-    const Nanoseconds first_token_wait =
-        api_.first_token_wait() > 0 ? api_.first_token_wait() * streaming(slots, outputs) : 0;
+    const Nanoseconds first_token_wait = api_.first_token_wait(api_.counts_streaming() ? streaming(slots, outputs) : 0);
     for (const Scheduler::Output& out : outputs) {
       const int id = slots[static_cast<std::size_t>(out.request)];
       Live& live = live_[static_cast<std::size_t>(id)];

@@ -50,7 +50,7 @@ Case random_case(std::uint64_t seed) {
   c.api_server_count = static_cast<int>(rng.uniform_int(1, 3));
   c.api_request_time = c.api_output_time = milliseconds(rng.uniform());
   c.api_serial_prompt_token_time = microseconds(3);
-  c.api_first_token_time = microseconds(50);
+  c.api_first_token_time = microseconds(700), c.api_streaming_time = microseconds(50);
   if (chance(0.2)) {
     DisaggregationConfig d;
     d.prefill_scheduler = s;
