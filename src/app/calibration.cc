@@ -13,7 +13,7 @@
 namespace shardwise {
 namespace {
 
-constexpr std::size_t kUnknowns = 3;  // first token (s), ln step, ln experts
+constexpr std::size_t kUnknowns = 4;  // first token (s), ln step, ln launch, ln experts
 using Vector = std::array<double, kUnknowns>;
 using Matrix = std::array<Vector, kUnknowns>;
 
@@ -46,7 +46,8 @@ Calibration of_unknowns(const Vector& x, const ServingCase& c) {
   k.gpu = c.cluster.first_gpu().name;
   k.first_token_ms = Learned{1e3 * x[0], 0};
   k.step = Learned{x[1], 0};
-  if (c.model->is_moe()) k.experts = Learned{x[2], 0};
+  k.launch = Learned{x[2], 0};
+  if (c.model->is_moe()) k.experts = Learned{x[3], 0};
   return k;
 }
 
@@ -64,7 +65,7 @@ struct Observation {
 };
 
 std::vector<Observation> observe(std::span<const ServingCase> points, const CostConstants& constants, const Vector& x) {
-  constexpr Vector delta = {0.030, 0.05, 0.10};  // wider than the steps that arrivals wait for
+  constexpr Vector delta = {0.030, 0.05, 0.30, 0.10};  // wider than the steps that arrivals wait for
   std::vector<Observation> out;
   for (const auto& c : points) {
     const auto here = predicted(c, constants, x);
@@ -72,7 +73,7 @@ std::vector<Observation> observe(std::span<const ServingCase> points, const Cost
     for (std::size_t i = 0; i < kUnknowns; ++i) {
       auto y = x;
       y[i] += delta[i];
-      moved[i] = i == 2 && !c.model->is_moe() ? here : predicted(c, constants, y);
+      moved[i] = i == 3 && !c.model->is_moe() ? here : predicted(c, constants, y);
     }
     const auto add = [&](std::size_t metric, const std::optional<double>& measured, double noise) {
       if (!measured || *measured <= 0) return;
@@ -103,7 +104,13 @@ double narrowing(const std::vector<Observation>& seen, bool ttft, const Matrix& 
 
 CostConstants calibrated(const CostConstants& constants, const Calibration& c, const std::string& model_name) {
   CostConstants k = constants;
-  if (c.first_token_ms) k[Coef::http] = std::max(1e-4, k[Coef::http] + 1e-3 * c.first_token_ms->value);
+  if (c.first_token_ms) {  // what the first token alone does not take is off the way to the engine
+    const double first = k[Coef::first_token] + 1e-3 * c.first_token_ms->value;
+    k[Coef::first_token] = std::max(1e-4, first);
+    k[Coef::http] = std::max(1e-4, k[Coef::http] + std::min(0.0, first));
+  }
+  if (c.launch)
+    for (const auto coef : {Coef::eager_dense, Coef::eager_moe}) k[coef] *= std::exp(c.launch->value);
   if (c.step) k.step *= std::exp(c.step->value);
   if (c.experts && model_name == c.model) {
     const auto pattern = to_lower(c.model);
@@ -136,7 +143,7 @@ Calibration calibrate(std::span<const ServingCase> all, const CostConstants& con
   const bool known = std::any_of(constants.routing.begin(), constants.routing.end(),
                                  [&](const auto& row) { return name.find(row.pattern) != std::string::npos; });
   const auto& p = kCalibrationPriors;
-  const Vector sd = {p.first_token_s, p.step, known ? p.experts_known : p.experts_unknown};
+  const Vector sd = {p.first_token_s, p.step, p.launch, known ? p.experts_known : p.experts_unknown};
   Matrix prior{};
   for (std::size_t i = 0; i < kUnknowns; ++i) prior[i][i] = sd[i] * sd[i];
 
@@ -165,7 +172,8 @@ Calibration calibrate(std::span<const ServingCase> all, const CostConstants& con
   const auto deviation = [&](std::size_t i) { return std::sqrt(posterior[i][i]); };
   out.first_token_ms->sd = 1e3 * deviation(0);
   out.step->sd = deviation(1);
-  if (out.experts) out.experts->sd = deviation(2);
+  out.launch->sd = deviation(2);
+  if (out.experts) out.experts->sd = deviation(3);
   out.ttft_band = narrowing(seen, true, prior, posterior);
   out.tpot_band = narrowing(seen, false, prior, posterior);
   return out;
@@ -173,7 +181,7 @@ Calibration calibrate(std::span<const ServingCase> all, const CostConstants& con
 
 Calibration read_calibration(std::string_view text, const std::string& file) {
   const auto root = parse_yaml(text, file);
-  root.only_keys({"shardwise_calibration", "model", "gpu", "first_token_ms", "step", "experts", "kv_gib", "ttft_band",
+  root.only_keys({"shardwise_calibration", "model", "gpu", "first_token_ms", "step", "launch", "experts", "kv_gib", "ttft_band",
                   "tpot_band", "made_from"});
   root.at("shardwise_calibration").integer(1, 1);
   Calibration c;
@@ -187,6 +195,7 @@ Calibration read_calibration(std::string_view text, const std::string& file) {
   };
   c.first_token_ms = learned("first_token_ms", 1e4);
   c.step = learned("step", 3);
+  c.launch = learned("launch", 3);
   c.experts = learned("experts", 3);
   c.kv_gib = learned("kv_gib", 1e3);
   if (const auto* band = root.find("ttft_band")) c.ttft_band = band->number(0.01, 10);
@@ -206,6 +215,7 @@ std::string calibration_text(const Calibration& c) {
   };
   learned("first_token_ms", c.first_token_ms, "ms added to every first token: client, HTTP, tokeniser, host");
   learned("step", c.step, "ln of a factor on every engine step");
+  learned("launch", c.launch, "ln of a factor on the CPU's launches of prompt steps too long for a graph");
   learned("experts", c.experts, "ln of a factor on the routed experts of this model's decode steps");
   learned("kv_gib", c.kv_gib, "GiB added to what is left for the KV cache on every GPU");
   out += fmt::format("ttft_band: {:.3g}  # factor on the half width of TTFT intervals\n", c.ttft_band);

@@ -23,6 +23,7 @@ struct Calibration {
   std::string model, gpu;                 ///< what was measured: Model::name, Gpu::name
   std::optional<Learned> first_token_ms;  ///< added to the time to every first token
   std::optional<Learned> step;            ///< ln of a factor on every engine step
+  std::optional<Learned> launch;          ///< ln of a factor on the CPU's launches of prompt steps too long for a graph
   std::optional<Learned> experts;         ///< ln of a factor on the routed experts of decode steps; of `model` alone
   std::optional<Learned> kv_gib;          ///< added to the memory left for the KV cache on every GPU; of `model` alone
   double ttft_band = 1, tpot_band = 1;    ///< factors on the half widths of intervals
@@ -53,6 +54,7 @@ Calibration calibrate(std::span<const ServingCase> points, const CostConstants& 
 struct CalibrationPriors {
   double first_token_s = 0.030;  ///< sd of the per-run constant; measured runs lie within -25 to +95 ms
   double step = 0.055;           ///< sd of ln
+  double launch = 0.5;           ///< sd of ln: one configuration on two hosts, 1.0 and 2.3 ms a layer
   double experts_unknown = 0.25, experts_known = 0.10;  ///< sd of ln, without and with a row in routing.csv
   double ttft_noise = 0.15;                             ///< sd of ln TTFT around a run's constants at low load
   double ttft_within_run = 0.24;                        ///< sd of ln TTFT at other loads of the same run

@@ -239,7 +239,7 @@ void read_row(const ServingTable& t, std::size_t i, Models& models, ServingCase&
   const auto value = [&](const char* name) { return number(t.cell(i, name)); };
   c.id = text("id"), c.load_class = text("class"), c.model_name = text("model"), c.system = text("system");
   c.quantisation = text("quantisation"), c.architecture = text("arch"), c.basis = text("throughput_basis"),
-  c.repeat_group = text("repeat_group");
+  c.repeat_group = text("repeat_group"), c.campaign = text("source") + " " + text("date");
   const auto stated = [&](const char* name) { return !t.cell(i, name).empty(); };
   const auto plain = [&](const char* stat) { return text(stat).empty() || text(stat) == "mean"; };
   if (plain("ttft_stat")) c.ttft_ms = value("ttft_ms");

@@ -39,6 +39,7 @@ std::string calibration_answer_text(const CalibrationAnswer& a, const Style& sty
                  fmt::format("{:.1f} ms", c.first_token_ms->sd),
                  "client, HTTP, tokeniser, host: on every first token"});
   factor("engine step", c.step, "on every step of the engine");
+  factor("kernel launch", c.launch, "on the CPU's launches of prompt steps too long for a graph");
   factor("experts", c.experts, "on the routed experts of decode steps, of this model alone");
   if (c.kv_gib)
     learned.row({"KV cache", fmt::format("{:+.2f} GiB", c.kv_gib->value), fmt::format("{:.2f} GiB", c.kv_gib->sd),
@@ -70,6 +71,7 @@ std::string calibration_json(const CalibrationAnswer& a) {
   };
   learned("first_token_ms", c.first_token_ms);
   learned("step", c.step);
+  learned("launch", c.launch);
   learned("experts", c.experts);
   learned("kv_gib", c.kv_gib);
   j["ttft_band"] = c.ttft_band, j["tpot_band"] = c.tpot_band;

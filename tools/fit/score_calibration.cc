@@ -33,8 +33,9 @@ std::string score_calibration(const std::vector<const ServingCase*>& rows,
                               const std::function<const CostConstants&(const ServingCase&)>& constants_of) {
   std::map<std::string, std::vector<const ServingCase*>> runs;
   for (const auto* c : rows)
-    runs[c->model_name + "|" + c->system + "|" + c->quantisation + "|" + to_string(c->engine.vllm_version)].push_back(
-        c);
+    runs[c->model_name + "|" + c->system + "|" + c->quantisation + "|" + to_string(c->engine.vllm_version) +
+         "|" + c->campaign]
+        .push_back(c);
   std::vector<std::pair<const ServingCase*, std::vector<const ServingCase*>>> work;
   for (const auto& [name, members] : runs) {
     const ServingCase* low = nullptr;
