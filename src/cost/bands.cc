@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <vector>
 
 #include "base/embedded.h"
 #include "base/input_error.h"
@@ -12,45 +11,71 @@
 namespace shardwise {
 namespace {
 
-struct Row {
-  BandMetric metric;
-  double from, to;  ///< slice of the load per engine (TPOT, throughput) or of the predicted TTFT in ms
-  double lo, hi;    ///< ln(measured / predicted) at 5 % and 95 %
-};
+constexpr std::array<std::string_view, 3> kNames = {"ttft", "tpot", "tput"};
 
-const std::vector<Row>& rows() {
-  static const std::vector<Row> all = [] {
+BandMetric metric_of(std::string_view name) {
+  for (std::size_t i = 0; i < kNames.size(); ++i)
+    if (kNames[i] == name) return static_cast<BandMetric>(i);
+  throw InputError("data/calibration/bands.csv", 0, std::string(name), "unknown metric");
+}
+
+bool holds(const BandRow& r, BandMetric metric, double x) { return r.metric == metric && x >= r.from && x < r.to; }
+
+const BandRow* own_row(BandMetric metric, const BandSlice& s, const std::vector<BandRow>& rows) {
+  if (s.shape.empty() || band_widening(metric, s) != 1) return nullptr;
+  const double x = band_coordinate(metric, s);
+  const auto it = std::find_if(rows.begin(), rows.end(), [&](const BandRow& r) {
+    return holds(r, metric, x) && r.shape == s.shape && r.gpu == s.gpu;
+  });
+  return it == rows.end() ? nullptr : &*it;
+}
+
+}  // namespace
+
+std::string_view name_of(BandMetric metric) { return kNames[static_cast<std::size_t>(metric)]; }
+
+const std::vector<BandRow>& default_bands() {
+  static const std::vector<BandRow> all = [] {
     const auto text = embedded_file("calibration/bands.csv");
     if (!text) throw InputError("data/calibration/bands.csv", 0, "", "missing from this build");
-    std::vector<Row> out;
+    std::vector<BandRow> out;
     for (const auto& line : split(*text, '\n')) {
       if (line.empty() || line[0] == '#') continue;
       const auto f = split(line, ',');
-      const auto m = f.at(0) == "ttft"   ? BandMetric::ttft
-                     : f.at(0) == "tpot" ? BandMetric::tpot
-                                         : BandMetric::throughput;
-      out.push_back({m, std::stod(f.at(1)), std::stod(f.at(2)), std::stod(f.at(3)), std::stod(f.at(4))});
+      out.push_back({metric_of(f.at(0)), f.at(1), f.at(2), std::stod(f.at(3)), std::stod(f.at(4)), std::stod(f.at(5)),
+                     std::stod(f.at(6))});
     }
     return out;
   }();
   return all;
 }
 
-}  // namespace
+double band_coordinate(BandMetric metric, const BandSlice& s) {
+  return metric == BandMetric::ttft ? s.ttft_ms : s.concurrency;
+}
 
-Interval band(BandMetric metric, double mean, const BandSlice& s) {
-  const double x = metric == BandMetric::ttft ? s.ttft_ms : s.concurrency;
-  double lo = -0.2, hi = 0.2;
-  for (const auto& r : rows())
-    if (r.metric == metric && x >= r.from && x < r.to) {
-      lo = r.lo, hi = r.hi;
-      break;
-    }
+double band_widening(BandMetric metric, const BandSlice& s) {
   double w = s.widen;
   if (s.kv_limited) w *= metric == BandMetric::ttft ? 3 : 1.6;
   if (s.open_loop) w *= metric == BandMetric::throughput ? 1.0 : 1.6;
-  w *= metric == BandMetric::ttft ? s.ttft_band : s.tpot_band;
-  lo = std::max(lo * w, -3.0), hi = std::min(hi * w, 3.0);
+  return w;
+}
+
+bool measured_combination(BandMetric metric, const BandSlice& s, const std::vector<BandRow>& rows) {
+  return own_row(metric, s, rows) != nullptr;
+}
+
+Interval band(BandMetric metric, double mean, const BandSlice& s, const std::vector<BandRow>& rows) {
+  const BandRow* row = own_row(metric, s, rows);
+  if (!row) {
+    const double x = band_coordinate(metric, s);
+    const auto it = std::find_if(rows.begin(), rows.end(),
+                                 [&](const BandRow& r) { return r.shape.empty() && holds(r, metric, x); });
+    if (it != rows.end()) row = &*it;
+  }
+  const double w =
+      band_widening(metric, s) * (metric == BandMetric::ttft ? s.ttft_band : s.tpot_band);
+  const double lo = std::max((row ? row->lo : -0.2) * w, -3.0), hi = std::min((row ? row->hi : 0.2) * w, 3.0);
   return {mean, mean * std::exp(lo), mean * std::exp(hi)};
 }
 

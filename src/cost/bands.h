@@ -1,6 +1,7 @@
 #pragma once
-// 90 % intervals: multiplicative factors by slice, from residuals of groups that the fit did not see.
+// 90 % intervals: multiplicative factors by slice, from residuals of measured rows.
 #include <string>
+#include <vector>
 
 #include "base/units.h"
 
@@ -15,11 +16,33 @@ struct BandSlice {
   bool kv_limited = false;  ///< more requests offered than the KV cache holds
   bool open_loop = false;
   double widen = 1;                     ///< factor on the half width in ln
-  std::string architecture;             ///< dense | moe | moe-mla | hybrid
+  std::string gpu, shape;               ///< Gpu::name, measured_shape()
   double ttft_band = 1, tpot_band = 1;  ///< further factors: what a calibration narrows
 };
 
-/// Interval around `mean` (same unit) by data/calibration/bands.csv.
-Interval band(BandMetric metric, double mean, const BandSlice& slice);
+/// One row of data/calibration/bands.csv.
+struct BandRow {
+  BandMetric metric;
+  std::string gpu, shape;  ///< the measured combination whose own residuals these are; "" = any, of left-out groups
+  double from, to;         ///< of band_coordinate()
+  double lo, hi;           ///< ln(measured / predicted) at 5 % and 95 %
+};
+
+const std::vector<BandRow>& default_bands();
+std::string_view name_of(BandMetric metric);  ///< as bands.csv writes it
+
+/// Requests in flight per engine (TPOT, throughput) or the predicted TTFT in ms.
+double band_coordinate(BandMetric metric, const BandSlice& slice);
+/// Factor on both ends (in ln) for what no measurement covers; calibrations apart.
+double band_widening(BandMetric metric, const BandSlice& slice);
+
+/// Interval around `mean` (same unit): the own residuals of a measured combination of model and GPU, else those of
+/// groups that the fit did not see, widened.
+Interval band(BandMetric metric, double mean, const BandSlice& slice,
+              const std::vector<BandRow>& rows = default_bands());
+
+/// Whether the interval of `slice` rests on measurements of this very combination.
+bool measured_combination(BandMetric metric, const BandSlice& slice,
+                          const std::vector<BandRow>& rows = default_bands());
 
 }  // namespace shardwise
