@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "cost/bands.h"
 #include "cost/compiled_step.h"
 #include "cost/replay.h"
 #include "hardware/hardware.h"
@@ -51,6 +52,7 @@ std::vector<ServingCase> read_serving_rows(std::string_view csv, const std::stri
 
 struct ServingPrediction {
   Interval ttft_ms, tpot_ms, output_tok_s_per_gpu;
+  BandSlice slice;  ///< what decided the intervals
   std::string band_reason;
 };
 
@@ -60,8 +62,11 @@ enum class ServingMethod {
   simulator  ///< every step as vLLM schedules it; slower, differs from the replay by less than the band
 };
 
+/// What every command answers with.
+inline constexpr ServingMethod kDefaultServingMethod = ServingMethod::simulator;
+
 /// `constants` may differ from the shipped ones (fits).
 ServingPrediction predict_serving(const ServingCase& c, const CostConstants& constants,
-                                  ServingMethod method = ServingMethod::replay);
+                                  ServingMethod method = kDefaultServingMethod);
 
 }  // namespace shardwise

@@ -7,6 +7,7 @@
 #include "base/embedded.h"
 #include "base/input_error.h"
 #include "base/text.h"
+#include "cost/compiled_step.h"
 
 namespace shardwise {
 namespace {
@@ -48,6 +49,12 @@ const std::vector<BandRow>& default_bands() {
     return out;
   }();
   return all;
+}
+
+BandSlice band_slice(const CompiledStepData& d) {
+  BandSlice s;
+  s.widen = d.widen, s.gpu = d.gpu, s.shape = d.shape, s.ttft_band = d.ttft_band, s.tpot_band = d.tpot_band;
+  return s;
 }
 
 double band_coordinate(BandMetric metric, const BandSlice& s) {

@@ -16,7 +16,7 @@ struct BandSlice {
   bool kv_limited = false;  ///< more requests offered than the KV cache holds
   bool open_loop = false;
   double widen = 1;                     ///< factor on the half width in ln
-  std::string gpu, shape;               ///< Gpu::name, measured_shape()
+  std::string gpu, shape;               ///< Gpu::name, CompiledStepData::shape
   double ttft_band = 1, tpot_band = 1;  ///< further factors: what a calibration narrows
 };
 
@@ -29,6 +29,9 @@ struct BandRow {
 };
 
 const std::vector<BandRow>& default_bands();
+struct CompiledStepData;
+/// What the compiled step says of it; the load is the caller's.
+BandSlice band_slice(const CompiledStepData& step);
 std::string_view name_of(BandMetric metric);  ///< as bands.csv writes it
 
 /// Requests in flight per engine (TPOT, throughput) or the predicted TTFT in ms.

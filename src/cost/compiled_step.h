@@ -67,6 +67,7 @@ struct CompiledStepData {
   double ttft_band = 1, tpot_band = 1;  ///< narrower by a calibration
   std::string band_reason;
   std::string architecture_class;  ///< dense | moe | moe-mla | hybrid
+  std::string gpu, shape;          ///< the combination that measurements may be of: Gpu::name, sizes and weight types
   bool blackwell = false;
   int stages_nodes = 1;
 };

@@ -202,9 +202,9 @@ ServingEstimate estimate_serving(const CompiledStep& step, const MemoryPlan& mem
   const double gpus = static_cast<double>(engine.parallel.gpus()) * std::max(1, replicas);
   const double output_rate = a.rate * ranks * osl;
   const double ttft = a.ttft * 1e3, tpot = a.tpot * 1e3, e2e = ttft + (osl - 1) * tpot;
-  const BandSlice slice{
-      per_rank,    ttft,       a.kv_limited, load.request_rate.has_value(), d.widen, d.architecture_class,
-      d.ttft_band, d.tpot_band};
+  BandSlice slice = band_slice(d);
+  slice.concurrency = per_rank, slice.ttft_ms = ttft;
+  slice.kv_limited = a.kv_limited, slice.open_loop = load.request_rate.has_value();
   e.ttft_ms = band(BandMetric::ttft, ttft, slice);
   e.tpot_ms = band(BandMetric::tpot, tpot, slice);
   e.e2e_ms = {e2e, e.ttft_ms.lo + (osl - 1) * e.tpot_ms.lo, e.ttft_ms.hi + (osl - 1) * e.tpot_ms.hi};
@@ -233,7 +233,10 @@ ServingEstimate estimate_serving(const CompiledStep& step, const MemoryPlan& mem
   if (a.kv_limited) e.band_reason += std::string(e.band_reason.empty() ? "" : "; ") + "KV cache is the limit";
   if (load.request_rate)
     e.band_reason += std::string(e.band_reason.empty() ? "" : "; ") + "open-loop arrivals hardly measured";
-  if (e.band_reason.empty()) e.band_reason = "measured model family and GPU: residuals of left-out groups";
+  if (e.band_reason.empty())
+    e.band_reason = measured_combination(BandMetric::tpot, slice)
+                        ? "this model was measured on this GPU"
+                        : "measured model family and GPU: residuals of left-out groups";
   return e;
 }
 

@@ -35,20 +35,16 @@ class Distribution {
   Nanoseconds max_ = 0;
   mutable std::vector<Nanoseconds> exact_;
   mutable bool sorted_ = true;
-  std::vector<std::int64_t> histogram_;  ///< empty while exact
+  std::vector<std::int64_t> histogram_;      ///< empty while exact
+  mutable std::vector<std::int64_t> below_;  ///< values in the buckets before; empty = not counted yet
 };
 
 /// A distribution of which only weights of recurring values come in: many requests wait for the same step.
 class GapDistribution {
  public:
-  void add(Nanoseconds value) {
-    if (value == last_) {
-      ++pending_;
-      return;
-    }
-    flush();
-    last_ = value;
-    pending_ = 1;
+  void add(Nanoseconds value, std::int64_t count = 1) {
+    if (value != last_) flush(), last_ = value;
+    pending_ += count;
   }
   const Distribution& values() {
     flush();
