@@ -25,6 +25,14 @@ CacheTypes cache_types(const Model& model, const EngineConfig& engine, const Gpu
                              : 2.0};
 }
 
+/// Steps that hold prompts take the sequences in decode through the chunk kernel as well: Kimi's layers (0.32,
+/// models/kimi_k3/nvidia/kda.py), Qwen's until vLLM #44700 of June 2026 split them.
+bool decodes_as_prompts(const Attention& attention, const VllmVersion& version) {
+  const auto* l = std::get_if<LinearAttention>(&attention);
+  using Kind = LinearAttention::Kind;
+  return l && (l->kind == Kind::kimi_delta || (l->kind == Kind::gated_delta_net && version < VllmVersion{0, 24, 0}));
+}
+
 /// vLLM fuses all-reduce, residual and RMSNorm by itself since 0.17 (#34299) on Hopper and Blackwell with NVSwitch;
 /// with data-parallel attention or pipeline stages since 0.21 (#41458).
 bool fuses_all_reduce(const EngineConfig& engine, const Gpu& gpu) {
@@ -112,6 +120,7 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
         if (op == timed.size()) {
           timed.push_back(attention);
           d.attention.push_back(attention_op(attention, c.chip, tp, dcp, cache, c.hidden));
+          d.attention.back().decodes_as_prompts = decodes_as_prompts(attention, engine.vllm_version);
         }
         tables.back().attention.push_back(op);
       };
@@ -317,7 +326,13 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
   if (pp > 1) widen(1.6, "hardly any pipeline-parallel measurement");
   if (c.tp_group.nodes > 1 || c.ep_group.nodes > 1) widen(1.6, "no measurement across nodes");
   if (dp > 1) widen(1.4, "few measurements of data-parallel attention with experts");
-  if (d.hybrid_or_linear) widen(1.5, "linear-attention layers by roofline");
+  const auto any_op = [&](auto&& has) { return std::any_of(d.attention.begin(), d.attention.end(), has); };
+  if (any_op([](const AttentionOp& op) { return op.state && !op.decode; }))
+    widen(1.5, "linear-attention layers by roofline");
+  else if (any_op([](const AttentionOp& op) { return op.state; }))
+    widen(1.25, "linear-attention kernels measured, hardly any served measurement");
+  if (any_op([](const AttentionOp& op) { return op.token_wise; }))
+    widen(1.5, "sparse-attention kernels measured, hardly any served measurement");
   if (moe_model && routing_factor(k, model) == 1) widen(1.6, "expert routing of this model not measured");
   if (dcp > 1) widen(1.5, "no measurement of decode context parallelism");
   if (model.generic) widen(1.5, "architecture unknown");
