@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -60,6 +62,20 @@ double routing_factor(const CostConstants& k, const Model& model) {
   for (const auto& r : k.routing)
     if (name.find(r.pattern) != std::string::npos) return r.factor;
   return 1;
+}
+
+/// Sizes and weight types of a model, which decide its times: what a measurement of it also says of its kin.
+std::string shape_of(const Model& model, const std::string& architecture) {
+  const auto& q = model.quantisation;
+  std::string out = fmt::format("{} {}x{}", architecture, model.hidden_size, model.num_hidden_layers());
+  const QuantScheme* weights = &q.dense_mlp;
+  for (const auto& layer : model.layers)
+    if (const auto* moe = std::get_if<MoeFfn>(&layer.ffn)) {
+      out += fmt::format(" e{}k{}", moe->num_experts, moe->num_experts_per_tok);
+      weights = &q.routed_experts;
+      break;
+    }
+  return out + fmt::format(" w{}a{}", weights->bits, weights->activations ? weights->bits : 16);
 }
 
 }  // namespace
@@ -322,6 +338,8 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
   d.hybrid_or_linear = std::any_of(model.layers.begin(), model.layers.end(),
                                    [](const Layer& l) { return std::holds_alternative<LinearAttention>(l.attention); });
   d.architecture_class = d.hybrid_or_linear ? "hybrid" : moe_model ? (mla ? "moe-mla" : "moe") : "dense";
+  d.gpu = gpu.name;
+  d.shape = shape_of(model, d.architecture_class);
   if (k.ttft_band != 1 || k.tpot_band != 1) widen(1, "calibrated by measurements of this machine");
   if (pp > 1) widen(1.6, "hardly any pipeline-parallel measurement");
   if (c.tp_group.nodes > 1 || c.ep_group.nodes > 1) widen(1.6, "no measurement across nodes");

@@ -19,10 +19,12 @@
 #include <optional>
 #include <set>
 
-#include "app/serving_rows.h"
 #include "base/parallel_map.h"
 #include "base/text.h"
 #include "config/text_source.h"
+#include "accuracy_report.h"
+#include "fit_bands.h"
+#include "fit_rows.h"
 #include "score_calibration.h"
 
 using namespace shardwise;
@@ -30,16 +32,6 @@ using namespace shardwise;
 namespace {
 
 using Vector = std::vector<double>;
-
-struct Row {
-  const ServingCase* c;
-  double weight = 1;
-  std::string group, model;
-};
-
-struct Predicted {
-  double ttft = 0, tpot = 0, tput = 0;
-};
 
 /// ln of coefficients, then of routing factors.
 CostConstants constants_at(const Vector& x) {
@@ -56,7 +48,7 @@ std::vector<Predicted> predict(const std::vector<Row>& rows, const Vector& x,
   std::vector<Predicted> out(rows.size());
   parallel_for(rows.size(), 0, [&](std::size_t i) {
     const auto p = predict_serving(*rows[i].c, k, method);
-    out[i] = {p.ttft_ms.mean, p.tpot_ms.mean, p.output_tok_s_per_gpu.mean};
+    out[i] = {p.ttft_ms.mean, p.tpot_ms.mean, p.output_tok_s_per_gpu.mean, p.slice};
   });
   return out;
 }
@@ -129,21 +121,6 @@ struct Fit {
   }
 };
 
-struct Stats {
-  Vector e;
-  void add(double measured, double predicted) { e.push_back(predicted / measured - 1); }
-  std::string text() const {
-    if (e.empty()) return "      -             ";
-    Vector a;
-    double sum = 0, bias = 0;
-    for (double v : e) a.push_back(std::abs(v)), sum += std::abs(v), bias += v;
-    std::sort(a.begin(), a.end());
-    const double n = static_cast<double>(a.size());
-    return fmt::format("{:5.1f} /{:5.1f} /{:5.1f} ({:+5.1f})", 100 * sum / n, 100 * a[a.size() / 2],
-                       100 * a[static_cast<std::size_t>(.9 * (n - 1))], 100 * bias / n);
-  }
-};
-
 void table(const std::string& title, const std::vector<Row>& rows, const std::vector<Predicted>& p,
            const std::function<std::string(const Row&)>& key) {
   std::map<std::string, std::array<Stats, 3>> slices;
@@ -158,203 +135,6 @@ void table(const std::string& title, const std::vector<Row>& rows, const std::ve
   for (const auto& [name, s] : slices)
     fmt::print("  {:<34} n={:4d}  TPOT {}  TTFT {}  tok/s {}\n", name, s[2].e.size(), s[0].text(), s[1].text(),
                s[2].text());
-}
-
-std::string short_name(const std::string& model) { return model.substr(model.rfind('/') + 1); }
-
-// ---- bands
-// -----------------------------------------------------------------------------------------------------------
-
-struct BandRow {
-  std::string metric;
-  double from, to, lo, hi;
-};
-
-struct Residual {
-  double x, e, widen;  // slice coordinate, ln(measured / predicted), factor the band is widened by
-  std::string group, slice;
-};
-
-/// Quantile p of values with weights: linear between the middles of their shares.
-double quantile(std::vector<std::pair<double, double>> v, double p) {
-  std::sort(v.begin(), v.end());
-  double total = 0, below = 0;
-  for (const auto& [value, weight] : v) total += weight;
-  for (std::size_t i = 0; i < v.size(); ++i) {
-    const double middle = (below + v[i].second / 2) / total;
-    if (middle >= p) {
-      if (i == 0) return v[0].first;
-      const double before = (below - v[i - 1].second / 2) / total;
-      return v[i - 1].first + (v[i].first - v[i - 1].first) * (p - before) / (middle - before);
-    }
-    below += v[i].second;
-  }
-  return v.back().first;
-}
-
-/// An interval is asked for a group that nobody measured, so groups count alike, not rows: the errors of one group
-/// have most of their causes in common. A group of fewer than five rows counts by its rows.
-std::vector<BandRow> bands_of(const std::string& metric, const Vector& edges, const std::vector<Residual>& all,
-                              const std::string& left_out) {
-  std::vector<BandRow> out;
-  for (std::size_t i = 0; i + 1 < edges.size(); ++i) {
-    const auto inside = [&](const Residual& r) { return r.x >= edges[i] && r.x < edges[i + 1] && r.group != left_out; };
-    std::map<std::string, double> rows;
-    for (const auto& r : all)
-      if (inside(r)) rows[r.group] += 1;
-    std::vector<std::pair<double, double>> v;
-    for (const auto& r : all)
-      if (inside(r)) v.push_back({r.e / r.widen, std::min(1.0, 5 / rows[r.group])});
-    if (v.size() < 10) {
-      out.push_back({metric, edges[i], edges[i + 1], -0.3, 0.3});
-      continue;
-    }
-    out.push_back(
-        {metric, edges[i], edges[i + 1], std::min(-0.01, quantile(v, 0.05)), std::max(0.01, quantile(v, 0.95))});
-  }
-  return out;
-}
-
-// ---- report
-// ----------------------------------------------------------------------------------------------------------
-
-/// The other predictor's figures by id: the rows of variant best_inputs.
-std::map<std::string, Predicted> read_baseline(const std::string& file) {
-  std::map<std::string, Predicted> out;
-  if (file.empty()) return out;
-  const auto t = read_serving_csv(read_file(file), file);
-  for (std::size_t i = 0; i < t.rows.size(); ++i) {
-    if (t.column("variant") >= 0 && t.cell(i, "variant") != "best_inputs") continue;
-    const auto value = [&](const char* c) { return t.cell(i, c).empty() ? 0.0 : std::stod(std::string(t.cell(i, c))); };
-    out[std::string(t.cell(i, "id"))] = {value("ttft_ms"), value("tpot_ms"), value("output_tok_s_per_gpu")};
-  }
-  return out;
-}
-
-struct Sums {
-  Stats tpot, ttft, tput;
-  void add(const ServingCase& c, const Predicted& p) {
-    if (c.tpot_ms && p.tpot > 0) tpot.add(*c.tpot_ms, p.tpot);
-    if (c.ttft_ms && p.ttft > 0) ttft.add(*c.ttft_ms, p.ttft);
-    if (c.output_tok_s_per_gpu && p.tput > 0) tput.add(*c.output_tok_s_per_gpu, p.tput);
-  }
-};
-
-std::string percent(const Stats& s) {
-  double sum = 0;
-  for (double v : s.e) sum += std::abs(v);
-  return s.e.empty() ? "-" : fmt::format("{:.1f}", 100 * sum / static_cast<double>(s.e.size()));
-}
-
-/// Picks of the layout with the most predicted tokens/s: {entries, best or within 3 %, mean regret}.
-std::array<double, 3> picks(const ServingTable& t, const std::string& kind, const std::map<std::string, double>& tput,
-                            const std::map<std::string, double>* also) {
-  std::map<std::string, std::vector<std::size_t>> entries;
-  for (std::size_t i = 0; i < t.rows.size(); ++i)
-    if (t.cell(i, "kind") == kind) entries[std::string(t.cell(i, "entry_id"))].push_back(i);
-  std::array<double, 3> out{};
-  for (const auto& [id, rows] : entries) {
-    double best = 0, worst = 1e300, top = -1, picked = 0;
-    bool priced = true;
-    for (const auto i : rows) {
-      const std::string row(t.cell(i, "row_id"));
-      const double v =
-          std::stod(std::string(t.cell(i, kind == "per_gpu" ? "output_tok_s_per_gpu" : "output_tok_s_total")));
-      const auto it = tput.find(row);
-      if (it == tput.end() || (also && !also->contains(row))) {
-        priced = false;
-        break;
-      }
-      double p = it->second;
-      if (kind != "per_gpu")
-        p *= std::stod(std::string(t.cell(i, "gpus"))) * std::stod(std::string(t.cell(i, "replicas")));
-      best = std::max(best, v), worst = std::min(worst, v);
-      if (p > top) top = p, picked = v;
-    }
-    if (!priced || best / worst - 1 <= 0.03) continue;
-    const double regret = 1 - picked / best;
-    out[0] += 1, out[1] += regret <= 0.03, out[2] += regret;
-  }
-  if (out[0] > 0) out[1] /= out[0], out[2] /= out[0];
-  return out;
-}
-
-std::string accuracy_report(const std::vector<Row>& rows, const std::vector<Predicted>& group_out,
-                            const std::vector<Predicted>& model_out, const std::string& baseline,
-                            const std::string& ranking) {
-  const auto other = read_baseline(baseline);
-  std::string md =
-      "Mean |relative error| in %, closed-loop rows that are not saturated. Every figure is of rows whose (model, GPU "
-      "system), or whole\n"
-      "model, the coefficients were fitted without. AIC = AIConfigurator 0.12.0 at its best inputs, on the rows that "
-      "both price.\n\n";
-  const auto section = [&](const std::string& title, const std::function<std::string(const Row&)>& key,
-                           std::size_t least) {
-    struct Slice {
-      Sums own, own_common, model, aic;
-    };
-    std::map<std::string, Slice> slices;
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      const auto& c = *rows[i].c;
-      auto& s = slices[key(rows[i])];
-      s.own.add(c, group_out[i]), s.model.add(c, model_out[i]);
-      const auto it = other.find(c.id);
-      if (it == other.end() || it->second.tpot <= 0) continue;
-      s.own_common.add(c, group_out[i]), s.aic.add(c, it->second);
-    }
-    md += "### " + title +
-          "\n\n| slice | rows | TPOT | AIC | TTFT | AIC | tok/s | AIC | TPOT, model unseen | TTFT, model unseen "
-          "|\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n";
-    for (const auto& [name, s] : slices)
-      if (s.own.tput.e.size() >= least)
-        md += fmt::format("| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |\n", name, s.own.tput.e.size(),
-                          percent(s.own_common.tpot.e.empty() ? s.own.tpot : s.own_common.tpot), percent(s.aic.tpot),
-                          percent(s.own_common.ttft.e.empty() ? s.own.ttft : s.own_common.ttft), percent(s.aic.ttft),
-                          percent(s.own_common.tput.e.empty() ? s.own.tput : s.own_common.tput), percent(s.aic.tput),
-                          percent(s.model.tpot), percent(s.model.ttft));
-    md += "\n";
-  };
-  section(
-      "All", [](const Row&) { return std::string("all"); }, 1);
-  section(
-      "Architecture and GPU generation",
-      [](const Row& r) {
-        return r.c->architecture + ", " +
-               (r.c->cluster.first_gpu().peak.count(GpuDType::fp4) ? "Blackwell" : "Hopper and older");
-      },
-      20);
-  section(
-      "Model and system",
-      [](const Row& r) { return short_name(r.model) + ", " + r.c->system + ", " + r.c->quantisation; }, 5);
-  section(
-      "Load",
-      [](const Row& r) {
-        const int c = r.c->load.concurrency.value_or(0);
-        return std::string(c <= 4     ? "1 to 4 users"
-                           : c <= 16  ? "5 to 16 users"
-                           : c <= 64  ? "17 to 64 users"
-                           : c <= 128 ? "65 to 128 users"
-                                      : "more than 128 users");
-      },
-      5);
-  if (!ranking.empty()) {
-    std::map<std::string, double> own, aic;
-    for (std::size_t i = 0; i < rows.size(); ++i) own[rows[i].c->id] = group_out[i].tput;
-    for (const auto& [id, p] : other)
-      if (p.tput > 0) aic[id] = p.tput;
-    auto groups = read_serving_csv("id," + read_file(ranking), ranking);  // the table has no id column of its own
-    groups.header.erase(groups.header.begin());
-    md +=
-        "### Layout picked\n\n| kind | entries | best or within 3 % | mean regret % | AIC best | AIC regret % "
-        "|\n|---|--:|--:|--:|--:|--:|\n";
-    for (const std::string kind : {"fixed_budget", "per_gpu"}) {
-      const auto a = picks(groups, kind, own, other.empty() ? nullptr : &aic), b = picks(groups, kind, aic, &own);
-      md += fmt::format("| {} | {:.0f} | {:.1f} % | {:.2f} | {:.1f} % | {:.2f} |\n", kind, a[0], 100 * a[1], 100 * a[2],
-                        100 * b[1], 100 * b[2]);
-    }
-    md += "\n";
-  }
-  return md;
 }
 
 }  // namespace
@@ -541,10 +321,8 @@ int main(int argc, char** argv) {
   table("fitted on them", scored, seen, all);
   table("leave one (model, system) out", scored, group_out, all);
   table("leave one model out", scored, model_out, all);
-  table("by architecture and GPU generation, leave one (model, system) out", scored, group_out, [](const Row& r) {
-    return r.c->architecture + " " +
-           (r.c->cluster.first_gpu().peak.count(GpuDType::fp4) ? "Blackwell" : "Hopper and older");
-  });
+  table("by architecture and GPU generation, leave one (model, system) out", scored, group_out,
+        [](const Row& r) { return architecture_and_generation(*r.c); });
   table("by group", scored, group_out,
         [](const Row& r) { return short_name(r.model) + " " + r.c->system + " " + r.c->quantisation; });
   table("by load", scored, group_out, [](const Row& r) {
@@ -557,76 +335,61 @@ int main(int argc, char** argv) {
   table("saturated and other classes (fit of all)", rest, predict(rest, fit.x, kDefaultServingMethod),
         [](const Row& r) { return r.c->load_class + (r.c->saturated ? " saturated" : ""); });
 
-  // Bands: conformal on the residuals of left-out groups.
-  std::map<std::string, std::vector<Residual>> residual;
-  for (std::size_t i = 0; i < scored.size(); ++i) {
-    const auto& c = *scored[i].c;
-    const double load = static_cast<double>(c.load.concurrency.value_or(1)) / c.ranks;
-    const auto step = compile_step(*c.model, c.engine, c.cluster, {c.cluster.nodes.front().gpus});
-    const double w = step.data().widen;
-    const std::string slice = c.architecture + (step.data().blackwell ? ", Blackwell" : ", Hopper and older");
-    if (c.tpot_ms)
-      residual["tpot"].push_back({load, std::log(*c.tpot_ms / group_out[i].tpot), w, scored[i].group, slice});
-    if (c.ttft_ms)
-      residual["ttft"].push_back(
-          {group_out[i].ttft, std::log(*c.ttft_ms / group_out[i].ttft), w, scored[i].group, slice});
-    if (c.output_tok_s_per_gpu)
-      residual["tput"].push_back(
-          {load, std::log(*c.output_tok_s_per_gpu / group_out[i].tput), w, scored[i].group, slice});
-  }
-  const std::map<std::string, Vector> edges = {
-      {"tpot", {0, 5, 17, 65, 1e9}}, {"tput", {0, 5, 17, 65, 1e9}}, {"ttft", {0, 100, 200, 500, 1500, 1e12}}};
-  std::vector<BandRow> bands;
-  std::string coverage =
-      "### 90 % intervals\n\nShare of measurements inside an interval made without their group.\n\n| metric | slice | "
-      "rows "
-      "| coverage |\n|---|---|--:|--:|\n";
-  for (const auto& [metric, list] : residual) {
-    const auto b = bands_of(metric, edges.at(metric), list, "");
-    bands.insert(bands.end(), b.begin(), b.end());
-    std::map<std::string, std::pair<int, int>> hits;
-    std::map<std::string, std::vector<BandRow>> of_group;
-    for (const auto& r : list) {
-      auto& mine = of_group[r.group];
-      if (mine.empty()) mine = bands_of(metric, edges.at(metric), list, r.group);
-      for (const auto& row : mine)
-        if (r.x >= row.from && r.x < row.to) {
-          const bool in = r.e >= row.lo * r.widen && r.e <= row.hi * r.widen;
-          for (const auto& key : {std::string("all"), r.slice, r.group}) hits[key].first += in, ++hits[key].second;
-        }
+  // Bands.
+  const auto residuals_of = [&](const std::vector<Predicted>& p) {
+    std::vector<Residual> out;
+    for (std::size_t i = 0; i < scored.size(); ++i) {
+      const auto& c = *scored[i].c;
+      const auto add = [&](BandMetric metric, const std::optional<double>& measured, double predicted) {
+        if (measured)
+          out.push_back({metric, *measured, predicted, p[i].slice, scored[i].group, architecture_and_generation(c)});
+      };
+      add(BandMetric::tpot, c.tpot_ms, p[i].tpot);
+      add(BandMetric::throughput, c.output_tok_s_per_gpu, p[i].tput);
+      add(BandMetric::ttft, c.ttft_ms, p[i].ttft);
     }
-    for (const auto& [key, h] : hits)
-      if (h.second >= 40) {
-        coverage += fmt::format("| {} | {} | {} | {:.1f} % |\n", metric, key, h.second, 100.0 * h.first / h.second);
-        fmt::print("coverage {:<5} {:<44} {:5.1f} % of {}\n", metric, key, 100.0 * h.first / h.second, h.second);
-      }
-  }
+    return out;
+  };
+  const auto left_out_residuals = residuals_of(group_out), seen_residuals = residuals_of(seen);
+  const auto coverage = coverage_report(left_out_residuals, seen_residuals);
+  fmt::print("{}", coverage);
+  std::vector<std::pair<BandMetric, double>> levels;
+  for (const auto metric : {BandMetric::tpot, BandMetric::throughput, BandMetric::ttft})
+    levels.push_back({metric, transfer_level(left_out_residuals, metric)});
+  const auto bands_without = [&](const std::string& group) {
+    std::vector<BandRow> out;
+    for (const auto& [metric, level] : levels)
+      for (auto& row : transfer_bands(left_out_residuals, metric, level, group)) out.push_back(row);
+    return out;
+  };
 
+  std::map<std::string, std::vector<BandRow>> bands;  // by the group they were made without
+  for (const auto& r : scored)
+    if (!bands.contains(r.group)) bands[r.group] = bands_without(r.group);
   const auto save = [&](const std::string& name, const std::vector<Predicted>& p) {
     std::ofstream out(predictions + "/" + name);
     out << "id,ttft_ms,tpot_ms,output_tok_s_per_gpu,ttft_lo,ttft_hi,tpot_lo,tpot_hi,tput_lo,tput_hi\n";
     for (std::size_t i = 0; i < scored.size(); ++i) {
-      const auto& c = *scored[i].c;
-      const double load = static_cast<double>(c.load.concurrency.value_or(1)) / c.ranks;
-      const double w = compile_step(*c.model, c.engine, c.cluster, {c.cluster.nodes.front().gpus}).data().widen;
-      const auto interval = [&](const std::string& metric, double x, double v) {
-        for (const auto& row : bands_of(metric, edges.at(metric), residual[metric], scored[i].group))
-          if (x >= row.from && x < row.to)
-            return fmt::format("{:.5f},{:.5f}", v * std::exp(row.lo * w), v * std::exp(row.hi * w));
-        return std::string(",");
+      const auto& rows = bands.at(scored[i].group);
+      const auto interval = [&](BandMetric metric, double v) {
+        const auto in = band(metric, v, p[i].slice, rows);
+        return fmt::format("{:.5f},{:.5f}", in.lo, in.hi);
       };
-      out << fmt::format("{},{:.4f},{:.5f},{:.5f},{},{},{}\n", c.id, p[i].ttft, p[i].tpot, p[i].tput,
-                         interval("ttft", p[i].ttft, p[i].ttft), interval("tpot", load, p[i].tpot),
-                         interval("tput", load, p[i].tput));
+      out << fmt::format("{},{:.4f},{:.5f},{:.5f},{},{},{}\n", scored[i].c->id, p[i].ttft, p[i].tpot, p[i].tput,
+                         interval(BandMetric::ttft, p[i].ttft), interval(BandMetric::tpot, p[i].tpot),
+                         interval(BandMetric::throughput, p[i].tput));
     }
   };
   if (!predictions.empty()) save("group_out.csv", group_out), save("model_out.csv", model_out), save("seen.csv", seen);
 
   std::vector<const ServingCase*> measured;
   for (const auto& r : scored) measured.push_back(r.c);
-  const auto calibration = score_calibration(measured, [&](const ServingCase& c) -> const CostConstants& {
-    return constants_without.at(c.model_name + " " + c.system);
-  });
+  const auto calibration = score_calibration(
+      measured,
+      [&](const ServingCase& c) -> const CostConstants& {
+        return constants_without.at(c.model_name + " " + c.system);
+      },
+      [&](const ServingCase& c) -> const std::vector<BandRow>& { return bands.at(c.model_name + " " + c.system); });
   fmt::print("{}", calibration);
 
   if (!report.empty()) {
@@ -650,10 +413,15 @@ int main(int argc, char** argv) {
          "Columns: pattern (part of name or architecture, lower case), factor, source.\n";
     for (std::size_t k = 0; k < routing.size(); ++k)
       r << fmt::format("{},{:.4g},{}\n", routing[k].pattern, std::exp(fit.x[kCoefs + k]), routing[k].source);
-    b << "# 90 % intervals: ln(measured / predicted) at 5 % and 95 % of rows whose group the fit did not see. Columns: "
-         "metric, from, to, lo, hi; slices by load per engine (tpot, tput) or predicted ms (ttft).\n";
-    for (const auto& row : bands)
-      b << fmt::format("{},{:g},{:g},{:.4f},{:.4f}\n", row.metric, row.from, row.to, row.lo, row.hi);
+    b << "# 90 % intervals: ln(measured / predicted) at 5 % and 95 %. Columns: metric, GPU and shape of a measured "
+         "combination (its own residuals) or none (residuals of groups that the fit did not see), from, to, lo, hi; by "
+         "requests in flight per engine (tpot, tput) or predicted ms (ttft). Made by tools/fit/fit_serving.cc.\n";
+    auto rows = bands_without("");
+    for (const auto metric : {BandMetric::tpot, BandMetric::throughput, BandMetric::ttft})
+      for (auto& row : own_bands(seen_residuals, metric)) rows.push_back(row);
+    for (const auto& row : rows)
+      b << fmt::format("{},{},{},{:g},{:g},{:.4f},{:.4f}\n", name_of(row.metric), row.gpu, row.shape, row.from, row.to,
+                       row.lo, row.hi);
   }
   return 0;
 }

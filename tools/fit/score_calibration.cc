@@ -15,9 +15,9 @@ namespace {
 struct Score {
   double before = 0, after = 0;
   int rows = 0, inside = 0;  ///< inside: measurements within the calibrated 90 % interval
-  void add(double measured, const Interval& was, const Interval& is) {
+  void add(double measured, const Interval& was, const Interval& is, const Interval& in) {
     before += std::abs(was.mean / measured - 1), after += std::abs(is.mean / measured - 1);
-    inside += measured >= is.lo && measured <= is.hi;
+    inside += measured >= in.lo && measured <= in.hi;
     ++rows;
   }
   std::string cells() const {
@@ -30,7 +30,8 @@ struct Score {
 }  // namespace
 
 std::string score_calibration(const std::vector<const ServingCase*>& rows,
-                              const std::function<const CostConstants&(const ServingCase&)>& constants_of) {
+                              const std::function<const CostConstants&(const ServingCase&)>& constants_of,
+                              const std::function<const std::vector<BandRow>&(const ServingCase&)>& bands_of) {
   std::map<std::string, std::vector<const ServingCase*>> runs;
   for (const auto* c : rows)
     runs[c->model_name + "|" + c->system + "|" + c->quantisation + "|" + to_string(c->engine.vllm_version) +
@@ -54,15 +55,19 @@ std::string score_calibration(const std::vector<const ServingCase*>& rows,
   parallel_for(work.size(), 0, [&](std::size_t i) {
     const auto& [low, others] = work[i];
     const auto& constants = constants_of(*low);
+    const auto& bands = bands_of(*low);
     const auto learned = calibrate(std::span(low, 1), constants);
     const auto changed = calibrated(constants, learned, low->model->name);
     for (const auto* c : others) {
       const auto was = predict_serving(*c, constants), is = predict_serving(*c, changed);
       const std::lock_guard lock(mutex);
-      if (c->ttft_ms) ttft.add(*c->ttft_ms, was.ttft_ms, is.ttft_ms);
-      if (c->tpot_ms) tpot.add(*c->tpot_ms, was.tpot_ms, is.tpot_ms);
-      if (c->output_tok_s_per_gpu)
-        tput.add(*c->output_tok_s_per_gpu, was.output_tok_s_per_gpu, is.output_tok_s_per_gpu);
+      const auto add = [&](Score& score, BandMetric metric, const std::optional<double>& measured, const Interval& before,
+                           const Interval& after) {
+        if (measured) score.add(*measured, before, after, band(metric, after.mean, is.slice, bands));
+      };
+      add(ttft, BandMetric::ttft, c->ttft_ms, was.ttft_ms, is.ttft_ms);
+      add(tpot, BandMetric::tpot, c->tpot_ms, was.tpot_ms, is.tpot_ms);
+      add(tput, BandMetric::throughput, c->output_tok_s_per_gpu, was.output_tok_s_per_gpu, is.output_tok_s_per_gpu);
     }
   });
   return fmt::format(
