@@ -93,7 +93,7 @@ double narrowing(const std::vector<Observation>& seen, bool ttft, const Matrix& 
   int n = 0;
   for (const auto& o : seen) {
     if (o.ttft != ttft) continue;
-    const double noise = std::pow(ttft ? kCalibrationPriors.ttft_within_run : o.noise, 2);
+    const double noise = std::pow(ttft ? kCalibrationPriors.ttft_within_run : kCalibrationPriors.tpot_within_run, 2);
     sum += std::sqrt((noise + quadratic(after, o.gradient)) / (noise + quadratic(before, o.gradient)));
     ++n;
   }
