@@ -3,20 +3,34 @@
 #include <map>
 
 #include "base/text.h"
-#include "cost/collectives.h"
 #include "cost/compiled_step.h"
 #include "cost/layer_tables.h"
+#include "memory/kv_specs.h"
+#include "memory/kv_state.h"
 
 namespace shardwise {
 namespace {
 
 constexpr std::size_t N = kTokenKnots.size();
 
-double kv_bytes_of(const Model& model, const EngineConfig& engine) {
-  const auto& d = engine.kv_cache_dtype;
-  if (d.starts_with("fp8")) return 1;
-  if (d == "auto" && model.quantisation.kv_cache_dtype) return bytes_per_element(*model.quantisation.kv_cache_dtype);
-  return 2;
+/// What an element of the caches takes, bytes.
+CacheTypes cache_types(const Model& model, const EngineConfig& engine, const Gpu& gpu) {
+  const auto kv = resolved_cache_dtype(model, engine.kv_cache_dtype, gpu.compute_capability);
+  const auto state = ssm_cache_dtype(model);
+  return {kv.starts_with("fp8") ? 1.0
+          : kv == "nvfp4"       ? 0.5625
+                                : 2.0,
+          state == "float32" ? 4.0
+          : state == "auto"  ? bytes_per_element(model.dtype)
+                             : 2.0};
+}
+
+/// Steps that hold prompts take the sequences in decode through the chunk kernel as well: Kimi's layers (0.32,
+/// models/kimi_k3/nvidia/kda.py), Qwen's until vLLM #44700 of June 2026 split them.
+bool decodes_as_prompts(const Attention& attention, const VllmVersion& version) {
+  const auto* l = std::get_if<LinearAttention>(&attention);
+  using Kind = LinearAttention::Kind;
+  return l && (l->kind == Kind::kimi_delta || (l->kind == Kind::gated_delta_net && version < VllmVersion{0, 24, 0}));
 }
 
 /// vLLM fuses all-reduce, residual and RMSNorm by itself since 0.17 (#34299) on Hopper and Blackwell with NVSwitch;
@@ -78,7 +92,6 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
                  tp,
                  dp,
                  dcp,
-                 kv_bytes_of(model, engine),
                  k[Coef::static_scale]};
   if (pp > 1 && dp > 1) c.ep_group = rank_group(cluster, where.gpus_per_node, tp * dp, pp);
   d.pp = pp, d.dp = dp, d.tp = tp, d.tokens_per_sequence = 1 + engine.num_speculative_tokens;
@@ -89,25 +102,30 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
   // One table per distinct kind of layer; how many of each in all, and in every stage.
   std::vector<const Layer*> kinds;
   std::vector<KindTables> tables;
+  std::vector<Attention> timed;
+  const auto cache = cache_types(model, engine, gpu);
   std::vector<int> kind_of(model.layers.size());
   for (std::size_t l = 0; l < model.layers.size(); ++l) {
     const auto& layer = model.layers[l];
     std::size_t at = kinds.size();
     for (std::size_t j = kinds.size(); j-- > 0;)
-      if (same_kind(kinds[j]->attention, layer.attention) && same_kind(kinds[j]->ffn, layer.ffn)) at = j;
+      if (*kinds[j] == layer) at = j;
     if (at == kinds.size()) {
       kinds.push_back(&layer);
       tables.push_back(compile_kind(c, layer, d.all_reduce_algorithm));
-      if (!std::holds_alternative<NoAttention>(layer.attention)) {
-        int op = -1;
-        for (std::size_t j = 0; j + 1 < kinds.size() && op < 0; ++j)
-          if (tables[j].attention >= 0 && same_kind(kinds[j]->attention, layer.attention)) op = tables[j].attention;
-        if (op < 0) {
-          op = static_cast<int>(d.attention.size());
-          d.attention.push_back(attention_op(layer.attention, c.chip, tp, dcp, c.kv_bytes, c.hidden));
+      const auto add = [&](const Attention& attention) {
+        if (std::holds_alternative<NoAttention>(attention)) return;
+        std::size_t op = 0;
+        while (op < timed.size() && timed[op] != attention) ++op;
+        if (op == timed.size()) {
+          timed.push_back(attention);
+          d.attention.push_back(attention_op(attention, c.chip, tp, dcp, cache, c.hidden));
+          d.attention.back().decodes_as_prompts = decodes_as_prompts(attention, engine.vllm_version);
         }
-        tables.back().attention = op;
-      }
+        tables.back().attention.push_back(op);
+      };
+      add(layer.attention);
+      if (layer.parallel_state) add(*layer.parallel_state);
     }
     kind_of[l] = static_cast<int>(at);
   }
@@ -222,7 +240,7 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
   combine(all, d.decode_all, d.mixed_all, true);
   for (std::size_t j = 0; j < tables.size(); ++j) {
     d.gaps += all[j] * (gap + (tables[j].moe ? moe_gap : 0.0));
-    if (tables[j].attention >= 0) d.attention[static_cast<std::size_t>(tables[j].attention)].layers += all[j];
+    for (const auto op : tables[j].attention) d.attention[op].layers += all[j];
   }
 
   // The busiest stage: decode of 64 sequences with the head on the last stage decides.
@@ -254,8 +272,7 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
       for (std::size_t i = 0; i < N; ++i)
         d.decode_busiest[i] += d.lm_head[i], d.mixed_busiest[i] += d.lm_head[std::min(i, std::size_t{8})];
     for (std::size_t j = 0; j < tables.size(); ++j)
-      if (tables[j].attention >= 0)
-        d.attention[static_cast<std::size_t>(tables[j].attention)].layers_busiest += chosen[j];
+      for (const auto op : tables[j].attention) d.attention[op].layers_busiest += chosen[j];
     eager_busiest = floor_of(chosen);
     for (int s = 0; s + 1 < pp; ++s) {
       // Hidden states and residual, split over TP ranks and gathered on the other side.
@@ -309,7 +326,13 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
   if (pp > 1) widen(1.6, "hardly any pipeline-parallel measurement");
   if (c.tp_group.nodes > 1 || c.ep_group.nodes > 1) widen(1.6, "no measurement across nodes");
   if (dp > 1) widen(1.4, "few measurements of data-parallel attention with experts");
-  if (d.hybrid_or_linear) widen(1.5, "linear-attention layers by roofline");
+  const auto any_op = [&](auto&& has) { return std::any_of(d.attention.begin(), d.attention.end(), has); };
+  if (any_op([](const AttentionOp& op) { return op.state && !op.decode; }))
+    widen(1.5, "linear-attention layers by roofline");
+  else if (any_op([](const AttentionOp& op) { return op.state; }))
+    widen(1.25, "linear-attention kernels measured, hardly any served measurement");
+  if (any_op([](const AttentionOp& op) { return op.token_wise; }))
+    widen(1.5, "sparse-attention kernels measured, hardly any served measurement");
   if (moe_model && routing_factor(k, model) == 1) widen(1.6, "expert routing of this model not measured");
   if (dcp > 1) widen(1.5, "no measurement of decode context parallelism");
   if (model.generic) widen(1.5, "architecture unknown");

@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "cost/attention_op.h"
 #include "cost/constants.h"
 #include "cost/cost.h"
-#include "cost/operators.h"
 
 namespace shardwise {
 

@@ -92,19 +92,29 @@ inline constexpr FixedConstant block_fp8_add{"block_fp8_add", 2e-6, "s", "activa
 inline constexpr FixedConstant stream{"stream", 0.8, "of bandwidth",
                                       "element-wise kernels, measured share of HBM bandwidth"};
 inline constexpr FixedConstant sampler{"sampler", 30e-6, "s", "sampler and logits processing, kernels of one step"};
-inline constexpr FixedConstant mla_bandwidth{"mla_bandwidth", 0.80, "of bandwidth",
-                                             "mla_generation_module tables, long contexts (0.75-0.91)"};
-inline constexpr FixedConstant mla_decode_flops{"mla_decode_flops", 0.5, "of peak",
-                                                "mla_generation_module tables, 128 heads"};
-inline constexpr FixedConstant mla_prefill_flops{"mla_prefill_flops", 0.55, "of peak", "mla_context_module tables"};
 inline constexpr FixedConstant mla_floor{"mla_floor", 9e-6, "s",
                                          "mla_generation_module tables minus their projections, short contexts"};
+inline constexpr FixedConstant sparse_decode_floor{"sparse_decode_floor", 30e-6, "s",
+                                                   "added to every roof of sparse attention in the fit, decode"};
+inline constexpr FixedConstant sparse_prefill_floor{"sparse_prefill_floor", 40e-6, "s",
+                                                    "added to every roof of sparse attention in the fit, prompts"};
+inline constexpr FixedConstant state_decode_floor{"state_decode_floor", 5e-6, "s",
+                                                  "added to every roof of a recurrent state in the fit, decode"};
+inline constexpr FixedConstant state_prompt_floor{"state_prompt_floor", 14e-6, "s",
+                                                  "added to every roof of a recurrent state in the fit, prompts"};
+inline constexpr FixedConstant quant_floor{"quant_floor", 3e-6, "s",
+                                           "added to every roof of activation quantisation in the fit"};
+inline constexpr FixedConstant mhc_floor{"mhc_floor", 25e-6, "s",
+                                         "added to every roof of hyper-connections in the fit"};
+// States without a kernel table (Mamba, lightning attention, short convolutions).
 inline constexpr FixedConstant state_bandwidth{"state_bandwidth", 0.73, "of bandwidth",
                                                "gdn_perf fused_recurrent decode: 0.78 H200, 0.70 B200"};
 inline constexpr FixedConstant state_floor{"state_floor", 8e-6, "s",
                                            "gdn_perf decode kernels at batch 1 (recurrent + convolution)"};
 inline constexpr FixedConstant state_prefill_flops{"state_prefill_flops", 0.08, "of peak",
                                                    "gdn_perf chunk_gated_delta_rule, 1k-32k tokens"};
+inline constexpr FixedConstant state_prefill_bandwidth{"state_prefill_bandwidth", 0.5, "of bandwidth",
+                                                       "gdn_perf causal_conv1d_fn, 1k-32k tokens"};
 inline constexpr FixedConstant state_prefill_floor{"state_prefill_floor", 16e-6, "s",
                                                    "gdn_perf context kernels at short prompts"};
 inline constexpr FixedConstant eager_layer{"eager_layer", 110e-6, "s",

@@ -13,14 +13,6 @@
 namespace shardwise {
 namespace {
 
-/// Left knot and weight of the right one, clamped to the ends.
-std::pair<std::size_t, double> hat(double x, const std::vector<double>& knots) {
-  x = std::clamp(x, knots.front(), knots.back());
-  std::size_t i = 0;
-  while (i + 2 < knots.size() && x >= knots[i + 1]) ++i;
-  return {i, (x - knots[i]) / (knots[i + 1] - knots[i])};
-}
-
 class Reader {
  public:
   Reader(std::string_view text, std::string file) : text_(text), file_(std::move(file)) {}
@@ -85,8 +77,7 @@ Grid* place(KernelTables& t, std::string_view name) {
   if (name.starts_with("moe_"))
     return &t.moe[static_cast<std::size_t>(index_of(
         name.substr(4), {"bf16", "fp8", "fp8_block", "nvfp4", "mxfp4", "mxfp4_marlin", "mxfp4_mxfp8", "int4"}))];
-  if (name == "mla_decode") return &t.mla_decode;
-  if (name == "mla_prefill") return &t.mla_prefill;
+  if (!name.starts_with("decode_") && !name.starts_with("prefill_")) return &t.surfaces[std::string(name)];
   AttentionGrid a;
   a.decode = name.starts_with("decode_");
   const auto parts = split(name, '_');
@@ -230,6 +221,12 @@ const AttentionGrid* KernelTables::find_attention(bool decode, int head_dim, boo
     if (d < best_distance) best_distance = d, best = &a;
   }
   return best;
+}
+
+const Grid* KernelTables::find(std::string_view surface) const {
+  if (const auto it = surfaces.find(surface); it != surfaces.end()) return &it->second;
+  const auto* lender = tables_of("h100_sxm");
+  return lender == this ? nullptr : lender->find(surface);
 }
 
 const KernelKin& kernel_kin(const Gpu& gpu) {

@@ -1,14 +1,25 @@
 #pragma once
 // Efficiency surfaces fitted to measured kernels (data/calibration/kernels_*.csv) and which of them a GPU uses.
 // A surface holds ln(measured / roof) and is multilinear in log2 of its axes, constant outside the knots.
+#include <algorithm>
 #include <array>
 #include <map>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "hardware/hardware.h"
 
 namespace shardwise {
+
+/// Left knot and weight of the right one, clamped to the ends.
+inline std::pair<std::size_t, double> hat(double x, const std::vector<double>& knots) {
+  x = std::clamp(x, knots.front(), knots.back());
+  std::size_t i = 0;
+  while (i + 2 < knots.size() && x >= knots[i + 1]) ++i;
+  return {i, (x - knots[i]) / (knots[i + 1] - knots[i])};
+}
 
 /// ln(measured / roof) over log2 axes; the last axis is fastest. `z` are coefficients of features beside the grid.
 struct Grid {
@@ -62,11 +73,14 @@ struct KernelTables {
   std::array<Grid, kMoeKinds> moe;
   std::array<std::vector<MoeShape>, kMoeKinds> moe_shapes;
   std::vector<AttentionGrid> attention;
-  Grid mla_decode, mla_prefill;  ///< sequences, length, query heads, bytes of a cached value; may be empty
+  /// By the name of their table: CORE_decode and CORE_prefill of mla, dsa, msa, csa, hca, gdn, kda; quant_fp8; mhc.
+  std::map<std::string, Grid, std::less<>> surfaces;
   std::array<std::map<int, Curve>, kCollectives> collectives;  ///< by group size
 
   /// Nearest tabulated attention surface: same phase; head size, then window or not, then KV type as near as there is.
   const AttentionGrid* find_attention(bool decode, int head_dim, bool fp8_kv, int window) const;
+  /// A surface of this system, or of the H100 where it has none: efficiency carries over. Null: nobody measured it.
+  const Grid* find(std::string_view surface) const;
 };
 
 /// Which tables speak for a GPU, and how well.

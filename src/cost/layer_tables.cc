@@ -4,50 +4,12 @@
 #include <cmath>
 #include <vector>
 
+#include "config/json.h"
 
 namespace shardwise {
 namespace {
 
 constexpr std::size_t N = kTokenKnots.size();
-
-bool same_shape(const FullAttention& a, const FullAttention& b) {
-  return a.num_heads == b.num_heads && a.num_kv_heads == b.num_kv_heads && a.head_dim == b.head_dim &&
-         a.v_head_dim == b.v_head_dim && a.sliding_window == b.sliding_window &&
-         a.attention_chunk_size == b.attention_chunk_size && a.output_gate == b.output_gate &&
-         a.qk_norm_full == b.qk_norm_full;
-}
-bool same_shape(const MlaAttention& a, const MlaAttention& b) {
-  return a.num_heads == b.num_heads && a.q_lora_rank == b.q_lora_rank && a.kv_lora_rank == b.kv_lora_rank &&
-         a.qk_nope_head_dim == b.qk_nope_head_dim && a.qk_rope_head_dim == b.qk_rope_head_dim &&
-         a.v_head_dim == b.v_head_dim && a.indexer.has_value() == b.indexer.has_value();
-}
-bool same_shape(const LinearAttention& a, const LinearAttention& b) {
-  return a.kind == b.kind && a.num_heads == b.num_heads && a.num_key_heads == b.num_key_heads &&
-         a.head_dim == b.head_dim && a.key_head_dim == b.key_head_dim && a.state_size == b.state_size &&
-         a.intermediate_size == b.intermediate_size;
-}
-bool same_shape(const CrossAttention& a, const CrossAttention& b) { return same_shape(a.shape, b.shape); }
-bool same_shape(const NoAttention&, const NoAttention&) { return true; }
-bool same_shape(const DenseFfn& a, const DenseFfn& b) {
-  return a.intermediate_size == b.intermediate_size && a.gated == b.gated;
-}
-bool same_shape(const MoeFfn& a, const MoeFfn& b) {
-  return a.num_experts == b.num_experts && a.num_experts_per_tok == b.num_experts_per_tok &&
-         a.moe_intermediate_size == b.moe_intermediate_size &&
-         a.shared_intermediate_size == b.shared_intermediate_size && a.latent_size == b.latent_size;
-}
-bool same_shape(const NoFfn&, const NoFfn&) { return true; }
-template <class V>
-bool same_alternative(const V& a, const V& b) {
-  if (a.index() != b.index()) return false;
-  return std::visit([&](const auto& x) { return same_shape(x, std::get<std::decay_t<decltype(x)>>(b)); }, a);
-}
-
-/// Seconds that dynamic quantisation of the activations takes inside the measured fp8 GEMM rows, by the scale_matrix
-/// and computescale tables of aiconfigurator-core 0.12.0 (H100, B200): a static scale is folded into the kernel before.
-double dynamic_scale_seconds(const Chip& chip, double m, double k) {
-  return 3.4e-6 + 3 * m * k / (0.85 * chip.bandwidth);
-}
 
 void add_gemm(OpTable& out, const LayerContext& c, const GemmType& type, double n, double k) {
   if (n < 1 || k < 1) return;
@@ -55,58 +17,100 @@ void add_gemm(OpTable& out, const LayerContext& c, const GemmType& type, double 
   for (std::size_t i = 0; i < N; ++i) {
     out[i] += times[i];
     if (type.static_scale)
-      out[i].seconds -=
-          std::min(times[i].seconds / 2, c.static_share * dynamic_scale_seconds(c.chip, kTokenKnots[i], k));
+      out[i].seconds -= std::min(times[i].seconds / 2, c.static_share * quantise_seconds(c.chip, kTokenKnots[i], k));
   }
 }
 
-/// Returns elements per token that element-wise kernels touch in attention (q, k, v and output heads of this rank).
-double add_attention_proj(OpTable& out, const LayerContext& c, const Attention& attention) {
-  const auto type = gemm_type(c.model.quantisation.attention, c.chip);
-  const double h = c.hidden, tp = c.tp;
-  if (const auto* m = std::get_if<MlaAttention>(&attention)) {
-    const double heads = std::ceil(m->num_heads / tp), qk = m->qk_nope_head_dim + m->qk_rope_head_dim;
-    const double kv_a = m->kv_lora_rank + m->qk_rope_head_dim;
-    if (m->q_lora_rank) {
-      add_gemm(out, c, type, *m->q_lora_rank + kv_a, h);
-      add_gemm(out, c, type, heads * qk, *m->q_lora_rank);
-    } else {
-      add_gemm(out, c, type, heads * qk, h);
-      add_gemm(out, c, type, kv_a, h);
-    }
-    add_gemm(out, c, gemm_type(QuantScheme{}, c.chip), heads * (m->qk_nope_head_dim + m->v_head_dim), m->kv_lora_rank);
-    add_gemm(out, c, type, h, heads * m->v_head_dim);
-    if (m->indexer) {
-      add_gemm(out, c, type, m->indexer->num_heads * m->indexer->head_dim,
-               m->q_lora_rank.value_or(static_cast<int>(h)));
-      add_gemm(out, c, gemm_type(QuantScheme{}, c.chip), m->indexer->head_dim + m->indexer->num_heads, h);
-    }
-    return heads * (qk + m->v_head_dim) + kv_a;
+/// What lies around the cores: GEMMs into `out`. Returns elements per token that element-wise kernels touch (q, k, v
+/// and output heads of this rank); sparse cores were measured with theirs.
+double add_projections(OpTable& out, const LayerContext& c, const MlaAttention& a) {
+  const auto type = gemm_type(c.model.quantisation.attention, c.chip), plain = gemm_type(QuantScheme{}, c.chip);
+  const double h = c.hidden, heads = std::ceil(a.num_heads / static_cast<double>(c.tp));
+  const double q_in = a.q_lora_rank.value_or(static_cast<int>(h)), kv_a = a.kv_lora_rank + a.qk_rope_head_dim;
+  const double qk = a.qk_nope_head_dim + a.qk_rope_head_dim;
+  if (a.q_lora_rank) {
+    add_gemm(out, c, type, q_in + kv_a, h);
+    add_gemm(out, c, type, heads * qk, q_in);
+  } else {
+    add_gemm(out, c, type, heads * qk, h);
+    add_gemm(out, c, type, kv_a, h);
   }
-  if (const auto* l = std::get_if<LinearAttention>(&attention)) {
-    const double inner =
-        (l->intermediate_size > 0 ? l->intermediate_size : std::max(1, l->num_heads) * std::max(1, l->head_dim)) / tp;
-    double in = 4 * inner;
-    if (l->kind == LinearAttention::Kind::mamba2)
-      in = 2 * inner + (2.0 * l->num_key_heads * l->state_size + l->num_heads) / tp;
-    if (l->kind == LinearAttention::Kind::mamba1) in = 2 * inner;
-    if (l->kind == LinearAttention::Kind::gated_delta_net)
-      in = 2 * inner + 2.0 * l->num_key_heads * l->key_head_dim / tp + 2.0 * l->num_heads / tp;
-    if (l->kind == LinearAttention::Kind::short_conv) in = 3 * h / tp;
-    add_gemm(out, c, type, in, h);
-    add_gemm(out, c, type, h, l->kind == LinearAttention::Kind::short_conv ? h / tp : inner);
-    return in + inner;
+  if (a.compress_ratio) {  // DeepSeek-V4: output through low-rank groups; compressors in 16 bits
+    const double groups = std::max(1.0, static_cast<double>(a.o_groups) / c.tp);
+    add_gemm(out, c, type, groups * a.o_lora_rank, heads * a.v_head_dim / groups);
+    add_gemm(out, c, type, h, groups * a.o_lora_rank);
+    const double copies = *a.compress_ratio == 4 ? 2 : 1;  // neighbouring blocks overlap
+    if (*a.compress_ratio > 0) add_gemm(out, c, plain, 2 * copies * kv_a, h);
+    if (a.indexer) add_gemm(out, c, plain, 2 * copies * a.indexer->head_dim, h);
+  } else {
+    add_gemm(out, c, plain, heads * (a.qk_nope_head_dim + a.v_head_dim), a.kv_lora_rank);
+    add_gemm(out, c, type, h, heads * a.v_head_dim);
   }
-  const FullAttention* a = std::get_if<FullAttention>(&attention);
-  if (const auto* x = std::get_if<CrossAttention>(&attention)) a = &x->shape;
-  if (!a) return 0;
-  const double heads = std::ceil(a->num_heads / tp), kv = std::max(1.0, a->num_kv_heads / tp);
-  const double v = a->v_head_dim > 0 ? a->v_head_dim : a->head_dim;
-  const double n = heads * a->head_dim * (a->output_gate ? 2 : 1) + kv * (a->head_dim + v);
-  add_gemm(out, c, type, n, h);
-  add_gemm(out, c, type, h, heads * v);
-  return n + heads * v;
+  if (a.output_gate) add_gemm(out, c, type, heads * a.v_head_dim, h);
+  if (a.indexer && !a.indexer->shared) {  // not sharded
+    add_gemm(out, c, type, a.indexer->num_heads * a.indexer->head_dim, q_in);
+    add_gemm(out, c, plain, (a.compress_ratio ? 0 : a.indexer->head_dim) + a.indexer->num_heads, h);
+  }
+  return a.indexer || a.compress_ratio ? 0 : heads * (qk + a.v_head_dim) + kv_a;
 }
+
+double add_projections(OpTable& out, const LayerContext& c, const LinearAttention& l) {
+  using Kind = LinearAttention::Kind;
+  const auto type = gemm_type(c.model.quantisation.attention, c.chip);
+  const double h = c.hidden, tp = c.tp, heads = l.num_heads / tp;
+  const double inner =
+      (l.intermediate_size > 0 ? l.intermediate_size : std::max(1, l.num_heads) * std::max(1, l.head_dim)) / tp;
+  double in = 4 * inner, from = inner;  // lightning: q, k, v, gate
+  switch (l.kind) {
+    case Kind::lightning:
+      break;
+    case Kind::mamba1:
+      in = 2 * inner;
+      break;
+    case Kind::mamba2:
+      in = 2 * inner + 2.0 * l.num_key_heads * l.state_size / tp + heads;
+      break;
+    case Kind::short_conv:
+      in = 3 * h / tp, from = h / tp;
+      break;
+    case Kind::gated_delta_net:  // in_proj_qkvz and in_proj_ba
+      in = 2 * inner + 2.0 * l.num_key_heads * l.key_head_dim / tp;
+      add_gemm(out, c, type, 2 * heads, h);
+      break;
+    case Kind::kimi_delta: {  // in_proj_qkvgfab and f_b_proj; the gate is low-rank unless the model says otherwise
+      const auto config = c.model.text_config->find("linear_attn_config");
+      const bool full_rank = config != c.model.text_config->end() && config->value("use_full_rank_gate", false);
+      in = (full_rank ? 4 : 3) * inner + l.head_dim + heads;
+      add_gemm(out, c, type, inner, l.head_dim);
+      if (!full_rank) {
+        add_gemm(out, c, type, l.head_dim, h);
+        add_gemm(out, c, type, inner, l.head_dim);
+      }
+      break;
+    }
+  }
+  add_gemm(out, c, type, in, h);
+  add_gemm(out, c, type, h, from);
+  return in + inner;
+}
+
+double add_projections(OpTable& out, const LayerContext& c, const FullAttention& a) {
+  const auto type = gemm_type(c.model.quantisation.attention, c.chip);
+  const double heads = std::ceil(a.num_heads / static_cast<double>(c.tp)),
+               kv = std::max(1.0, static_cast<double>(a.num_kv_heads) / c.tp);
+  const double v = a.v_head_dim > 0 ? a.v_head_dim : a.head_dim;
+  double n = heads * a.head_dim * (a.output_gate ? 2 : 1) + kv * (a.head_dim + (a.k_eq_v ? 0 : v));
+  if (a.indexer) n += (kv + 1) * a.indexer->head_dim;  // index q as many heads as keys, one index k: the same GEMM
+  add_gemm(out, c, type, n, c.hidden);
+  add_gemm(out, c, type, c.hidden, heads * v);
+  return a.indexer ? 0 : n + heads * v;
+}
+
+double add_projections(OpTable& out, const LayerContext& c, const CrossAttention& a) {
+  return add_projections(out, c, a.shape);
+}
+
+double add_projections(OpTable&, const LayerContext&, const NoAttention&) { return 0; }
 
 void add_dense(OpTable& out, const LayerContext& c, const QuantScheme& quant, double intermediate, bool gated) {
   if (intermediate <= 0) return;
@@ -172,9 +176,6 @@ void add_experts(KindTables& out, const LayerContext& c, const MoeFfn& ffn) {
 
 }  // namespace
 
-bool same_kind(const Attention& a, const Attention& b) { return same_alternative(a, b); }
-bool same_kind(const Ffn& a, const Ffn& b) { return same_alternative(a, b); }
-
 const OpTable& gemm_times(const Chip& chip, const GemmType& type, double n, double k) {
   struct Entry {
     const Grid* grid = nullptr;
@@ -199,7 +200,10 @@ const OpTable& gemm_times(const Chip& chip, const GemmType& type, double n, doub
 
 KindTables compile_kind(const LayerContext& c, const Layer& layer, std::string& algorithm) {
   KindTables out;
-  const double heads = add_attention_proj(out.attention_proj, c, layer.attention);
+  double heads = std::visit([&](const auto& a) { return add_projections(out.attention_proj, c, a); }, layer.attention);
+  if (layer.parallel_state) heads += add_projections(out.attention_proj, c, *layer.parallel_state);
+  const auto* latent = std::get_if<MlaAttention>(&layer.attention);
+  const double streams = latent && latent->compress_ratio ? c.model.text_config->value("hc_mult", 4) : 0;
   double ffn_width = 0;
   if (const auto* d = std::get_if<DenseFfn>(&layer.ffn)) {
     add_dense(out.dense_ffn, c, c.model.quantisation.dense_mlp, d->intermediate_size, d->gated);
@@ -214,6 +218,7 @@ KindTables compile_kind(const LayerContext& c, const Layer& layer, std::string& 
     const double t = kTokenKnots[i];
     out.elementwise[i] =
         t * (8 * c.hidden + 3 * ffn_width + 2 * heads) * 2 / (fixed::stream.value * c.chip.bandwidth) * c.chip.slowdown;
+    if (streams > 0) out.elementwise[i] += hyper_connection_seconds(c.chip, t, c.hidden, streams);
     if (c.tp > 1 && sums > 0) {
       const auto ar = collective_time(*c.chip.tables, c.tp_group, Collective::all_reduce, t * c.hidden * 2);
       out.all_reduce[i] += sums * ar.seconds;

@@ -1,6 +1,7 @@
 #pragma once
 // Kernel times of one layer on one rank over the tokens of a step; compile_step adds the layers up.
 #include <string>
+#include <vector>
 
 #include "cost/collectives.h"
 #include "cost/compiled_step.h"
@@ -15,7 +16,7 @@ struct KindTables {
   OpTable experts_decode{}, experts_mixed{};
   TokenTable all_reduce{}, norm_reduce{}, expert_comm{}, elementwise{};
   bool moe = false;
-  int attention = -1;  ///< index into CompiledStepData::attention
+  std::vector<std::size_t> attention;  ///< indices into CompiledStepData::attention
 };
 
 struct LayerContext {
@@ -25,13 +26,8 @@ struct LayerContext {
   CollectiveGroup tp_group, dp_group, ep_group;
   double hidden;
   int tp, dp, dcp;
-  double kv_bytes;
   double static_share;  ///< of dynamic quantisation that a checkpoint with static scales saves
 };
-
-/// Layers with equal tables: what the step does not time may differ.
-bool same_kind(const Attention& a, const Attention& b);
-bool same_kind(const Ffn& a, const Ffn& b);
 
 /// Times of one GEMM at every token knot. A search compiles thousands of layouts whose GEMMs have the same few shapes,
 /// so each thread keeps the last ones; the key is everything that the times depend on.

@@ -13,25 +13,9 @@ double peak_of(const Gpu& gpu, GpuDType dtype) {
   return it == gpu.peak.end() ? 0.0 : it->second.value;
 }
 
-std::pair<std::size_t, double> hat(double x, const std::vector<double>& knots) {
-  x = std::clamp(x, knots.front(), knots.back());
-  std::size_t i = 0;
-  while (i + 2 < knots.size() && x >= knots[i + 1]) ++i;
-  return {i, (x - knots[i]) / (knots[i + 1] - knots[i])};
-}
-
 double line(const std::vector<float>& v, const std::vector<double>& knots, double x) {
   const auto [i, w] = hat(x, knots);
   return v[i] + w * (v[i + 1] - v[i]);
-}
-
-double plane(const float* v, const std::vector<double>& a, const std::vector<double>& b, double x, double y) {
-  const auto [i, u] = hat(x, a);
-  const auto [j, w] = hat(y, b);
-  const float* p = v + i * b.size() + j;
-  const double low = p[0] + w * (p[1] - p[0]);
-  const double high = p[b.size()] + w * (p[b.size() + 1] - p[b.size()]);
-  return low + u * (high - low);
 }
 
 const std::vector<double> kShapeAxis = {0, 2, 4, 6, 8, 10, 12, 14, 17};
@@ -107,6 +91,20 @@ OpTime Gemm::time(double m) const {
   t.seconds =
       (std::max(t.compute, t.memory) + fixed::gemm_floor.value) * std::exp(g) * type_.scale * slowdown_ + type_.add;
   return t;
+}
+
+double quantise_seconds(const Chip& c, double tokens, double k) {
+  const double roof = 3 * tokens * k / c.bandwidth + fixed::quant_floor.value;
+  const auto* grid = c.tables->find("quant_fp8");
+  return roof * std::exp(grid ? grid->slice(std::log2(tokens), std::log2(k))[0] : 0.0) * c.slowdown;
+}
+
+double hyper_connection_seconds(const Chip& c, double tokens, double hidden, double streams) {
+  // Two sites: before each the streams are read and mixed into one, after it they are read and written.
+  const double elements = 2 * tokens * hidden * ((streams + 1) + (2 * streams + 1));
+  const double roof = 2 * elements / c.bandwidth + fixed::mhc_floor.value;
+  const auto* grid = c.tables->find("mhc");
+  return roof * std::exp(grid ? grid->slice(std::log2(tokens), std::log2(hidden))[0] : 0.0) * c.slowdown;
 }
 
 MoeTypes moe_types(const QuantScheme& q, const Chip& c, bool hopper_or_older) {
@@ -192,138 +190,6 @@ OpTime Experts::time(double tokens) const {
   }
   t.seconds = (std::max(t.compute, t.memory) + fixed::moe_floor.value) * std::exp(g) * slowdown_;
   return t;
-}
-
-OpTime AttentionOp::decode_time(double sequences, double context) const {
-  OpTime t;
-  if (sequences <= 0) return t;
-  if (kind == Kind::state) {
-    t.memory = sequences * state_bytes / bandwidth;
-    t.seconds = (t.memory / fixed::state_bandwidth.value + fixed::state_floor.value) * slowdown;
-    return t;
-  }
-  double s = std::max(1.0, context * context_share);
-  if (kind == Kind::mla) {
-    double index = 0;
-    if (sparse_topk > 0) {
-      index = sequences * s * index_dim * 1.03 / (0.6 * bandwidth) +
-              2 * sequences * s * index_heads * index_dim / (0.4 * peak);
-      s = std::min(s, sparse_topk);
-    }
-    t.memory = (latent + rope) * s * sequences * kv_bytes / bandwidth;
-    t.compute = 2 * sequences * heads * (2 * latent + rope) * s / peak;
-    if (decode_b) {
-      const double g = plane(decode.data(), *decode_b, *decode_s, std::log2(sequences), std::log2(s));
-      t.seconds = (std::max(t.memory, t.compute) + fixed::mla_floor.value) * std::exp(g);
-    } else {
-      t.seconds = std::max(t.memory / fixed::mla_bandwidth.value, t.compute / fixed::mla_decode_flops.value) +
-                  fixed::mla_floor.value;
-    }
-    t.seconds = (t.seconds + index) * slowdown;
-    return t;
-  }
-  const double seen = window > 0 ? std::min(s, window) : s;
-  t.compute = 2 * sequences * heads * (head_dim + value_dim) * seen / peak;
-  t.memory =
-      (sequences * seen * kv_heads * (head_dim + value_dim) * kv_bytes + 4 * sequences * heads * head_dim) / bandwidth;
-  const double g = plane(decode.data(), *decode_b, *decode_s, std::log2(sequences), std::log2(s));
-  t.seconds = (std::max(t.compute, t.memory) + fixed::decode_floor.value) * std::exp(g) * slowdown;
-  return t;
-}
-
-OpTime AttentionOp::prefill_time(double chunks, double tokens, double pairs) const {
-  OpTime t;
-  if (chunks <= 0) return t;
-  if (kind == Kind::state) {
-    const double total = chunks * tokens;
-    t.compute = total * state_flops / peak;
-    t.memory = (chunks * state_bytes + total * conv_bytes) / bandwidth;
-    t.seconds =
-        (t.compute / fixed::state_prefill_flops.value + t.memory / 0.5 + fixed::state_prefill_floor.value) * slowdown;
-    return t;
-  }
-  const double s = std::sqrt(2 * pairs);  // an uncached prompt with as many pairs
-  if (kind == Kind::mla) {
-    double index = 0;
-    if (sparse_topk > 0) {
-      index = 2 * chunks * pairs * index_heads * index_dim / (0.4 * peak);
-      pairs = std::min(pairs, tokens * sparse_topk);
-    }
-    t.compute = 2 * heads * (head_dim + value_dim) * pairs * chunks / peak;
-    t.memory = chunks * s * heads * 4 * head_dim * 2 / bandwidth;
-    if (prefill_b) {
-      const double g = plane(prefill.data(), *prefill_b, *prefill_s, std::log2(chunks), std::log2(std::max(s, 1.0)));
-      t.seconds = (t.compute + fixed::mla_floor.value) * std::exp(g);
-    } else {
-      t.seconds = std::max(t.compute / fixed::mla_prefill_flops.value, t.memory / 0.7) + fixed::mla_floor.value;
-    }
-    t.seconds = (t.seconds + index) * slowdown;
-    return t;
-  }
-  const double seen = window > 0 ? std::min(pairs, tokens * window) : pairs;
-  t.compute = 2 * chunks * heads * (head_dim + value_dim) * seen / peak;
-  t.memory = (2 * heads + 2 * kv_heads) * chunks * s * head_dim * 2 / bandwidth;
-  const double g = plane(prefill.data(), *prefill_b, *prefill_s, std::log2(chunks), std::log2(std::max(s, 1.0)));
-  t.seconds = (std::max(t.compute, t.memory) + fixed::prefill_floor.value) * std::exp(g) * slowdown;
-  return t;
-}
-
-AttentionOp attention_op(const Attention& attention, const Chip& chip, int tp, int dcp, double kv_bytes,
-                         double hidden) {
-  AttentionOp op;
-  op.bandwidth = chip.bandwidth, op.peak = chip.bf16, op.slowdown = chip.slowdown, op.kv_bytes = kv_bytes;
-  op.context_share = 1.0 / dcp;
-  const auto gqa = [&](const FullAttention& a) {
-    op.heads = std::ceil(static_cast<double>(a.num_heads) / tp) * dcp;
-    op.kv_heads = std::max(1.0, static_cast<double>(a.num_kv_heads) * dcp / tp);
-    op.head_dim = a.head_dim;
-    op.value_dim = a.v_head_dim > 0 ? a.v_head_dim : a.head_dim;
-    op.window = a.sliding_window.value_or(a.attention_chunk_size.value_or(0));
-    const double group = std::max(1.0, op.heads / op.kv_heads);
-    const auto fill = [&](bool is_decode, std::array<float, 128>& out, double x) {
-      const auto* g = chip.tables->find_attention(is_decode, a.head_dim, kv_bytes < 2, static_cast<int>(op.window));
-      const auto v = g->grid.slice(std::log2(x), std::log2(group));
-      std::copy_n(v.begin(), std::min(v.size(), out.size()), out.begin());
-      (is_decode ? op.decode_b : op.prefill_b) = &g->grid.axes[0];
-      (is_decode ? op.decode_s : op.prefill_s) = &g->grid.axes[1];
-    };
-    fill(true, op.decode, op.kv_heads);
-    fill(false, op.prefill, op.heads);
-  };
-  if (const auto* a = std::get_if<FullAttention>(&attention)) {
-    gqa(*a);
-  } else if (const auto* x = std::get_if<CrossAttention>(&attention)) {
-    gqa(x->shape);
-  } else if (const auto* m = std::get_if<MlaAttention>(&attention)) {
-    op.kind = AttentionOp::Kind::mla;
-    op.heads = std::ceil(static_cast<double>(m->num_heads) / tp) * dcp;
-    op.latent = m->kv_lora_rank, op.rope = m->qk_rope_head_dim;
-    op.head_dim = m->qk_nope_head_dim + m->qk_rope_head_dim, op.value_dim = m->v_head_dim;
-    const auto fill = [&](const Grid& grid, std::array<float, 128>& out, const std::vector<double>*& sequences,
-                          const std::vector<double>*& lengths) {
-      if (grid.empty()) return;
-      const auto v = grid.slice(std::log2(op.heads), std::log2(kv_bytes));
-      std::copy_n(v.begin(), std::min(v.size(), out.size()), out.begin());
-      sequences = &grid.axes[0], lengths = &grid.axes[1];
-    };
-    fill(chip.tables->mla_decode, op.decode, op.decode_b, op.decode_s);
-    fill(chip.tables->mla_prefill, op.prefill, op.prefill_b, op.prefill_s);
-    if (m->indexer)
-      op.sparse_topk = m->indexer->topk, op.index_heads = m->indexer->num_heads, op.index_dim = m->indexer->head_dim;
-  } else if (const auto* l = std::get_if<LinearAttention>(&attention)) {
-    op.kind = AttentionOp::Kind::state;
-    const double heads = std::ceil(static_cast<double>(std::max(1, l->num_heads)) / tp);
-    const double inner =
-        l->intermediate_size > 0 ? static_cast<double>(l->intermediate_size) / tp : heads * std::max(1, l->head_dim);
-    const double key = l->key_head_dim > 0 ? l->key_head_dim : std::max(1, l->state_size);
-    const double elements = l->kind == LinearAttention::Kind::short_conv ? hidden / tp : inner * key;
-    const double channels = inner + 2.0 * std::max(1, l->num_key_heads) * key / tp;
-    op.state_bytes = 2 * 4 * elements +
-                     2 * 2 * channels * std::max(1, l->conv_kernel);  // read and written: fp32 state, 16-bit window
-    op.state_flops = 8 * elements;
-    op.conv_bytes = 4 * channels;
-  }
-  return op;
 }
 
 }  // namespace shardwise

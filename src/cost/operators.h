@@ -46,6 +46,12 @@ class Gemm {
   std::vector<float> slice_;
 };
 
+/// Dynamic quantisation of activations to fp8, one row of k elements a token: inside the measured fp8 GEMM rows.
+double quantise_seconds(const Chip& chip, double tokens, double k);
+
+/// Hyper-connections of one layer (DeepSeek-V4): the residual streams before and after attention and experts.
+double hyper_connection_seconds(const Chip& chip, double tokens, double hidden, double streams);
+
 /// Routed experts of one layer on one rank.
 struct MoeType {
   const Grid* grid = nullptr;
@@ -76,27 +82,5 @@ class Experts {
 
 /// Distinct experts that `pairs` random (token, expert) pairs touch among `experts`.
 double distinct_experts(double experts, double pairs);
-
-/// Attention over the cache, one kind of layer on one rank. All shapes per rank.
-struct AttentionOp {
-  enum class Kind { grid, mla, state } kind = Kind::grid;
-  double heads = 1, kv_heads = 1, head_dim = 128, value_dim = 128;
-  double kv_bytes = 2;          ///< per element
-  double window = 0;            ///< tokens seen back, 0 = all
-  double context_share = 1;     ///< of the context on this rank (decode context parallel)
-  double latent = 0, rope = 0;  ///< MLA
-  double sparse_topk = 0, index_heads = 0, index_dim = 0;
-  double state_bytes = 0, state_flops = 0, conv_bytes = 0;  ///< per sequence; per token
-  double bandwidth = 1, peak = 1, slowdown = 1;
-  std::array<float, 128> decode{}, prefill{};  ///< surfaces over (log2 sequences, log2 length)
-  const std::vector<double>*decode_b = nullptr, *decode_s = nullptr, *prefill_b = nullptr, *prefill_s = nullptr;
-  double layers = 0, layers_busiest = 0;  ///< how many of them: all stages, and the busiest stage
-
-  /// `sequences` sequences of one new token, `context` tokens each (mean).
-  OpTime decode_time(double sequences, double context) const;
-  /// `chunks` chunks of `tokens` new tokens each (mean) with `pairs` attended pairs each.
-  OpTime prefill_time(double chunks, double tokens, double pairs) const;
-};
-AttentionOp attention_op(const Attention& attention, const Chip& chip, int tp, int dcp, double kv_bytes, double hidden);
 
 }  // namespace shardwise

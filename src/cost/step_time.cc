@@ -35,7 +35,10 @@ StepParts step_parts(const CompiledStepData& d, const StepBatch& b) {
   double attention_all = 0, attention_busiest = 0;
   if (b.decode_seqs > 0)
     for (const auto& op : d.attention) {
-      const double t = op.decode_time(b.decode_seqs * per, context).seconds * d.decode_attention_scale;
+      const double t = (b.prefill_tokens > 0 ? op.decode_time_beside_prompts(b.decode_seqs * per, context)
+                                             : op.decode_time(b.decode_seqs * per, context))
+                           .seconds *
+                       d.decode_attention_scale;
       attention_all += op.layers * t, attention_busiest += op.layers_busiest * t;
     }
   if (b.prefill_tokens <= 0) {
@@ -111,7 +114,10 @@ std::vector<OperatorTime> CompiledStep::breakdown(const StepBatch& b) const {
   }
   OpTime decode, prefill;
   for (const auto& op : d.attention) {
-    if (b.decode_seqs > 0) decode += op.decode_time(b.decode_seqs * per, b.decode_context / b.decode_seqs) * op.layers;
+    if (b.decode_seqs > 0) {
+      const double n = b.decode_seqs * per, context = b.decode_context / b.decode_seqs;
+      decode += (mixed ? op.decode_time_beside_prompts(n, context) : op.decode_time(n, context)) * op.layers;
+    }
     const double chunks = std::max(1.0, b.prefill_seqs);
     if (mixed) prefill += op.prefill_time(chunks, b.prefill_tokens / chunks, b.prefill_context / chunks) * op.layers;
   }

@@ -202,14 +202,7 @@ class Builder {
     out_.mamba_align = has_state && mamba_align_mode(model_, o_.enable_prefix_caching);
     if (has_state) {
       out_.mamba_block_size = out_.mamba_align ? out_.block_size : o_.max_model_len;
-      const bool nemotron = has_architecture(model_, "NemotronH") || has_architecture(model_, "Nemotron_");
-      if (nemotron) {
-        const auto named = text_field(model_, "mamba_ssm_cache_dtype");
-        out_.mamba_ssm_cache_dtype = named.empty() ? "float32" : named;
-      } else if (const auto named = text_field(model_, "mamba_ssm_dtype");
-                 !named.empty() && has_architecture(model_, "Qwen3_5")) {
-        out_.mamba_ssm_cache_dtype = named;
-      }
+      out_.mamba_ssm_cache_dtype = ssm_cache_dtype(model_);
       conv_ = model_dtype(model_);
       ssm_ = out_.mamba_ssm_cache_dtype == "float32"    ? KvDType::float32
              : out_.mamba_ssm_cache_dtype == "bfloat16" ? KvDType::bfloat16

@@ -1,5 +1,7 @@
 #pragma once
 // Recurrent states as KV cache: shapes and types of one rank (model_executor/layers/mamba/mamba_utils.py).
+#include <string>
+
 #include "memory/kv_spec.h"
 #include "model/model.h"
 
@@ -8,6 +10,9 @@ namespace shardwise {
 /// Fills the state tensors of `spec`. `num_spec`: speculative tokens, which widen the convolution; `conv`, `ssm`: types
 /// of the convolution window and of the recurrent state.
 void fill_state(KvSpec& spec, const LinearAttention& attention, int tp, int num_spec, KvDType conv, KvDType ssm);
+
+/// Type of the recurrent state: "float32", "bfloat16" ..., or "auto" for the model's own (--mamba-ssm-cache-dtype).
+std::string ssm_cache_dtype(const Model& model);
 
 /// vLLM's name of the backend that runs such layers.
 const char* state_backend(const LinearAttention& attention);
