@@ -87,6 +87,9 @@ void set_latent(AttentionOp& op, const MlaAttention& a, const Chip& chip, int tp
     op.cap = a.indexer->topk, op.padded = true;
     op.decode_flops = op.prefill_flops = 2 * padded_query_heads(heads) * (latent + width);
     set_index();
+    // The surface holds the scan of the index too, which layers that share one skip: as of a context too short to
+    // matter.
+    if (a.indexer->shared) op.surface_context = 256;
     find_surfaces(op, chip, "dsa", std::log2(heads), std::log2(kv_bytes));
     return;
   }
@@ -189,7 +192,7 @@ OpTime AttentionOp::decode_time(double sequences, double context) const {
     t.compute += compute, t.memory += memory;
     roof += std::max(compute, memory);
   }
-  t.seconds = roof * std::exp(decode.at(std::log2(sequences), std::log2(s))) * slowdown;
+  t.seconds = roof * std::exp(decode.at(std::log2(sequences), std::log2(std::min(s, surface_context)))) * slowdown;
   return t;
 }
 
@@ -214,7 +217,8 @@ OpTime AttentionOp::prefill_time(double chunks, double tokens, double pairs) con
   const double index = chunks * pairs * far * index_flops / index_peak;
   t.compute += index;
   t.seconds = (t.compute + t.memory + prefill_floor) *
-              std::exp(prefill.at(std::log2(chunks * tokens), std::log2(std::max(context, 0.5)))) * slowdown;
+              std::exp(prefill.at(std::log2(chunks * tokens), std::log2(std::clamp(context, 0.5, surface_context)))) *
+              slowdown;
   return t;
 }
 

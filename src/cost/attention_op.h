@@ -38,7 +38,8 @@ struct AttentionOp {
   bool decodes_as_prompts = false;  ///< beside prompts, decodes run through their kernel as chunks of one token
 
   double bandwidth = 1, peak = 1, index_peak = 1, slowdown = 1;
-  Surface decode, prefill;                ///< empty: only of states that nobody measured
+  double surface_context = std::numeric_limits<double>::infinity();  ///< longest context to look the surface up at
+  Surface decode, prefill;                                           ///< empty: only of states that nobody measured
   double layers = 0, layers_busiest = 0;  ///< how many of them: all stages, and the busiest stage
 
   /// `sequences` sequences of one new token, `context` tokens each (mean).

@@ -70,13 +70,17 @@ int index_of(std::string_view name, std::initializer_list<std::string_view> name
   return it == names.end() ? -1 : static_cast<int>(it - names.begin());
 }
 
-/// The grid that a table name stands for; attention names look like decode_hd128_bfloat16_w128.
+/// The grid that a table name stands for; attention names look like decode_hd128_bfloat16_w128. Null: unknown.
 Grid* place(KernelTables& t, std::string_view name) {
-  if (name.starts_with("gemm_"))
-    return &t.gemm[static_cast<std::size_t>(index_of(name.substr(5), {"bfloat16", "fp8", "nvfp4"}))];
-  if (name.starts_with("moe_"))
-    return &t.moe[static_cast<std::size_t>(index_of(
-        name.substr(4), {"bf16", "fp8", "fp8_block", "nvfp4", "mxfp4", "mxfp4_marlin", "mxfp4_mxfp8", "int4"}))];
+  if (name.starts_with("gemm_")) {
+    const int i = index_of(name.substr(5), {"bfloat16", "fp8", "nvfp4"});
+    return i < 0 ? nullptr : &t.gemm[static_cast<std::size_t>(i)];
+  }
+  if (name.starts_with("moe_")) {
+    const int i =
+        index_of(name.substr(4), {"bf16", "fp8", "fp8_block", "nvfp4", "mxfp4", "mxfp4_marlin", "mxfp4_mxfp8", "int4"});
+    return i < 0 ? nullptr : &t.moe[static_cast<std::size_t>(i)];
+  }
   if (!name.starts_with("decode_") && !name.starts_with("prefill_")) return &t.surfaces[std::string(name)];
   AttentionGrid a;
   a.decode = name.starts_with("decode_");
@@ -109,6 +113,7 @@ std::unique_ptr<KernelTables> read_tables(const std::string& system) {
     } else if (key == "table") {
       const auto name = in.word();
       grid = place(*t, name), curve = nullptr, shape = nullptr;
+      if (!grid) throw InputError("data/" + file, 0, "", "unknown table '" + std::string(name) + "'");
       if (name.starts_with("moe_")) moe = static_cast<int>(grid - t->moe.data());
     } else if (key == "curve") {
       const auto which =

@@ -152,7 +152,7 @@ TEST(StepTime, CompiledTablesEqualThePlainFormula) {
                  Gemm(type, chip, 14336, h).time(n).seconds + Gemm(type, chip, h, 7168).time(n).seconds;
   layer += 2 * collective_time(*chip.tables, rank_group(cluster, 8, 2, 1), Collective::all_reduce, n * h * 2).seconds;
   layer += n * (8 * h + 3 * 7168 + 2 * (3072 + 2048)) * 2 / (0.8 * chip.bandwidth);
-  const auto op = attention_op(m.layers[0].attention, chip, 2, 1, 2, h);
+  const auto op = attention_op(m.layers[0].attention, chip, 2, 1, CacheTypes{}, h);
   layer += op.decode_time(n, s).seconds;
   double expected = 32 * layer + Gemm(type, chip, 64128, h).time(n).seconds + 12 * n * 128256 / chip.bandwidth + 30e-6;
   expected +=

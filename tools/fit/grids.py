@@ -75,3 +75,33 @@ def fit(y, coords, axes, Z=None, lam=0.3, zprior=0.05, rounds=2, w=None):
 def predict(c, e, coords, axes, Z=None):
     y = design(coords, axes) @ c
     return y if Z is None or len(e) == 0 else y + Z @ e
+
+
+def rising(y, w):
+    """Nearest non-decreasing values, weighted least squares (pool adjacent violators)."""
+    means, weights, counts = [], [], []
+    for v, u in zip(y, w):
+        means.append(v); weights.append(u); counts.append(1)
+        while len(means) > 1 and means[-2] > means[-1]:
+            v, u, n = means.pop(), weights.pop(), counts.pop()
+            means[-1] = (means[-1] * weights[-1] + v * u) / (weights[-1] + u)
+            weights[-1] += u; counts[-1] += n
+    return np.repeat(means, counts)
+
+
+def never_falls(c, coords, axes, roofs, along):
+    """The grid moved where roof x exp(grid) would fall from knot to knot along the axes `along`; knots that no measured
+    point supports move first. `coords`: of the points; `roofs`: functions of the coordinates of all knots (one a
+    model), seconds."""
+    knots = np.meshgrid(*(2.0 ** np.asarray(a, float) for a in axes), indexing="ij")
+    grid = c.reshape(knots[0].shape).copy()
+    support = np.asarray(design(coords, axes).sum(0)).reshape(grid.shape) + 1e-3
+    logs = [np.log(roof(*knots)) for roof in roofs]
+    for _ in range(8):
+        for log_roof in logs:
+            for d in along:
+                y, w = (np.moveaxis(a, d, -1).reshape(-1, grid.shape[d]) for a in (grid + log_roof, support))
+                for i in np.where((np.diff(y) < 0).any(1))[0]:
+                    y[i] = rising(y[i], w[i])
+                grid = np.moveaxis(y.reshape(np.moveaxis(grid, d, -1).shape), -1, d) - log_roof
+    return grid.ravel()

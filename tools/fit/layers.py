@@ -1,6 +1,6 @@
 """Surfaces of recurrent layers (GDN, KDA), of activation quantisation and of DeepSeek-V4's hyper-connections."""
 import numpy as np
-from grids import fit, predict
+from grids import fit, never_falls, predict
 from tables import L2, ROOF, never_faster, report, sel, table
 
 # ---- recurrent states --------------------------------------------------------------------------------------------------
@@ -72,6 +72,8 @@ def recurrent(root, system, out, holdout):
                 c, _ = fit(y[~te], [x[~te] for x in X], axes)
                 report(f"{system} {family}_{name} (held-out heads)", y[te], predict(c, [], [x[te] for x in X], axes))
             c, _ = fit(y, X, axes)
+            roof = lambda B, *rest: state_roof(system, phase, B, rest[0], rest[-2], rest[-2] / rest[-1], 128, 128, 4)
+            c = never_falls(c, X, axes, [roof], range(len(axes) - 1))
             out.grid(f"{family}_{name}", version, len(y), axes, c, (), ())
 
 
@@ -108,6 +110,7 @@ def quantisation(root, system, out, holdout):
         c, _ = fit(y[~te], [x[~te] for x in X], QUANT_AXES)
         report(f"{system} quant_fp8 (held-out k)", y[te], predict(c, [], [x[te] for x in X], QUANT_AXES))
     c, _ = fit(y, X, QUANT_AXES)
+    c = never_falls(c, X, QUANT_AXES, [lambda m, k: quant_roof(system, m, k)], (0, 1))
     out.grid("quant_fp8", version, len(y), QUANT_AXES, c, (), ())
 
 
@@ -144,4 +147,5 @@ def mhc(root, system, out, holdout):
         c, _ = fit(y[~te], [x[~te] for x in X], MHC_AXES)
         report(f"{system} mhc (held-out token counts)", y[te], predict(c, [], [x[te] for x in X], MHC_AXES))
     c, _ = fit(y, X, MHC_AXES)
+    c = never_falls(c, X, MHC_AXES, [lambda n, h: mhc_roof(system, n, h)], (0, 1))
     out.grid("mhc", version, len(y), MHC_AXES, c, (), ())

@@ -8,8 +8,11 @@ import argparse
 import os
 
 import fit_kernels as kernels
+import layers
 import matplotlib
 import numpy as np
+import sparse
+import tables as measured
 from grids import predict
 
 matplotlib.use("svg")
@@ -121,6 +124,54 @@ def collectives(ax, root, system, curves):
     ax.set_xlabel("bytes")
 
 
+def recurrent(ax, root, system, surfaces):
+    for color, (family, phase, Hv, Hk) in enumerate([("gdn", "generation", 32, 16), ("kda", "generation", 24, 24), ("gdn", "context", 32, 16), ("kda", "context", 24, 24)]):
+        B, S, k, v, t, _ = layers.state_layers(root, system, family, phase)
+        q = (v == Hv) & (k == Hk) & (B == 1 if phase == "context" else True)
+        at = 2 ** np.linspace(0, 10 if phase == "generation" else 15, 41)
+        batch, length = (at, at) if phase == "generation" else (np.ones(len(at)), at)
+        full = np.ones(len(at))
+        coords = (L2(batch), *((L2(length),) if phase == "context" else ()), L2(Hv * full), L2(Hv / Hk * full))
+        roof = layers.state_roof(system, phase, batch, length, Hv * full, Hk * full, 128, 128, 4)
+        name = f"{family}_{'decode' if phase == 'generation' else 'prefill'}"
+        curve_of(ax, (B if phase == "generation" else S)[q], t[q], at, roof * np.exp(surface(surfaces, name, coords)), f"{name}, {Hv} heads", f"C{color}")
+    ax.set_xlabel("sequences, or tokens of one prompt")
+
+
+def sparse_cores(phase):
+    def draw(ax, root, system, surfaces):
+        out = measured.Out(system)
+        for dtype, name in (("bfloat16", "gemm_bfloat16"), ("fp8", "gemm_fp8")):
+            axes, grid, z = surfaces[name]
+            out.gemm[dtype] = (np.array(grid), np.array([z["wave"], z["pad"]]))
+        for color, (family, model) in enumerate([("dsa", "deepseek-ai/DeepSeek-V3.2"), ("msa", "MiniMaxAI/MiniMax-M3"), ("csa", "Flash"), ("hca", "Flash")]):
+            spec = sparse.families()[family][2][model]
+            B, S, pairs, H, kv, t, _, _, past, _ = sparse.core_rows(root, system, out, family, phase, only=model)
+            batch = 64 if phase == "decode" else 1
+            q = (B == batch) & (H == 16) & (kv == 1) & ((phase == "decode") | (past == 0))
+            at = 2 ** np.linspace(*((1, 17, 57) if phase == "decode" else (2, 15, 53)))
+            full = np.ones(len(at))
+            spread = at if phase == "decode" else at * at / 2
+            coords = (*sparse.where(phase, batch * full, at, spread), L2(16 * full), 0 * full)
+            roof = sparse.core_of(family, 16 * full, full, spec).roof(system, phase, batch * full, at, spread)
+            curve_of(ax, S[q], t[q], at, roof * np.exp(surface(surfaces, f"{family}_{phase}", coords)), f"{family}, {batch} x, 16 heads", f"C{color}")
+        ax.set_xlabel("context (tokens)" if phase == "decode" else "prompt (tokens)")
+    return draw
+
+
+def small_kernels(ax, root, system, surfaces):
+    m, k, t, _ = layers.quant_rows(root, system)
+    at = 2 ** np.linspace(0, 15, 61)
+    full = np.ones(len(at))
+    for color, width in enumerate((1024, 4096, 16384)):
+        q = k == width
+        curve_of(ax, m[q], t[q], at, layers.quant_roof(system, at, width * full) * np.exp(surface(surfaces, "quant_fp8", (L2(at), L2(width * full)))), f"fp8 quantisation, {width} wide", f"C{color}")
+    n, h, t, _ = layers.mhc_rows(root, system)
+    q = h == 7168
+    curve_of(ax, n[q], t[q], at, layers.mhc_roof(system, at, 7168 * full) * np.exp(surface(surfaces, "mhc", (L2(at), L2(7168 * full)))), "hyper-connections of a layer, 7168", "C3")
+    ax.set_xlabel("tokens")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("systems_dir")
@@ -131,7 +182,8 @@ def main():
     plt.rcParams.update({"svg.hashsalt": "kernels", "svg.fonttype": "none", "font.size": 8, "axes.grid": True, "grid.alpha": 0.25})
     surfaces = {s: read_surfaces(f"{o.calibration_dir}/kernels_{s}.csv") for s in SYSTEMS}
     for family, draw, which in [("gemm", gemm, 0), ("decode_attention", attention("decode"), 0), ("prefill_attention", attention("prefill"), 0),
-                                ("experts", experts, 0), ("collectives", collectives, 1)]:
+                                ("experts", experts, 0), ("collectives", collectives, 1), ("recurrent", recurrent, 0),
+                                ("sparse_decode", sparse_cores("decode"), 0), ("sparse_prefill", sparse_cores("prefill"), 0), ("small_kernels", small_kernels, 0)]:
         figure, axes = plt.subplots(1, len(SYSTEMS), figsize=(9, 3.2), sharey=True)
         for ax, system in zip(axes, SYSTEMS):
             draw(ax, o.systems_dir, system, surfaces[system][which])

@@ -4,12 +4,12 @@ The tables time whole modules. What remains beyond the projections, which are GE
 keys, the choice of the best, attention over the chosen, and the small kernels around them."""
 from dataclasses import dataclass
 import numpy as np
-from grids import fit, predict
+from grids import fit, never_falls, predict
 from tables import L2, ROOF, gemm_seconds, never_faster, report, sel, table
 
 AXES = {"decode": ([0, 2, 3, 4, 5, 6, 7, 8, 9, 10], [0, 5, 7, 9, 10, 11, 12, 13, 15, 17]), "prefill": ([2, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16], [1, 5, 7, 9, 10, 11, 12, 13, 14, 16])}
 HEADS_AXIS, KV_AXIS = [0, 2, 3, 4, 5, 6, 7], [0, 1]
-MANY_PROMPTS = 16        # hardly a step holds more chunks
+MANY_PROMPTS = 16  # hardly a step holds more chunks
 MOST_TOKENS = 65536  # no step is larger; one new token is a decode
 FLOOR = {"decode": 30e-6, "prefill": 40e-6}
 
@@ -30,7 +30,7 @@ class Core:
     index_fp8: bool = True
 
     def entries(self, context):
-        far = np.full(len(context), self.cap) if self.padded else np.minimum(self.far * context, self.cap)
+        far = np.full(np.shape(context), self.cap) if self.padded else np.minimum(self.far * context, self.cap)
         return far + np.minimum(context, self.window)
 
     def roof(self, system, phase, B, S, pairs):
@@ -101,6 +101,9 @@ def v4_projections(out, system, m, H, ratio, s):
     return sum(1.1 * gemm_seconds(out, system, "fp8", m, n, k) + 2e-6 for n, k in blocks) + sum(gemm_seconds(out, system, "bfloat16", m, n, k) for n, k in plain)
 
 
+RATIO = {"csa": 4, "hca": 128}  # tokens per compressed entry
+
+
 # ---- rows and fit ------------------------------------------------------------------------------------------------------
 def families():
     """name -> (folder, models, heads per rank on the grid)"""
@@ -108,16 +111,29 @@ def families():
             "csa": ("sparse_attention", "dsv4_csa_{}_module", V4_MODELS), "hca": ("sparse_attention", "dsv4_hca_{}_module", V4_MODELS)}
 
 
-def core_rows(root, system, out, family, phase):
-    """B, S, pairs, H, kv, seconds of the core, its roof, share of the module: None without a table."""
+def core_of(family, H, kv, s):
+    if family == "dsa":
+        return dsa_core(H, kv, s["ih"])
+    return msa_core(H, kv) if family == "msa" else v4_core(H, RATIO[family], s["topk"])
+
+
+def projections_of(family, out, system, m, H, s):
+    if family == "dsa":
+        return dsa_projections(out, system, m, H, s)
+    return msa_projections(out, system, m, H) if family == "msa" else v4_projections(out, system, m, H, RATIO[family], s)
+
+
+def core_rows(root, system, out, family, phase, only=None):
+    """B, S, pairs, H, kv, seconds of the core, its roof, its share of the module, past, version: None without a table."""
     folder, name, models = families()[family]
     d = table(root, system, f"{folder}/vllm/*/{name.format({'decode': 'generation', 'prefill': 'context'}[phase])}_perf.parquet")
     if d is None:
         return None
     parts = []
     v4 = family in ("csa", "hca")
-    ratio = {"csa": 4, "hca": 128}.get(family, 1)
     for model, s in models.items():
+        if only and model != only:
+            continue
         match = np.array([model in str(x) for x in d["model"]])
         q = sel(d, match & (d["latency"] > 0) & (d["gemm_type"] == ("fp8_block" if v4 else "bfloat16")))
         if not len(q["latency"]):
@@ -134,10 +150,8 @@ def core_rows(root, system, out, family, phase):
         proj = np.zeros(len(t))
         for heads in np.unique(H):
             i = H == heads
-            m = B[i] * new[i]
-            proj[i] = dsa_projections(out, system, m, heads, s) if family == "dsa" else msa_projections(out, system, m, heads) if family == "msa" else v4_projections(out, system, m, heads, ratio, s)
-        core = dsa_core(H, kv, s["ih"]) if family == "dsa" else msa_core(H, kv) if family == "msa" else v4_core(H, ratio, s["topk"])
-        roof = core.roof(system, phase, B, S, pairs)
+            proj[i] = projections_of(family, out, system, B[i] * new[i], heads, s)
+        roof = core_of(family, H, kv, s).roof(system, phase, B, S, pairs)
         ok = np.ones(len(t), bool) if phase == "decode" else (new >= 4) & (B * new <= MOST_TOKENS)
         if family == "dsa" and phase == "prefill":
             ok &= t > 2 * np.min(t)  # below that the table times the CPU's launches
@@ -149,6 +163,14 @@ def core_rows(root, system, out, family, phase):
 def where(phase, B, S, pairs):
     """Decode: sequences, context. Prompts: these kernels take tokens one by one, so all tokens and their mean context."""
     return (L2(B), L2(S)) if phase == "decode" else (L2(B * S), L2(pairs / S))
+
+
+def knot_roof(system, family, phase, model):
+    """Roof over the coordinates of the grid."""
+    def roof(x, y, H, kv):
+        core = core_of(family, H, kv, model)
+        return core.roof(system, phase, x, y, y) if phase == "decode" else core.roof(system, phase, 1.0, x, x * y)
+    return roof
 
 
 def sparse_attention(root, system, out, holdout):
@@ -176,4 +198,5 @@ def sparse_attention(root, system, out, holdout):
                 c, _ = fit(y[H != 16], [x[H != 16] for x in X], axes, w=w[H != 16])
                 report(f"{system} {family}_{phase} (held-out heads 16)", y[te], predict(c, [], [x[te] for x in X], axes))
             c, _ = fit(y, X, axes, w=w)
+            c = never_falls(c, X, axes, [knot_roof(system, family, phase, s) for s in families()[family][2].values()], (0, 1))
             out.grid(f"{family}_{phase}", version, len(y), axes, c, (), ())
