@@ -165,7 +165,7 @@ def moe(root, system, out, holdout):
 MLA_LATENT, MLA_ROPE, MLA_QK, MLA_V = 512, 64, 192, 128  # DeepSeek-V3, the model of the tables
 MLA_FLOOR = 9e-6
 MLA_DEC_AXES = ([0, 2, 4, 6, 8, 10], [7, 9, 10, 11, 12, 13, 15, 17], [0, 2, 3, 4, 5, 7], [0, 1])
-MLA_PRE_AXES = ([0, 2, 4, 6], [8, 10, 11, 12, 13, 14], [0, 2, 3, 4, 5, 7], [0, 1])
+MLA_PRE_AXES = ([0, 2, 4, 6], [8, 9, 10, 11, 12, 13, 14], [0, 2, 3, 4, 5, 7], [0, 1])
 
 
 def mla(root, system, out, holdout):
