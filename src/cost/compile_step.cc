@@ -184,7 +184,8 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
   d.host = k[Coef::host] + (old_engine ? k[Coef::old_engine] : 0.0) + (pp > 1 ? pp * fixed::pp_host.value : 0.0);
   d.host_mixed = k[Coef::mixed];
   d.per_sequence = engine.async_scheduling ? k[Coef::sequence] : k[Coef::no_async];
-  d.http = k[Coef::http], d.first_token = k[Coef::first_token], d.front_end = k[Coef::front_end], d.stream = k[Coef::stream];
+  d.http = k[Coef::http], d.first_token = k[Coef::first_token], d.front_end = k[Coef::front_end],
+  d.stream = k[Coef::stream];
   d.async_scheduling = engine.async_scheduling;
 
   const auto combine = [&](const std::vector<double>& n, TokenTable& decode, TokenTable& mixed, bool keep) {
