@@ -11,6 +11,7 @@ import argparse, os
 import numpy as np
 from grids import fit, never_falls, predict
 from layers import mhc, quantisation, recurrent
+from mamba import mamba
 from sparse import sparse_attention
 from tables import GEMM_AXES, L2, ROOF, SYSTEMS, Out, gemm_roof, never_faster, report, sel, table
 
@@ -242,7 +243,7 @@ def main():
     a = ap.parse_args()
     for s in a.systems or SYSTEMS:
         out = Out(s)
-        for f in (collectives, gemm, attention, moe, mla, recurrent, quantisation, mhc, sparse_attention):
+        for f in (collectives, gemm, attention, moe, mla, recurrent, mamba, quantisation, mhc, sparse_attention):
             f(a.systems_dir, s, out, a.holdout)
         path = f"{a.out_dir}/kernels_{s}.csv"
         open(path, "w").write("\n".join(out.lines) + "\n")
