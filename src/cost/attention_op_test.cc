@@ -230,11 +230,11 @@ TEST(AttentionOp, SharedIndexesAreNotScannedAgain) {
 }
 
 TEST(AttentionOp, StatesWithoutATableFollowBandwidth) {
-  const LinearAttention layer{.kind = LinearAttention::Kind::mamba1,
-                              .head_dim = 1,
-                              .state_size = 16,
-                              .conv_kernel = 4,
-                              .intermediate_size = 8192};
+  const LinearAttention layer{.kind = LinearAttention::Kind::lightning,
+                              .num_heads = 64,
+                              .num_key_heads = 64,
+                              .head_dim = 128,
+                              .key_head_dim = 128};
   auto c = chip("H100");
   const double slow = attention_op(layer, c, 1, 1, {2, 4}, 4096).decode_time(512, 1).seconds - 8e-6;
   c.bandwidth *= 2;
