@@ -33,7 +33,8 @@ EngineConfig engine(int tp) {
   return e;
 }
 
-const char* kModels[] = {"meta-llama/Meta-Llama-3.1-70B", "openai/gpt-oss-120b", "deepseek-ai/DeepSeek-V3"};
+const char* kModels[] = {"meta-llama/Meta-Llama-3.1-70B", "openai/gpt-oss-120b",  "deepseek-ai/DeepSeek-V3",
+                         "Qwen/Qwen3.5-397B-A17B",        "MiniMaxAI/MiniMax-M3", "deepseek-ai/DeepSeek-V4-Pro"};
 
 void decode_step(benchmark::State& state) {
   DiskSource disk;
@@ -47,7 +48,7 @@ void decode_step(benchmark::State& state) {
   }
   state.SetLabel(kModels[state.range(0)]);
 }
-BENCHMARK(decode_step)->DenseRange(0, 2);
+BENCHMARK(decode_step)->DenseRange(0, 5);
 
 void mixed_step(benchmark::State& state) {
   DiskSource disk;
@@ -61,7 +62,7 @@ void mixed_step(benchmark::State& state) {
     benchmark::DoNotOptimize(step.step_time(b));
   }
 }
-BENCHMARK(mixed_step)->DenseRange(0, 2);
+BENCHMARK(mixed_step)->DenseRange(0, 5);
 
 void compile(benchmark::State& state) {
   DiskSource disk;
@@ -70,7 +71,7 @@ void compile(benchmark::State& state) {
   const auto e = engine(8);
   for (auto _ : state) benchmark::DoNotOptimize(compile_step(model, e, cluster, {8}));
 }
-BENCHMARK(compile)->DenseRange(0, 2);
+BENCHMARK(compile)->DenseRange(0, 5);
 
 }  // namespace
 }  // namespace shardwise

@@ -27,6 +27,7 @@ Surface surface_at(const Grid* grid, double second_last, double last) {
 void find_surfaces(AttentionOp& op, const Chip& chip, const std::string& name, double second_last, double last) {
   op.decode = surface_at(chip.tables->find(name + "_decode"), second_last, last);
   op.prefill = surface_at(chip.tables->find(name + "_prefill"), second_last, last);
+  op.lent = !chip.tables->surfaces.contains(name + "_decode");
 }
 
 void token_wise(AttentionOp& op, const Chip& chip, bool fp8_index) {
@@ -108,14 +109,29 @@ const char* state_surfaces(LinearAttention::Kind kind) {
     case Kind::kimi_delta:
       return "kda";
     case Kind::mamba1:
-      return "mamba1";
     case Kind::mamba2:
-      return "mamba2";
     case Kind::lightning:
     case Kind::short_conv:
       break;
   }
   return nullptr;
+}
+
+/// vLLM ships tuned launch shapes for states of this size alone (mamba/ops/configs/selective_state_update).
+bool tuned_launch(const LinearAttention& l) { return l.head_dim == 64 && l.state_size == 128; }
+
+/// Mamba2 scans prompts in chunks, whose states go through memory in fp32; tokens pass five kernels.
+void set_mamba(AttentionOp& op, const LinearAttention& l, const Chip& chip, double elements, double inner,
+               double groups, double element_bytes) {
+  op.decode = surface_at(chip.tables->find("mamba2_decode"), std::log2(element_bytes), tuned_launch(l) ? 1 : 0);
+  op.lent = !chip.tables->surfaces.contains("mamba2_decode");
+  op.decode_work = elements;
+  if (l.kind == LinearAttention::Kind::mamba1) return;
+  op.prefill = surface_at(chip.tables->find("mamba2_prefill"), std::log2(elements), std::log2(l.chunk_size));
+  op.chunk = l.chunk_size;
+  op.chunk_bytes = elements * (8 + 2 * element_bytes) + 8 * groups * op.chunk * op.chunk;
+  op.conv_bytes = 10 * (inner + 2 * groups * l.state_size) + 4 * inner;
+  op.state_flops = 4 * elements + (inner + 2 * groups * l.state_size) * op.chunk;
 }
 
 void set_state(AttentionOp& op, const LinearAttention& l, const Chip& chip, int tp, double element_bytes,
@@ -139,13 +155,16 @@ void set_state(AttentionOp& op, const LinearAttention& l, const Chip& chip, int 
     find_surfaces(op, chip, name, std::log2(heads), std::log2(heads / key_heads));
   op.conv_bytes =
       (op.prefill ? 8 : 4) * channels;  // in and out of the convolution; of the recurrence where it is measured
+  if (l.kind == Kind::mamba1 || l.kind == Kind::mamba2)
+    set_mamba(op, l, chip, elements, inner, key_heads, element_bytes);
 }
 
 OpTime state_decode(const AttentionOp& op, double sequences) {
   OpTime t;
   t.memory = sequences * op.state_bytes / op.bandwidth;
-  t.seconds = op.decode ? (t.memory + op.decode_floor) * std::exp(op.decode.at(std::log2(sequences), 0))
-                        : t.memory / fixed::state_bandwidth.value + fixed::state_floor.value;
+  t.seconds = op.decode
+                  ? (t.memory + op.decode_floor) * std::exp(op.decode.at(std::log2(sequences * op.decode_work), 0))
+                  : t.memory / fixed::state_bandwidth.value + fixed::state_floor.value;
   t.seconds *= op.slowdown;
   return t;
 }
@@ -154,7 +173,8 @@ OpTime state_prefill(const AttentionOp& op, double chunks, double tokens) {
   OpTime t;
   const double total = chunks * tokens;
   t.compute = total * op.state_flops / op.peak;
-  t.memory = (chunks * op.state_bytes + total * op.conv_bytes) / op.bandwidth;
+  const double scans = op.chunk > 0 ? chunks * std::max(1.0, tokens / op.chunk) : 0;
+  t.memory = (chunks * op.state_bytes + scans * op.chunk_bytes + total * op.conv_bytes) / op.bandwidth;
   t.seconds = op.prefill ? (std::max(t.compute, t.memory) + op.prefill_floor) *
                                std::exp(op.prefill.at(std::log2(chunks), std::log2(std::max(tokens, 1.0))))
                          : t.compute / fixed::state_prefill_flops.value +

@@ -34,12 +34,15 @@ struct AttentionOp {
 
   bool state = false;                                       ///< a recurrent state instead of a cache
   double state_bytes = 0, state_flops = 0, conv_bytes = 0;  ///< read and written per sequence; per token
+  double chunk = 0, chunk_bytes = 0;  ///< tokens of a prompt scanned at once, and what each chunk moves; 0: none
+  double decode_work = 1;             ///< the decode surface is over sequences times this
   double copy_bytes = 0;  ///< per chunk of a prompt: its state is gathered before the kernel, scattered after it
   bool decodes_as_prompts = false;  ///< beside prompts, decodes run through their kernel as chunks of one token
 
   double bandwidth = 1, peak = 1, index_peak = 1, slowdown = 1;
   double surface_context = std::numeric_limits<double>::infinity();  ///< longest context to look the surface up at
   Surface decode, prefill;                                           ///< empty: only of states that nobody measured
+  bool lent = false;                                                 ///< they are of another system's tables
   double layers = 0, layers_busiest = 0;  ///< how many of them: all stages, and the busiest stage
 
   /// `sequences` sequences of one new token, `context` tokens each (mean).

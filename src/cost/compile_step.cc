@@ -200,7 +200,8 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
   d.host = k[Coef::host] + (old_engine ? k[Coef::old_engine] : 0.0) + (pp > 1 ? pp * fixed::pp_host.value : 0.0);
   d.host_mixed = k[Coef::mixed];
   d.per_sequence = engine.async_scheduling ? k[Coef::sequence] : k[Coef::no_async];
-  d.http = k[Coef::http], d.first_token = k[Coef::first_token], d.front_end = k[Coef::front_end], d.stream = k[Coef::stream];
+  d.http = k[Coef::http], d.first_token = k[Coef::first_token], d.front_end = k[Coef::front_end],
+  d.stream = k[Coef::stream];
   d.async_scheduling = engine.async_scheduling;
 
   const auto combine = [&](const std::vector<double>& n, TokenTable& decode, TokenTable& mixed, bool keep) {
@@ -323,6 +324,12 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
     d.eager_floor = eager, d.eager_floor_busiest = eager_busiest;
   }
 
+  for (const auto& op : d.attention)
+    if (op.chunk > 0) {
+      d.scan_floor += op.layers * fixed::mamba_launch.value;
+      d.scan_floor_busiest += op.layers_busiest * fixed::mamba_launch.value;
+    }
+
   d.step_scale = k.step;
 
   // Bands.
@@ -345,8 +352,10 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
   if (c.tp_group.nodes > 1 || c.ep_group.nodes > 1) widen(1.6, "no measurement across nodes");
   if (dp > 1) widen(1.4, "few measurements of data-parallel attention with experts");
   const auto any_op = [&](auto&& has) { return std::any_of(d.attention.begin(), d.attention.end(), has); };
-  if (any_op([](const AttentionOp& op) { return op.state && !op.decode; }))
+  if (any_op([](const AttentionOp& op) { return op.state && !(op.decode && op.prefill); }))
     widen(1.5, "linear-attention layers by roofline");
+  else if (any_op([](const AttentionOp& op) { return op.state && op.lent; }))
+    widen(1.4, "linear-attention kernels by those measured on an H100, hardly any served measurement");
   else if (any_op([](const AttentionOp& op) { return op.state; }))
     widen(1.25, "linear-attention kernels measured, hardly any served measurement");
   if (any_op([](const AttentionOp& op) { return op.token_wise; }))

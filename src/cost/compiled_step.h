@@ -41,6 +41,7 @@ struct CompiledStepData {
   bool full_graphs = true;
   double eager_floor = 0;  ///< s: CPU launches of one step that is not in a full graph
   double eager_floor_busiest = 0;
+  double scan_floor = 0, scan_floor_busiest = 0;  ///< s: CPU launches of the Mamba2 layers of a step with prompts
 
   double host = 0, host_mixed = 0, per_sequence = 0;
   int pp = 1, dp = 1, tp = 1, tokens_per_sequence = 1;

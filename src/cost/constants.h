@@ -122,6 +122,9 @@ inline constexpr FixedConstant eager_layer{"eager_layer", 110e-6, "s",
 inline constexpr FixedConstant eager_moe_layer{"eager_moe_layer", 60e-6, "s", "further launches of a MoE layer"};
 inline constexpr FixedConstant piecewise_layer{"piecewise_layer", 12e-6, "s",
                                                "attention launched between graph pieces"};
+inline constexpr FixedConstant mamba_launch{"mamba_launch", 580e-6, "s",
+                                            "CPU launches of one Mamba2 layer's prompts, which no graph holds "
+                                            "(bench/data/mamba_h100.csv, mamba2_prefill_launch: 563-672)"};
 inline constexpr FixedConstant pp_transfer{"pp_transfer", 30e-6, "s",
                                            "send/receive of hidden states and residual between stages, small message"};
 inline constexpr FixedConstant pp_host{"pp_host", 150e-6, "s",

@@ -65,8 +65,8 @@ StepParts step_parts(const CompiledStepData& d, const StepBatch& b) {
                      d.prefill_attention_scale;
     attention_all += op.layers * t, attention_busiest += op.layers_busiest * t;
   }
-  out.all = std::max(at(d.mixed_all) + attention_all, d.eager_floor);
-  out.busiest = std::max(at(d.mixed_busiest) + attention_busiest, d.eager_floor_busiest);
+  out.all = std::max(at(d.mixed_all) + attention_all, d.eager_floor + d.scan_floor);
+  out.busiest = std::max(at(d.mixed_busiest) + attention_busiest, d.eager_floor_busiest + d.scan_floor_busiest);
   if (tokens > d.largest_graph) {
     out.all = std::max(out.all, d.uncaptured_floor);
     out.busiest = std::max(out.busiest, d.uncaptured_floor / d.pp);

@@ -160,6 +160,29 @@ TEST(StepTime, CompiledTablesEqualThePlainFormula) {
   EXPECT_NEAR(step.step_time(decode(n, s)).value, expected, 1e-9);
 }
 
+TEST(StepTime, IntervalsSayWhichKernelsWereMeasured) {
+  const auto reason = [](const char* name) {
+    return compile_step(model(name), engine(8), cluster_of(h100()), {8}).data().band_reason;
+  };
+  EXPECT_NE(reason("qwen3-next-80b-a3b").find("linear-attention kernels measured"), std::string::npos);
+  EXPECT_NE(reason("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16").find("linear-attention kernels measured"),
+            std::string::npos);
+  EXPECT_NE(reason("jamba-mini").find("layers by roofline"), std::string::npos);
+  EXPECT_NE(reason("deepseek-ai/DeepSeek-V3.2").find("sparse-attention kernels measured"), std::string::npos);
+  EXPECT_EQ(reason("deepseek-ai/DeepSeek-V3").find("attention kernels"), std::string::npos);
+}
+
+TEST(StepTime, DecodesBesidePromptsRunThroughTheChunkKernelBeforeTheSplit) {
+  const auto m = model("qwen3-next-80b-a3b");
+  auto old = engine(4), now = engine(4);
+  old.vllm_version = VllmVersion{0, 23, 0}, now.vllm_version = VllmVersion{0, 24, 0};
+  StepBatch b = decode(256, 1000);
+  const auto time = [&](const EngineConfig& e) { return ms(m, e, cluster_of(h100()), b); };
+  EXPECT_NEAR(time(old), time(now), 1e-9);
+  b.prefill_tokens = 200, b.prefill_seqs = 1, b.prefill_context = 200 * 100;
+  EXPECT_GT(time(old), 1.1 * time(now));
+}
+
 TEST(StepTime, DistinctExpertsOfABatch) {
   EXPECT_NEAR(distinct_experts(8, 1), 1, 1e-12);
   EXPECT_NEAR(distinct_experts(8, 1e6), 8, 1e-9);

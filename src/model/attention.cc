@@ -222,6 +222,8 @@ LinearAttention mamba(const LayerContext& c) {
   if (a.num_heads < 1) a.num_heads = c.hidden_size * expand / std::max(1, a.head_dim);
   a.num_key_heads = std::max(1, f.integer_or({"n_groups", "mamba_n_groups", "mamba_ngroups"}, 1));
   a.intermediate_size = a.num_heads * a.head_dim;
+  a.chunk_size =
+      std::max(1, f.integer_or({"mamba_chunk_size", "chunk_size"}, 256));  // ModelConfig.get_mamba_chunk_size
   return a;
 }
 

@@ -68,6 +68,7 @@ struct LinearAttention {
   int head_dim = 0;           ///< value head dim (Mamba2 head_dim)
   int key_head_dim = 0;       ///< GDN key head dim; 0 for Mamba
   int state_size = 0;         ///< Mamba ssm_state_size
+  int chunk_size = 0;         ///< tokens Mamba2 scans at once; 0: no scan in chunks
   int conv_kernel = 0;        ///< width of the causal convolution
   int intermediate_size = 0;  ///< Mamba inner width
   int time_step_rank = 0;     ///< mamba1

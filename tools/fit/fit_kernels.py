@@ -9,8 +9,9 @@ OUT_DIR      data/calibration: one kernels_SYSTEM.csv each (docs/formats/calibra
 Needs numpy, scipy, pyarrow. latency of the tables is in ms, message sizes are in elements of the dtype."""
 import argparse, os
 import numpy as np
-from grids import fit, predict
+from grids import fit, never_falls, predict
 from layers import mhc, quantisation, recurrent
+from mamba import mamba
 from sparse import sparse_attention
 from tables import GEMM_AXES, L2, ROOF, SYSTEMS, Out, gemm_roof, never_faster, report, sel, table
 
@@ -165,7 +166,7 @@ def moe(root, system, out, holdout):
 MLA_LATENT, MLA_ROPE, MLA_QK, MLA_V = 512, 64, 192, 128  # DeepSeek-V3, the model of the tables
 MLA_FLOOR = 9e-6
 MLA_DEC_AXES = ([0, 2, 4, 6, 8, 10], [7, 9, 10, 11, 12, 13, 15, 17], [0, 2, 3, 4, 5, 7], [0, 1])
-MLA_PRE_AXES = ([0, 2, 4, 6], [8, 10, 11, 12, 13, 14], [0, 2, 3, 4, 5, 7], [0, 1])
+MLA_PRE_AXES = ([0, 2, 4, 6], [8, 9, 10, 11, 12, 13, 14], [0, 2, 3, 4, 5, 7], [0, 1])
 
 
 def mla(root, system, out, holdout):
@@ -204,6 +205,9 @@ def mla(root, system, out, holdout):
             c, _ = fit(y[use & (H != 16)], [x[use & (H != 16)] for x in X], axes)
             report(f"{system} {name} (held-out heads 16)", y[te], predict(c, [], [x[te] for x in X], axes))
         c, _ = fit(y[use], [x[use] for x in X], axes, w=np.where(long, 1.0, 0.2)[use])
+        work = (lambda b, s, h, v: np.maximum((MLA_LATENT + MLA_ROPE) * s * b * v / bw, 2 * b * h * (2 * MLA_LATENT + MLA_ROPE) * s / bf)) if phase == "generation" \
+            else (lambda b, s, h, v: 2 * b * h * (MLA_QK + MLA_V) * s * s / 2 / bf)
+        c = never_falls(c, [x[use] for x in X], axes, [lambda *k: work(*k) + MLA_FLOOR], (0, 1))
         out.grid(name, d["_version"], int(use.sum()), axes, c, (), ())
 
 
@@ -239,7 +243,7 @@ def main():
     a = ap.parse_args()
     for s in a.systems or SYSTEMS:
         out = Out(s)
-        for f in (collectives, gemm, attention, moe, mla, recurrent, quantisation, mhc, sparse_attention):
+        for f in (collectives, gemm, attention, moe, mla, recurrent, mamba, quantisation, mhc, sparse_attention):
             f(a.systems_dir, s, out, a.holdout)
         path = f"{a.out_dir}/kernels_{s}.csv"
         open(path, "w").write("\n".join(out.lines) + "\n")

@@ -9,6 +9,7 @@ import os
 
 import fit_kernels as kernels
 import layers
+import mamba
 import matplotlib
 import numpy as np
 import sparse
@@ -172,6 +173,26 @@ def small_kernels(ax, root, system, surfaces):
     ax.set_xlabel("tokens")
 
 
+def mamba_layers(surfaces, path):
+    """Mamba2 on the one GPU it was measured on: decode left, one prompt right."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2))
+    for ax, prompts in zip(axes, (False, True)):
+        d = mamba.rows("mamba2_prefill" if prompts else "mamba2_decode")
+        for color, (shape, state_bytes) in enumerate([("Nemotron-3-Super", 4), ("Nemotron-3-Nano TP2", 4), ("Granite-4.0-H-Small", 2), ("Falcon-H1-34B", 2)]):
+            q = (d["shape"] == shape) & (d["state_bytes"] == state_bytes) & ((d["sequences"] == 1) if prompts else True)
+            at = 2 ** (np.linspace(6, 14, 41) if prompts else np.linspace(0, 10, 41))
+            line = {k: np.full(len(at), v[q][0]) for k, v in d.items() if k not in ("version", "shape", "seconds")}
+            line |= {"tokens": at, "sequences": np.ones(len(at)) if prompts else at}
+            fitted = mamba.roof(line, prompts) * np.exp(surface(surfaces, "mamba2_prefill" if prompts else "mamba2_decode", mamba.features(line, prompts)))
+            curve_of(ax, d["tokens"][q], d["seconds"][q], at, fitted, f"{shape}, {state_bytes}-byte states", f"C{color}")
+        ax.set(xscale="log", yscale="log", xlabel="tokens of one prompt" if prompts else "sequences", title=f"H100-SXM, Mamba2 {'prompts' if prompts else 'decode'}")
+        ax.legend(fontsize=6)
+    axes[0].set_ylabel("microseconds")
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("systems_dir")
@@ -194,6 +215,7 @@ def main():
         figure.savefig(f"{o.out_dir}/{family}.svg", metadata={"Date": None})
         plt.close(figure)
         print(family)
+    mamba_layers(surfaces[mamba.SYSTEM][0], f"{o.out_dir}/mamba.svg")
 
 
 if __name__ == "__main__":
