@@ -59,8 +59,11 @@ enum class ServingMethod {
   simulator  ///< every step as vLLM schedules it; slower, differs from the replay by less than the band
 };
 
+/// What every command answers with.
+inline constexpr ServingMethod kDefaultServingMethod = ServingMethod::simulator;
+
 /// `constants` may differ from the shipped ones (fits).
 ServingPrediction predict_serving(const ServingCase& c, const CostConstants& constants,
-                                  ServingMethod method = ServingMethod::replay);
+                                  ServingMethod method = kDefaultServingMethod);
 
 }  // namespace shardwise

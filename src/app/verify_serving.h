@@ -9,7 +9,7 @@ namespace shardwise {
 struct ServingVerifyOptions {
   std::string file;         ///< columns of a serving CSV; measured columns may be empty
   std::string predictions;  ///< "" = nowhere
-  ServingMethod method = ServingMethod::replay;
+  ServingMethod method = kDefaultServingMethod;
   unsigned threads = 0;
 };
 

@@ -14,9 +14,9 @@ void add_verify_command(CLI::App& app, const CommandLine&, std::vector<std::func
   sub->add_option("file", o->file, "recorded cases, one JSON object a line")->required()->check(CLI::ExistingFile);
   sub->add_option("--models", o->models_dir, "folder with NAME/config.json for models that the cases name");
   sub->add_option("--predictions", o->predictions, "write {\"id\", \"predict\"} lines here");
-  auto method = std::make_shared<std::string>("replay");
-  sub->add_option("--method", *method, "serving: how a run is predicted (default replay)")
-      ->check(CLI::IsMember({"replay", "simulator", "closed-form"}));
+  auto method = std::make_shared<std::string>("simulator");
+  sub->add_option("--method", *method, "serving: how a run is predicted (default simulator)")
+      ->check(CLI::IsMember({"simulator", "replay", "closed-form"}));
   sub->add_flag("--json", o->json, "summary as JSON");
   sub->add_option("--threads", o->threads, "worker threads");
   sub->footer("Topics: kv, legality, ranks, experts, eplb, weights, schedule (JSON lines); serving, startup (CSV).");
@@ -28,9 +28,9 @@ void add_verify_command(CLI::App& app, const CommandLine&, std::vector<std::func
     }
     if (o->topic == "serving") {
       const auto r = verify_serving({o->file, o->predictions,
-                                     *method == "simulator"     ? ServingMethod::simulator
+                                     *method == "replay"        ? ServingMethod::replay
                                      : *method == "closed-form" ? ServingMethod::closed_form
-                                                                : ServingMethod::replay,
+                                                                : ServingMethod::simulator,
                                      o->threads});
       std::fputs(r.text.c_str(), stdout);
       return r.exit_code;

@@ -49,11 +49,13 @@ CostConstants constants_at(const Vector& x) {
   return k;
 }
 
-std::vector<Predicted> predict(const std::vector<Row>& rows, const Vector& x) {
+/// The fit and its derivatives take the replay; what is scored and reported is predicted as it is shipped.
+std::vector<Predicted> predict(const std::vector<Row>& rows, const Vector& x,
+                               ServingMethod method = ServingMethod::replay) {
   const auto k = constants_at(x);
   std::vector<Predicted> out(rows.size());
   parallel_for(rows.size(), 0, [&](std::size_t i) {
-    const auto p = predict_serving(*rows[i].c, k);
+    const auto p = predict_serving(*rows[i].c, k, method);
     out[i] = {p.ttft_ms.mean, p.tpot_ms.mean, p.output_tok_s_per_gpu.mean};
   });
   return out;
@@ -526,12 +528,12 @@ int main(int argc, char** argv) {
           if (name.find(routing[k - kCoefs].pattern) != std::string::npos) x[k] = 0;
         }
       constants_without[g] = constants_at(x);
-      const auto p = predict(mine, x);
+      const auto p = predict(mine, x, kDefaultServingMethod);
       for (std::size_t i = 0; i < mine.size(); ++i) out[where[i]] = p[i];
     }
     return out;
   };
-  const auto seen = predict(scored, fit.x);
+  const auto seen = predict(scored, fit.x, kDefaultServingMethod);
   const auto group_out = left_out([](const Row& r) { return r.group; }, false);
   const auto model_out = left_out([](const Row& r) { return r.model; }, true);
   const auto all = [](const Row&) { return std::string("all"); };
@@ -552,7 +554,7 @@ int main(int argc, char** argv) {
   table("by version", scored, group_out, [](const Row& r) { return to_string(r.c->engine.vllm_version); });
   table("by layout", scored, group_out,
         [](const Row& r) { return short_name(r.model) + " " + r.c->system + " " + to_string(r.c->engine.parallel); });
-  table("saturated and other classes (fit of all)", rest, predict(rest, fit.x),
+  table("saturated and other classes (fit of all)", rest, predict(rest, fit.x, kDefaultServingMethod),
         [](const Row& r) { return r.c->load_class + (r.c->saturated ? " saturated" : ""); });
 
   // Bands: conformal on the residuals of left-out groups.
