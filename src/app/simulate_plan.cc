@@ -16,7 +16,7 @@ StepBatch batch_of(std::span<const ScheduledChunk> batch) {
   for (const auto& c : batch) {
     const auto tokens = static_cast<double>(c.tokens), context = static_cast<double>(c.context);
     if (c.decode) {
-      b.decode_seqs += 1;
+      b.decode_seqs += static_cast<double>(c.requests);
       b.decode_context += context + tokens;
     } else {
       b.prefill_seqs += 1;

@@ -2,6 +2,7 @@
 // The processes between clients and engines: what they add to a request on its way in and out. Each does some of its
 // work one request after the other.
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include "sim/simulate.h"
@@ -30,6 +31,11 @@ class ApiServers {
   }
   /// When the client has a chunk of an answer that the engine gave at `now`.
   Nanoseconds output_arrives(int server, Nanoseconds now) { return serve(server, now, serial_output_) + output_; }
+  /// The same where no chunk waits for another one: nullopt if servers have work for each.
+  std::optional<Nanoseconds> output_arrives(Nanoseconds now) const {
+    if (serial_output_ > 0) return std::nullopt;
+    return now + output_;
+  }
   /// What a first token waits on top, given how many answers' chunks go out with it.
   Nanoseconds first_token_wait(std::int64_t streaming) const { return first_token_ + streaming_ * streaming; }
   bool counts_streaming() const { return streaming_ > 0; }

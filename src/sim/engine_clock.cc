@@ -52,19 +52,22 @@ void EngineGroup::schedule(Nanoseconds now, EngineListener& listener) {
     ScheduledStep& step = flight.steps[i];
     step.rows.clear();
     step.preempted.clear();
-    step.total_tokens = 0;
+    step.total_tokens = step.coasting = 0;
     chunks_[i].clear();
     batches_[i] = {};
     if (!r.scheduler.has_requests()) continue;
     r.scheduler.schedule(throttle, step);
     r.stats.preemptions += static_cast<std::int64_t>(step.preempted.size());
+    for (std::size_t k = 0; k + 1 < in_flight_ && !step.woken.empty(); ++k)
+      r.scheduler.list_woken(step, flights_[(oldest_ + k) % queue_size_].steps[i]);
     if (step.total_tokens == 0) continue;
     ++r.stats.steps;
     listener.on_scheduled(index_, static_cast<int>(i), step, now);
     for (const ScheduledRow& row : step.rows) chunks_[i].push_back({row.tokens, row.context, row.decode});
+    if (step.coasting > 0) chunks_[i].push_back({step.coasting, step.coasting_context, true, step.coasting});
     batches_[i] = chunks_[i];
     if (stages_ > 1) longest_stage = std::max(longest_stage, step_time_.stage_time(chunks_[i], stages_));
-    rows = std::max(rows, step.rows.size());
+    rows = std::max(rows, step.num_requests());
     tokens += step.total_tokens;
   }
   const Nanoseconds host =
@@ -93,7 +96,7 @@ void EngineGroup::process(Nanoseconds now, EngineListener& listener) {
   for (std::size_t i = 0; i < ranks_.size(); ++i) {
     Rank& r = ranks_[i];
     const ScheduledStep& step = flight.steps[i];
-    if (step.rows.empty()) continue;
+    if (step.num_requests() == 0) continue;
     r.scheduler.update(
         step,
         [&](const SchedulerRequest&, const ScheduledRow& row) {
@@ -104,7 +107,8 @@ void EngineGroup::process(Nanoseconds now, EngineListener& listener) {
         },
         outputs_);
     for (const Scheduler::Output& out : outputs_) r.stats.output_tokens += out.new_tokens;
-    listener.on_outputs(index_, static_cast<int>(i), outputs_, now);
+    r.stats.output_tokens += step.coasting;
+    listener.on_outputs(index_, static_cast<int>(i), outputs_, step.coasting, now);
     if (r.scheduler.config().speculation != SchedulerConfig::Speculation::none &&
         !r.scheduler.config().async_scheduling)
       r.scheduler.set_drafts(step);

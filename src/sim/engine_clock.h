@@ -16,7 +16,9 @@ class EngineListener {
  public:
   virtual ~EngineListener() = default;
   virtual void on_scheduled(int group, int rank, const ScheduledStep& step, Nanoseconds now) = 0;
-  virtual void on_outputs(int group, int rank, std::span<const Scheduler::Output> outputs, Nanoseconds now) = 0;
+  /// Besides `outputs`, `coasting` requests got a token each (Scheduler::coast).
+  virtual void on_outputs(int group, int rank, std::span<const Scheduler::Output> outputs, int coasting,
+                          Nanoseconds now) = 0;
   virtual void on_step(int group, int rank, const ScheduledStep& step, Nanoseconds start, Nanoseconds end) = 0;
 };
 

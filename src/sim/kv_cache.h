@@ -64,6 +64,9 @@ class KvCache {
   }
   void free(SchedulerRequest& request);
 
+  /// Whether allocate() has nothing to do below quick_until.
+  bool quick() const { return runs_ || quick_; }
+  int num_groups() const { return static_cast<int>(config_.kv_groups.size()); }
   int free_blocks() const { return runs_ ? runs_->free_blocks() : pool_.free_blocks(); }
   int usable_blocks() const { return config_.num_blocks - 1; }
   const PrefixTree& tree() const { return tree_; }

@@ -18,7 +18,7 @@ class Measurements {
  public:
   explicit Measurements(const std::vector<Slo>& slos) : slos_(slos) {}
   void add(const MeasuredRequest& request);
-  void add_gap(Nanoseconds gap) { itl_.add(gap); }
+  void add_gap(Nanoseconds gap, std::int64_t count = 1) { itl_.add(gap, count); }
   /// Fills latencies, throughputs, goodput and SLO outcomes.
   void write(SimulationResult& result, const Timeline& timeline);
 

@@ -21,6 +21,10 @@ Scheduler::Scheduler(const SchedulerConfig& config)
     split_for_mamba_ |= g.kind == Kind::mamba && g.mamba_align;
     fine &= g.kind == Kind::full || g.kind == Kind::mamba || config.tokens_per_block(g) == hash_block_size_;
   }
+  may_coast_ = config.policy == SchedulerConfig::Policy::fcfs && !config.enable_prefix_caching && spec_tokens_ == 0 &&
+               config.pipeline_parallel_size == 1 && kv_.quick();
+  for (const auto& g : config.kv_groups)
+    least_block_ = least_block_ ? std::min(least_block_, config.tokens_per_block(g)) : config.tokens_per_block(g);
   mamba_partial_hits_ = split_for_mamba_ && fine && hash_block_size_ < scheduler_block_size_ &&
                         config.enable_prefix_caching && config.kv_groups.size() > 1;
 }
@@ -101,16 +105,21 @@ void Scheduler::schedule(bool throttle_prefills, ScheduledStep& step) {
   ++step_;
   step.rows.clear();
   step.preempted.clear();
-  step.total_tokens = 0;
+  step.woken.clear();
+  step.total_tokens = step.coasting = 0;
+  step.coasting_context = 0;
+  step.number = step_;
   kv_.step_starts();
   const auto decodes = [&](std::int32_t slot) { return !requests_[slot].is_prefill_chunk; };
   Budget budget{max_scheduled_tokens_, config_.max_num_batched_tokens, 0,
-                throttle_prefills && !capacity_bound_ && std::any_of(running_.begin(), running_.end(), decodes)};
+                throttle_prefills && !capacity_bound_ &&
+                    (!coasting_.empty() || std::any_of(running_.begin(), running_.end(), decodes))};
   const int eligible = num_running() + num_waiting_;
   if (eligible > 1) budget.long_prefill = config_.long_prefill_token_threshold;
   if (budget.long_prefill > 0 && config_.long_prefill_token_threshold_adaptive)
     budget.long_prefill = std::max(budget.long_prefill, budget.input / eligible);
 
+  if (!coasting_.empty()) schedule_coasting(budget, step);
   schedule_running(budget, step);
   if (step.preempted.empty()) {
     schedule_waiting(budget, step);
@@ -215,6 +224,7 @@ void Scheduler::schedule_waiting(Budget& budget, ScheduledStep& step) {
     if (admitted == Admitted::skip) {
       skipped_.push_back(slot);
     } else {
+      r.order = ++admissions_;
       running_.push_back(slot);
     }
   }
@@ -258,7 +268,7 @@ Scheduler::Admitted Scheduler::admit(std::int32_t slot, Budget& budget, Schedule
   admission.use_hit = hit.any_block;
   admission.preloaded_tokens = preloaded;
   admission.full_sequence_must_fit = config_.scheduler_reserve_full_isl;
-  admission.watermark = !running_.empty();
+  admission.watermark = num_running() > 0;
   if (!kv_.allocate(r, tokens, admission)) return Admitted::stop;
 
   if (config_.enable_prefix_caching) {

@@ -43,6 +43,12 @@ struct ScheduledStep {
   std::vector<ScheduledRow> rows;       ///< running requests in order, then admitted ones
   std::vector<std::int32_t> preempted;  ///< slots, in order of preemption
   int total_tokens = 0;
+  // Requests that coast (Scheduler::coast) are in no row:
+  int coasting = 0;                   ///< so many, one token each
+  std::int64_t coasting_context = 0;  ///< sum of their computed tokens before the step
+  std::vector<std::int32_t> woken;    ///< slots that coasted until the step before and have rows again
+  int number = 0;                     ///< of the scheduling pass
+  std::size_t num_requests() const { return rows.size() + static_cast<std::size_t>(coasting); }
 };
 
 /// Prefix-cache counts in tokens, as vLLM's PrefixCacheStats; preempted_*: lookups of requests preempted before.
@@ -56,7 +62,7 @@ class Scheduler {
 
   /// Returns the request's slot; it stays valid until the request has finished and its last batch was processed.
   std::int32_t add(const NewRequest& request);
-  /// finish_requests(FINISHED_ABORTED). False if the slot holds no unfinished request.
+  /// finish_requests(FINISHED_ABORTED). False if the slot holds no unfinished request. It must not coast.
   bool abort(std::int32_t slot);
 
   /// One scheduling pass. throttle_prefills: DP prefill balancing asks to hold prefills back.
@@ -69,12 +75,14 @@ class Scheduler {
     std::int32_t new_tokens = 0;  ///< delivered, after a stop cut them
     std::int32_t accepted = 0;    ///< drafts accepted, before a stop cut them
     bool finished = false;
+    std::int32_t num_output_tokens = 0;  ///< of the request, these included
   };
   /// update_from_output. accepted(request, row) says how many of row.drafts hold; it is asked for every row that
   /// samples and has drafts. outputs: one for each row that samples, in order.
   template <class Accepted>
   void update(const ScheduledStep& step, Accepted&& accepted, std::vector<Output>& outputs) {
     outputs.clear();
+    updated_ = step.number;
     for (std::size_t i = 0; i < step.rows.size(); ++i) {
       const ScheduledRow& row = step.rows[i];
       SchedulerRequest& r = requests_[row.request];
@@ -95,6 +103,7 @@ class Scheduler {
         if (row.drafts > 0) out.accepted = accepted(r, row);
         deliver(r, row, out);
       }
+      out.num_output_tokens = r.num_output_tokens();
       outputs.push_back(out);
     }
     if (stopped_running_) remove_stopped();
@@ -102,12 +111,19 @@ class Scheduler {
   /// Without async scheduling: num_speculative_tokens new drafts for the rows of a processed step.
   void set_drafts(const ScheduledStep& step);
 
+  /// A decoding request whose next steps hold nothing to decide coasts: steps count it without a row until it nears its
+  /// end or the cache runs short (ScheduledStep::woken). Decisions, and so all other rows, are the same as without. For
+  /// a caller that asks after every update. False if the request has to stay listed.
+  bool coast(std::int32_t slot);
+  /// Gives a step that is still in flight its rows for the requests that the newest step woke.
+  void list_woken(const ScheduledStep& newest, ScheduledStep& in_flight) const;
+
   bool has_requests() const { return unfinished() > 0 || finished_since_schedule_; }
-  int num_running() const { return static_cast<int>(running_.size()); }
+  int num_running() const { return static_cast<int>(running_.size() + coasting_.size()); }
   int num_waiting() const { return num_waiting_; }
   int unfinished() const { return num_running() + num_waiting_; }
   const SchedulerRequest& request(std::int32_t slot) const { return requests_[slot]; }
-  std::span<const std::int32_t> running() const { return running_; }
+  std::span<const std::int32_t> running() const { return running_; }  ///< those that do not coast
   /// The waiting request that is looked at first; there must be one.
   std::int32_t first_waiting() const {
     return config_.policy == SchedulerConfig::Policy::fcfs ? waiting_head_ : heap_.front();
@@ -142,6 +158,14 @@ class Scheduler {
   void remove_stopped();
   void release(SchedulerRequest& r);
 
+  // Coasting (scheduler_coast.cc)
+  void schedule_coasting(Budget& budget, ScheduledStep& step);
+  bool coasting_is_plain(const Budget& budget, std::size_t due) const;
+  void bring_up(SchedulerRequest& r) const;
+  void next_event(const SchedulerRequest& r, int computed, int pass);
+  void wake(std::int32_t slot, ScheduledStep& step);
+  void wake_all(ScheduledStep& step);
+
   // Waiting queue
   bool before(std::int32_t a, std::int32_t b) const;
   void push_waiting(std::int32_t slot, bool front);
@@ -161,7 +185,15 @@ class Scheduler {
   std::vector<std::int32_t> heap_;                      ///< priority
   std::vector<std::int32_t> skipped_;
   int num_waiting_ = 0, num_deferred_ = 0;
-  int step_ = 0;
+  int step_ = 0, updated_ = 0;  ///< scheduling passes; the one whose output came last
+  std::int64_t admissions_ = 0;
+  bool may_coast_ = false;
+  std::vector<std::int32_t> coasting_;
+  std::int64_t coasting_context_ = 0;               ///< before the next pass
+  std::int64_t youngest_coasting_ = 0;              ///< no coasting request was admitted later
+  int listed_until_ = 0;                            ///< pass up to which all stay listed: the cache is nearly full
+  std::vector<std::vector<std::int32_t>> events_;   ///< ring by pass: coasting requests to look at
+  int least_block_ = 0;                             ///< tokens
   bool capacity_bound_ = false;
   bool finished_since_schedule_ = false;
   bool stopped_running_ = false;

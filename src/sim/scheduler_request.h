@@ -49,6 +49,12 @@ struct alignas(64) SchedulerRequest {
   std::int32_t previous = -1, next = -1;  ///< waiting queue (fcfs)
   std::int64_t id = 0;
   double arrival_time = 0;
+  std::int64_t order = 0;  ///< of admissions: the running queue is sorted by it
+  // While it coasts (Scheduler::coast) the numbers above are those of an earlier pass:
+  std::int32_t coast_start = 0;      ///< the last pass before it coasted
+  std::int32_t coast_scheduled = 0;  ///< pass whose scheduling they hold
+  std::int32_t coast_updated = 0;    ///< pass whose output they hold
+  std::int32_t coast_place = -1;     ///< in Scheduler's list, -1 = does not coast
 
   std::int32_t cache_from = 0;    ///< computed tokens from which there is something to offer to the prefix cache
   std::int32_t window_until = 0;  ///< computed tokens up to which no block leaves a window

@@ -7,6 +7,7 @@
 namespace shardwise {
 
 void Scheduler::after_schedule(ScheduledStep& step) {
+  step.total_tokens = step.coasting;
   for (ScheduledRow& row : step.rows) {
     SchedulerRequest& r = requests_[row.request];
     r.num_computed_tokens += row.tokens;
@@ -100,6 +101,7 @@ bool Scheduler::abort(std::int32_t slot) {
   SchedulerRequest& r = requests_[slot];
   if (r.status == Status::unused || r.status == Status::finished) return false;
   if (r.status == Status::running) {
+    assert(r.coast_place < 0);
     running_.erase(std::find(running_.begin(), running_.end(), slot));
   } else {
     remove_waiting(slot);

@@ -85,11 +85,21 @@ class Simulation final : public EngineListener {
       Live& live = live_[static_cast<std::size_t>(slots_[engine][static_cast<std::size_t>(step.rows[i].request)])];
       if (live.scheduled < 0) live.scheduled = now;
     }
+    for (const std::int32_t slot : step.woken)
+      live_[static_cast<std::size_t>(slots_[engine][static_cast<std::size_t>(slot)])].last = last_output_[engine];
   }
 
-  void on_outputs(int group, int rank, std::span<const Scheduler::Output> outputs, Nanoseconds now) override {
-    const std::vector<int>& slots = slots_[static_cast<std::size_t>(engine_index(group, rank))];
-    const Nanoseconds first_token_wait = api_.first_token_wait(api_.counts_streaming() ? streaming(slots, outputs) : 0);
+  void on_outputs(int group, int rank, std::span<const Scheduler::Output> outputs, int coasting,
+                  Nanoseconds now) override {
+    const auto engine = static_cast<std::size_t>(engine_index(group, rank));
+    const std::vector<int>& slots = slots_[engine];
+    const Nanoseconds first_token_wait =
+        api_.first_token_wait(api_.counts_streaming() ? streaming(slots, outputs) + coasting : 0);
+    const auto together = c_.coast ? api_.output_arrives(now) : std::nullopt;
+    if (coasting > 0) {
+      step_tokens_ += coasting;
+      measurements_.add_gap(*together - last_output_[engine], coasting);
+    }
     for (const Scheduler::Output& out : outputs) {
       const int id = slots[static_cast<std::size_t>(out.request)];
       Live& live = live_[static_cast<std::size_t>(id)];
@@ -98,7 +108,7 @@ class Simulation final : public EngineListener {
         continue;
       }
       Nanoseconds at = api_.output_arrives(live.server, now);
-      live.produced += out.new_tokens;
+      live.produced = out.num_output_tokens;
       step_tokens_ += out.new_tokens;
       if (live.first < 0) {
         at += first_token_wait;
@@ -108,8 +118,13 @@ class Simulation final : public EngineListener {
         if (live.measured) measurements_.add_gap(at - live.last);
       }
       live.last = at;
-      if (out.finished) finish(id, at);
+      if (out.finished) {
+        finish(id, at);
+      } else if (at == together && live.measured) {
+        groups_[static_cast<std::size_t>(group)].rank(rank).coast(out.request);
+      }
     }
+    if (together) last_output_[engine] = *together;
   }
 
   void on_step(int group, int rank, const ScheduledStep& step, Nanoseconds start, Nanoseconds end) override {
@@ -118,9 +133,9 @@ class Simulation final : public EngineListener {
     step_tokens_ = 0;
     if (static_cast<std::int64_t>(steps_recorded_.size()) >= c_.record_steps) return;
     const Scheduler& s = groups_[static_cast<std::size_t>(group)].rank(rank);
-    int decodes = 0;
+    int decodes = step.coasting;
     for (const ScheduledRow& row : step.rows) decodes += row.decode;
-    steps_recorded_.push_back({engine_index(group, rank), start, end, static_cast<int>(step.rows.size()),
+    steps_recorded_.push_back({engine_index(group, rank), start, end, static_cast<int>(step.num_requests()),
                                step.total_tokens, decodes, s.num_running(), s.num_waiting(), kv_use(s)});
   }
 
@@ -143,7 +158,8 @@ class Simulation final : public EngineListener {
     first_engine_.push_back(static_cast<int>(slots_.size()));
     groups_.emplace_back(index, scheduler, ranks, c_, time, seed);
     loads_.emplace_back();
-    for (int r = 0; r < ranks; ++r) slots_.emplace_back(), requests_of_engine_.push_back(0);
+    for (int r = 0; r < ranks; ++r)
+      slots_.emplace_back(), requests_of_engine_.push_back(0), last_output_.push_back(0);
   }
   int engine_index(int group, int rank) const { return first_engine_[static_cast<std::size_t>(group)] + rank; }
   static double kv_use(const Scheduler& s) {
@@ -447,6 +463,7 @@ class Simulation final : public EngineListener {
   std::vector<int> first_engine_;
   std::vector<std::vector<int>> slots_;  ///< per engine: scheduler slot -> live request
   std::vector<std::int64_t> requests_of_engine_;
+  std::vector<Nanoseconds> last_output_;  ///< per engine: when its last step's outputs reached the clients
   std::vector<Nanoseconds> links_;  ///< per prefill engine: when its link is free
   int prefill_groups_ = 0;
   std::vector<Event> events_;

@@ -41,14 +41,9 @@ class Distribution {
 /// A distribution of which only weights of recurring values come in: many requests wait for the same step.
 class GapDistribution {
  public:
-  void add(Nanoseconds value) {
-    if (value == last_) {
-      ++pending_;
-      return;
-    }
-    flush();
-    last_ = value;
-    pending_ = 1;
+  void add(Nanoseconds value, std::int64_t count = 1) {
+    if (value != last_) flush(), last_ = value;
+    pending_ += count;
   }
   const Distribution& values() {
     flush();

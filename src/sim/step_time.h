@@ -8,11 +8,12 @@
 
 namespace shardwise {
 
-/// One scheduled request in one step.
+/// One scheduled request in one step, or several that decode, summed up.
 struct ScheduledChunk {
-  std::int64_t tokens = 0;   ///< tokens computed in this step
-  std::int64_t context = 0;  ///< tokens already computed before it
-  bool decode = false;       ///< a running request that gets its next token
+  std::int64_t tokens = 0;    ///< tokens computed in this step
+  std::int64_t context = 0;   ///< tokens already computed before it
+  bool decode = false;        ///< a running request that gets its next token
+  std::int64_t requests = 1;  ///< above 1: as many decodes, `tokens` and `context` are their sums
 };
 
 /// Duration of one step from its exact composition. Implementations are deterministic and thread-compatible.
