@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "app/serving_rows.h"
 #include "app/simulate_plan.h"
@@ -17,15 +18,16 @@ std::vector<double> quantiles(std::size_t n, Rng& rng) {
   return out;
 }
 
+/// The requests of a run, and when they come (s, open loops).
 std::vector<ReplayRequest> requests_of(const ServingCase& c, std::int64_t count, double rate_per_rank, Rng rng) {
-  std::vector<ReplayRequest> out(static_cast<std::size_t>(std::max<std::int64_t>(1, count)));
+  std::vector<ReplayRequest> out(static_cast<std::size_t>(count));
   const auto prompts = quantiles(out.size(), rng), outputs = quantiles(out.size(), rng);
   double at = 0;
   for (std::size_t i = 0; i < out.size(); ++i) {
     auto& r = out[i];
     r.prompt = std::max<std::int64_t>(1, std::llround(c.load.isl.quantile(prompts[i])));
     double o = c.load.osl.quantile(outputs[i]);
-    if (c.steady) o *= 0.9 + 0.2 * outputs[i];  // equal ones would keep all requests in lock step
+    if (c.steady) o *= 0.9 + 0.2 * outputs[i];  // equal lengths would keep all requests in lock step
     r.output = std::max<std::int64_t>(1, std::llround(o));
     if (rate_per_rank > 0) at += rng.exponential(1 / rate_per_rank), r.arrival = at;
   }
@@ -33,33 +35,103 @@ std::vector<ReplayRequest> requests_of(const ServingCase& c, std::int64_t count,
 }
 
 struct Means {
-  double ttft = 0, tpot = 0, rate = 0;  // ms, ms, tokens/s of one engine
+  double ttft = 0, tpot = 0, rate = 0;  // s, s, tokens/s of one engine
 };
 
-/// The scheduler-exact run of one engine or DP rank under its share of the load.
-Means simulated(const ServingCase& c, const CompiledStep& step, std::int64_t requests, double concurrency,
-                double rate_per_rank) {
-  PlanRequest request;
-  request.model = c.model;
-  request.workload = c.load;
-  if (c.steady) {
-    auto& o = request.workload.osl;
-    const double mean = o.mean();
-    o.kind = LengthDistribution::Kind::uniform, o.a = 0.9 * mean, o.b = 1.1 * mean;
+/// What one engine or DP rank is asked: ranks are alike, one stands for all.
+struct RankLoad {
+  std::int64_t requests = 1;
+  double offered = 0;             ///< requests in flight, or of a burst
+  int concurrency = 0;            ///< of a closed loop
+  double rate = 0;                ///< requests/s of an open loop
+  double fit = 1e9;               ///< requests that the KV cache holds
+  double tokens_per_request = 0;  ///< in the cache, mean
+};
+
+RankLoad rank_load(const ServingCase& c, int ranks) {
+  RankLoad l;
+  const double isl = c.load.isl.mean(), osl = c.load.osl.mean();
+  if (c.load.concurrency) {
+    l.offered = static_cast<double>(*c.load.concurrency) / ranks;
+    if (c.load_class != "burst") l.concurrency = static_cast<int>(std::max(1.0, std::round(l.offered)));
+  } else if (c.load_class == "burst") {
+    l.offered = static_cast<double>(c.num_prompts) / ranks;
   }
-  if (request.workload.concurrency) request.workload.concurrency = static_cast<int>(concurrency);
-  if (request.workload.request_rate) request.workload.request_rate = rate_per_rank;
-  Plan plan;
-  plan.layout.parallel = c.engine.parallel;
-  plan.engine = c.engine, plan.memory = c.memory, plan.step = std::make_shared<CompiledStep>(step);
-  auto config = simulation_config(request, plan);
-  config.data_parallel_size = 1, config.lockstep = false;  // the ranks are alike: one stands for all
-  config.api_server_count = 1;
-  config.num_requests = requests;
-  config.api_streaming_time = Seconds(step.data().stream / c.stream_interval);
-  const auto r = simulate(config, request.workload, PlanStepTime(plan.step), 1);
+  if (c.load.request_rate) l.rate = *c.load.request_rate / ranks;
+  l.tokens_per_request = isl + osl / 2;
+  const double blocks = c.memory.num_blocks > 0 ? c.memory.blocks_per_request(l.tokens_per_request) : 0;
+  if (blocks > 0) l.fit = c.memory.usable_blocks() / blocks;
+  l.requests = std::clamp<std::int64_t>((c.num_prompts + ranks - 1) / ranks, std::max(1, l.concurrency), 20000);
+  return l;
+}
+
+/// The run on compiled steps; `room`: factor on the KV cache.
+Means replayed(const ServingCase& c, const CompiledStepData& step, const RankLoad& load, double room, int run) {
+  ReplayLimits limits;
+  limits.max_num_batched_tokens = static_cast<double>(c.engine.max_num_batched_tokens);
+  limits.max_num_seqs = static_cast<double>(c.engine.max_num_seqs);
+  if (load.fit < 1e9) limits.kv_tokens = load.fit * load.tokens_per_request * room;
+  const auto requests = requests_of(c, load.requests, load.rate, Rng(0x5EED).fork(static_cast<std::uint64_t>(run)));
+  const auto r = replay(step, limits, requests, load.concurrency);
   const bool p50 = c.p50_statistics;
-  return {1e3 * (p50 ? r.ttft.median : r.ttft.mean), 1e3 * (p50 ? r.tpot.median : r.tpot.mean), r.output_throughput};
+  return {p50 ? r.ttft_p50 : r.ttft, p50 ? r.tpot_p50 : r.tpot, r.output_tokens_per_second};
+}
+
+/// The same run, every step as vLLM's scheduler decides it.
+class SimulatedRank {
+ public:
+  SimulatedRank(const ServingCase& c, const CompiledStep& step, const RankLoad& load)
+      : c_(c), load_(load), step_(std::make_shared<CompiledStep>(step)) {
+    PlanRequest request;
+    request.model = c.model;
+    request.workload = workload_ = c.load;
+    Plan plan;
+    plan.layout.parallel = c.engine.parallel;
+    plan.engine = c.engine, plan.memory = c.memory, plan.step = step_;
+    config_ = simulation_config(request, plan);
+    config_.data_parallel_size = config_.api_server_count = 1;
+    config_.lockstep = false;
+    config_.num_requests = load.requests;
+    config_.api_streaming_time = Seconds(step.data().stream / c.stream_interval);
+    if (workload_.concurrency) workload_.concurrency = std::max(1, load.concurrency);
+    if (workload_.request_rate) workload_.request_rate = load.rate;
+  }
+  Means run(double room, int run) const {
+    auto config = config_;
+    config.scheduler.num_blocks = static_cast<int>(room * config_.scheduler.num_blocks);
+    for (const auto& r : requests_of(c_, load_.requests, 0, Rng(0x5EED).fork(static_cast<std::uint64_t>(run))))
+      config.lengths.push_back({static_cast<int>(r.prompt), static_cast<int>(r.output)});
+    const auto r = simulate(config, workload_, PlanStepTime(step_), static_cast<std::uint64_t>(run) + 1);
+    const bool p50 = c_.p50_statistics;
+    return {p50 ? r.ttft.median : r.ttft.mean, p50 ? r.tpot.median : r.tpot.mean, r.output_throughput};
+  }
+
+ private:
+  const ServingCase& c_;
+  const RankLoad& load_;
+  std::shared_ptr<const CompiledStep> step_;
+  SimulationConfig config_;
+  Workload workload_;
+};
+
+/// Mean over runs, since few requests make chance. Where the cache holds about the offered load, whether requests queue
+/// hangs on a few per cent of memory: then between that and a roomier cache.
+Means expected(const RankLoad& load, double longest, const std::function<Means(double room, int run)>& one) {
+  const int runs = static_cast<int>(std::clamp<std::int64_t>(600 / load.requests, 1, 12));
+  const auto mean = [&](double room) {
+    Means sum;
+    for (int k = 0; k < runs; ++k) {
+      const auto r = one(room, k);
+      sum.ttft += r.ttft / runs, sum.tpot += r.tpot / runs, sum.rate += r.rate / runs;
+    }
+    return sum;
+  };
+  Means r = mean(1);
+  if (load.offered > 0.85 * load.fit && load.offered < 1.3 * load.fit) {
+    const auto other = mean(std::max(1.15, 1.1 * load.offered * longest / (load.fit * load.tokens_per_request)));
+    r.ttft = std::sqrt(r.ttft * other.ttft), r.tpot = std::sqrt(r.tpot * other.tpot);
+  }
+  return r;
 }
 
 }  // namespace
@@ -72,56 +144,30 @@ ServingPrediction predict_serving(const ServingCase& c, const CostConstants& con
   double ttft = 0, tpot = 0, rate = 0;  // ms, ms, tokens/s of the whole instance
   const int ranks = c.ranks * c.replicas;
   const double isl = c.load.isl.mean(), osl = c.load.osl.mean();
-  bool kv_limited = false;
-  const double offered = c.load.concurrency        ? static_cast<double>(*c.load.concurrency) / ranks
-                         : c.load_class == "burst" ? static_cast<double>(c.num_prompts) / ranks
-                                                   : 0;
-  const double per_request = c.memory.num_blocks > 0 ? c.memory.blocks_per_request(isl + osl / 2) : 0;
-  const double fit = per_request > 0 ? c.memory.usable_blocks() / per_request : 1e9;
+  const auto load = rank_load(c, ranks);
   if (method == ServingMethod::closed_form) {
     const auto e = estimate_serving(step, c.memory, c.engine, c.replicas, c.load);
     ttft = e.ttft_ms.mean, tpot = e.tpot_ms.mean, rate = e.output_tokens_per_second.mean;
-  } else if (method == ServingMethod::simulator) {
-    const auto n = std::max<std::int64_t>(static_cast<std::int64_t>(offered), (c.num_prompts + ranks - 1) / ranks);
-    const auto r = simulated(c, step, std::min<std::int64_t>(n, 20000), std::max(1.0, std::round(offered)),
-                             c.load.request_rate ? *c.load.request_rate / ranks : 0);
-    ttft = r.ttft, tpot = r.tpot, rate = r.rate * ranks;
   } else {
-    ReplayLimits limits;
-    limits.max_num_batched_tokens = static_cast<double>(c.engine.max_num_batched_tokens);
-    limits.max_num_seqs = static_cast<double>(c.engine.max_num_seqs);
-    if (per_request > 0) limits.kv_tokens = fit * (isl + osl / 2);
-    const int concurrency =
-        c.load.concurrency && c.load_class != "burst" ? static_cast<int>(std::max(1.0, std::round(offered))) : 0;
-    const double arrival = c.load.request_rate ? *c.load.request_rate / ranks : 0;
-    const auto n = std::max<std::int64_t>(concurrency, (c.num_prompts + ranks - 1) / ranks);
-    const auto count = std::min<std::int64_t>(n, 20000);
-    // Few requests make chance: the mean over runs.
-    using Kind = LengthDistribution::Kind;
-    const bool chance = c.steady || arrival > 0 || c.load.isl.kind != Kind::constant || c.load.osl.kind != Kind::constant;
-    const int runs =
-        chance ? static_cast<int>(std::clamp<std::int64_t>(600 / std::max<std::int64_t>(1, count), 1, 12)) : 1;
-    const auto run = [&] {
-      ReplayResult sum;
-      for (int k = 0; k < runs; ++k) {
-        const auto one =
-            replay(d, limits, requests_of(c, count, arrival, Rng(0x5EED).fork(static_cast<std::uint64_t>(k))), concurrency);
-        sum.ttft += one.ttft / runs, sum.ttft_p50 += one.ttft_p50 / runs;
-        sum.tpot += one.tpot / runs, sum.tpot_p50 += one.tpot_p50 / runs;
-        sum.output_tokens_per_second += one.output_tokens_per_second / runs;
-      }
-      return sum;
-    };
-    const ReplayResult r = run();
-    const bool p50 = c.p50_statistics;
-    ttft = 1e3 * (p50 ? r.ttft_p50 : r.ttft), tpot = 1e3 * (p50 ? r.tpot_p50 : r.tpot);
-    rate = r.output_tokens_per_second * ranks;
+    Means r;
+    if (method == ServingMethod::simulator) {
+      const SimulatedRank rank(c, step, load);
+      r = expected(load, isl + osl, [&](double room, int run) { return rank.run(room, run); });
+    } else {
+      r = expected(load, isl + osl, [&](double room, int run) { return replayed(c, d, load, room, run); });
+    }
+    ttft = 1e3 * r.ttft, tpot = 1e3 * r.tpot, rate = r.rate * ranks;
   }
   if (c.derived_throughput && c.load.concurrency) rate = *c.load.concurrency * osl / ((ttft + (osl - 1) * tpot) * 1e-3);
-  kv_limited = offered > 0.95 * fit;
   ServingPrediction out;
-  const BandSlice slice{std::max(offered, 1.0), ttft,        kv_limited, c.load.request_rate.has_value(), d.widen,
-                        d.architecture_class,   d.ttft_band, d.tpot_band};
+  const BandSlice slice{std::max(load.offered, 1.0),
+                        ttft,
+                        load.offered > 0.95 * load.fit,
+                        c.load.request_rate.has_value(),
+                        d.widen,
+                        d.architecture_class,
+                        d.ttft_band,
+                        d.tpot_band};
   out.ttft_ms = band(BandMetric::ttft, ttft, slice);
   out.tpot_ms = band(BandMetric::tpot, tpot, slice);
   out.output_tok_s_per_gpu = band(BandMetric::throughput, rate / std::max(1, c.gpus), slice);

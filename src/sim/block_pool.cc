@@ -9,8 +9,10 @@ BlockPool::BlockPool(int num_blocks, bool enable_caching, PrefixTree& tree)
       caching_(enable_caching),
       head_(num_blocks),
       tree_(tree),
-      blocks_(num_blocks + 1),
-      entries_(num_blocks) {
+      blocks_(enable_caching ? num_blocks + 1 : 0),
+      entries_(enable_caching ? num_blocks : 0) {
+  free_ = num_blocks - 1;  // not the null block
+  if (!enable_caching) return;
   for (std::int32_t b = 0; b <= num_blocks; ++b) {
     blocks_[b].previous = b == 0 ? num_blocks : b - 1;
     blocks_[b].next = b == num_blocks ? 0 : b + 1;

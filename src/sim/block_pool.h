@@ -1,6 +1,7 @@
 #pragma once
 // vLLM's BlockPool (v1/core/block_pool.py): reference counts, the free queue in eviction order, and which blocks are
 // cached under which prefix. Blocks are numbers; nothing is allocated after construction but entries of partial hits.
+// Without caching no block is like no other: the pool only counts, and every block that it gives is kAny.
 #include <cstdint>
 #include <span>
 #include <unordered_map>
@@ -13,6 +14,7 @@ namespace shardwise {
 class BlockPool {
  public:
   static constexpr std::int32_t kNull = 0;  ///< the null block: stands for "nothing here", never freed or cached
+  static constexpr std::int32_t kAny = 1;   ///< without caching: a block that its holder has alone
 
   /// A prefix as the pool knows it: a place in the tree, for one KV cache group.
   struct Key {
@@ -24,8 +26,8 @@ class BlockPool {
 
   int num_blocks() const { return num_blocks_; }
   int free_blocks() const { return free_; }
-  int references(std::int32_t block) const { return blocks_[block].references; }
-  bool cached(std::int32_t block) const { return entries_[block].key.node >= 0; }
+  int references(std::int32_t block) const { return caching_ ? blocks_[block].references : 1; }
+  bool cached(std::int32_t block) const { return caching_ && entries_[block].key.node >= 0; }
   /// The prefix of a cached block (the first, where a block has several).
   const Key& key(std::int32_t block) const { return entries_[block].key; }
 
@@ -37,6 +39,10 @@ class BlockPool {
 
   /// Takes the block that is next to be evicted; its cache entries go. There must be one.
   std::int32_t take() {
+    if (!caching_) {
+      --free_;
+      return kAny;
+    }
     const std::int32_t block = blocks_[head_].next;
     unlink(block);
     if (entries_[block].key.node >= 0) uncache(block);
@@ -51,10 +57,12 @@ class BlockPool {
   /// One reference fewer for each, in this order. Blocks nobody holds become free: uncached ones go to the front of the
   /// free queue (the first of them foremost), cached ones to its tail.
   void give_back(std::span<const std::int32_t> blocks) {
+    if (!caching_) return count_back(blocks);
     std::int32_t front = head_;
     for (const std::int32_t block : blocks) give_back_one(block, front);
   }
   void give_back_reversed(std::span<const std::int32_t> blocks) {
+    if (!caching_) return count_back(blocks);
     std::int32_t front = head_;
     for (std::size_t i = blocks.size(); i-- > 0;) give_back_one(blocks[i], front);
   }
@@ -80,6 +88,9 @@ class BlockPool {
     std::int32_t block = -1;
   };
 
+  void count_back(std::span<const std::int32_t> blocks) {
+    for (const std::int32_t block : blocks) free_ += block != kNull;
+  }
   void unlink(std::int32_t block) {
     const Block& b = blocks_[block];
     blocks_[b.previous].next = b.next;
@@ -96,7 +107,7 @@ class BlockPool {
   }
   void give_back_one(std::int32_t block, std::int32_t& front) {
     if (block == kNull || --blocks_[block].references > 0) return;
-    if (caching_ && entries_[block].key.node >= 0) {
+    if (entries_[block].key.node >= 0) {
       link_after(blocks_[head_].previous, block);
     } else {
       link_after(front, block);

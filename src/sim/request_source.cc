@@ -27,8 +27,10 @@ double unit_gamma(Rng& rng, double shape) {
 
 }  // namespace
 
-RequestSource::RequestSource(const Workload& workload, std::int64_t num_requests, std::uint64_t seed)
+RequestSource::RequestSource(const Workload& workload, std::span<const RequestLengths> given, std::int64_t num_requests,
+                             std::uint64_t seed)
     : workload_(workload),
+      given_(given),
       sessions_(ceil_div(num_requests, workload.turns)),
       arrivals_(Rng(seed).fork(1)),
       lengths_(Rng(seed).fork(2)),
@@ -73,6 +75,12 @@ std::optional<Nanoseconds> RequestSource::next_arrival() {
   return to_nanoseconds(clock_);
 }
 
+RequestLengths RequestSource::draw() {
+  if (!given_.empty()) return given_[static_cast<std::size_t>(drawn_++) % given_.size()];
+  const auto prompt = static_cast<int>(workload_.isl.sample(lengths_));
+  return {prompt, static_cast<int>(workload_.osl.sample(lengths_))};
+}
+
 void RequestSource::own_text(OfferedRequest& request, std::int64_t tokens) {
   request.text.push_back({kOwnText + (request.index << kTextBits), tokens});
   request.output_first = kAnswers + (request.index << kTextBits);
@@ -101,8 +109,9 @@ bool RequestSource::next(OfferedRequest& request) {
     own_text(request, left);
     return true;
   }
-  request.prompt = static_cast<int>(workload_.isl.sample(lengths_));
-  request.output = static_cast<int>(workload_.osl.sample(lengths_));
+  const RequestLengths lengths = draw();
+  request.prompt = lengths.prompt;
+  request.output = lengths.output;
   const std::int64_t shared = workload_.prefix_tokens
                                   ? std::min<std::int64_t>(*workload_.prefix_tokens, request.prompt)
                                   : static_cast<std::int64_t>(std::floor(workload_.prefix_share * request.prompt));
@@ -121,10 +130,10 @@ void RequestSource::follow(const OfferedRequest& before, OfferedRequest& request
   request.text = before.text;
   request.text.push_back({before.output_first, before.output});
   request.affinity = before.affinity;
-  const auto added = workload_.isl.sample(lengths_);
-  request.prompt = before.prompt + before.output + static_cast<int>(added);
-  request.output = static_cast<int>(workload_.osl.sample(lengths_));
-  own_text(request, added);
+  const RequestLengths lengths = draw();
+  request.prompt = before.prompt + before.output + lengths.prompt;
+  request.output = lengths.output;
+  own_text(request, lengths.prompt);
 }
 
 }  // namespace shardwise

@@ -2,6 +2,7 @@
 // The requests of a workload, one after the other, in constant memory.
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "base/rng.h"
@@ -23,7 +24,9 @@ struct OfferedRequest {
 /// exactly where the workload says so.
 class RequestSource {
  public:
-  RequestSource(const Workload& workload, std::int64_t num_requests, std::uint64_t seed);
+  /// `given`: lengths in order instead of draws, if any.
+  RequestSource(const Workload& workload, std::span<const RequestLengths> given, std::int64_t num_requests,
+                std::uint64_t seed);
 
   /// Next session's first request, in order. False when all are out.
   bool next(OfferedRequest& request);
@@ -37,8 +40,11 @@ class RequestSource {
   /// Until the arrival of session `index`.
   double gap(std::int64_t index);
   void own_text(OfferedRequest& request, std::int64_t tokens);
+  RequestLengths draw();
 
   const Workload& workload_;
+  std::span<const RequestLengths> given_;
+  std::int64_t drawn_ = 0;
   std::int64_t sessions_, announced_ = 0, issued_sessions_ = 0, issued_ = 0;
   bool open_loop_ = false;
   Rng arrivals_, lengths_, groups_;

@@ -189,11 +189,11 @@ class Scheduler {
   std::int64_t admissions_ = 0;
   bool may_coast_ = false;
   std::vector<std::int32_t> coasting_;
-  std::int64_t coasting_context_ = 0;               ///< before the next pass
-  std::int64_t youngest_coasting_ = 0;              ///< no coasting request was admitted later
-  int listed_until_ = 0;                            ///< pass up to which all stay listed: the cache is nearly full
-  std::vector<std::vector<std::int32_t>> events_;   ///< ring by pass: coasting requests to look at
-  int least_block_ = 0;                             ///< tokens
+  std::int64_t coasting_context_ = 0;              ///< before the next pass
+  std::int64_t youngest_coasting_ = 0;             ///< no coasting request was admitted later
+  int listed_until_ = 0;                           ///< pass up to which all stay listed: the cache is nearly full
+  std::vector<std::vector<std::int32_t>> events_;  ///< ring by pass: coasting requests to look at
+  int least_block_ = 0;                            ///< tokens
   bool capacity_bound_ = false;
   bool finished_since_schedule_ = false;
   bool stopped_running_ = false;

@@ -1,7 +1,7 @@
-// Requests that coast: decodes whose scheduling is known beforehand, so that a step costs nothing for them. Their numbers
-// stay those of an earlier pass; from one pass to the next each has one token more computed, and one more delivered.
-// Needs first come first served, no speculation, no prefix caching, no pipeline stages: then a decode is scheduled in
-// every pass, and which block it gets makes no difference.
+// Requests that coast: decodes whose scheduling is known beforehand, so that a step costs nothing for them. Their
+// numbers stay those of an earlier pass; from one pass to the next each has one token more computed, and one more
+// delivered. Needs first come first served, no speculation, no prefix caching, no pipeline stages: then a decode is
+// scheduled in every pass, and which block it gets makes no difference.
 #include <algorithm>
 #include <cassert>
 
@@ -10,10 +10,10 @@
 namespace shardwise {
 namespace {
 
-constexpr int kRing = 64;    // passes; a request with no event in so many is looked at anyhow
-constexpr int kEnd = 4;      // tokens before its last one a request is listed again: its end is decided in full
-constexpr int kWorth = 4;    // passes that it must be able to coast
-constexpr int kShort = 16;   // passes for which all stay listed when blocks or tokens run short
+constexpr int kRing = 64;   // passes; a request with no event in so many is looked at anyhow
+constexpr int kEnd = 4;     // tokens before its last one a request is listed again: its end is decided in full
+constexpr int kWorth = 4;   // passes that it must be able to coast
+constexpr int kShort = 16;  // passes for which all stay listed when blocks or tokens run short
 
 }  // namespace
 

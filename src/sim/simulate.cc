@@ -32,7 +32,7 @@ class Simulation final : public EngineListener {
   Simulation(const SimulationConfig& config, const Workload& workload, const StepTime& step_time, std::uint64_t seed)
       : c_(config),
         w_(workload),
-        source_(workload, num_requests(config, workload), seed),
+        source_(workload, config.lengths, num_requests(config, workload), seed),
         api_(config),
         replicas_(config.routing, config.replicas),
         measurements_(workload.slos),
@@ -158,8 +158,7 @@ class Simulation final : public EngineListener {
     first_engine_.push_back(static_cast<int>(slots_.size()));
     groups_.emplace_back(index, scheduler, ranks, c_, time, seed);
     loads_.emplace_back();
-    for (int r = 0; r < ranks; ++r)
-      slots_.emplace_back(), requests_of_engine_.push_back(0), last_output_.push_back(0);
+    for (int r = 0; r < ranks; ++r) slots_.emplace_back(), requests_of_engine_.push_back(0), last_output_.push_back(0);
   }
   int engine_index(int group, int rank) const { return first_engine_[static_cast<std::size_t>(group)] + rank; }
   static double kv_use(const Scheduler& s) {
@@ -464,7 +463,7 @@ class Simulation final : public EngineListener {
   std::vector<std::vector<int>> slots_;  ///< per engine: scheduler slot -> live request
   std::vector<std::int64_t> requests_of_engine_;
   std::vector<Nanoseconds> last_output_;  ///< per engine: when its last step's outputs reached the clients
-  std::vector<Nanoseconds> links_;  ///< per prefill engine: when its link is free
+  std::vector<Nanoseconds> links_;        ///< per prefill engine: when its link is free
   int prefill_groups_ = 0;
   std::vector<Event> events_;
   std::uint64_t order_ = 0;

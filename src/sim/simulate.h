@@ -59,6 +59,9 @@ struct SimulationConfig {
   Seconds engine_step_time{};      ///< CPU time of schedule + update; hidden behind the GPU with async scheduling
   Seconds engine_row_time{};       ///< per scheduled request, on top
 
+  /// Where given: request i takes the i-th lengths (again from the first after the last) instead of the workload's
+  /// distributions. For several runs of one load whose lengths should not differ by chance.
+  std::vector<RequestLengths> lengths;
   std::optional<std::int64_t> num_requests;  ///< nullopt = the trace's, else 10 x concurrency, at least 1,000
   double acceptance_rate = 0.7;              ///< chance that a draft token is accepted, given those before it were
 

@@ -40,6 +40,7 @@ void Distribution::add(Nanoseconds value, std::int64_t count) {
   const std::size_t b = bucket(value);
   if (b >= histogram_.size()) histogram_.resize(b + 1);
   histogram_[b] += count;
+  below_.clear();
 }
 
 void Distribution::to_histogram() {
@@ -59,16 +60,18 @@ double Distribution::quantile(double p) const {
     const double part = rank - static_cast<double>(lower);
     return static_cast<double>(exact_[lower]) + part * static_cast<double>(exact_[upper] - exact_[lower]);
   }
-  double below = 0;
-  for (std::size_t b = 0; b < histogram_.size(); ++b) {
-    const auto here = static_cast<double>(histogram_[b]);
-    if (below + here > rank) {
-      const double start = bucket_start(b), end = std::min(bucket_start(b + 1), static_cast<double>(max_));
-      return start + std::max(0.0, end - start) * (rank - below + 0.5) / here;
-    }
-    below += here;
+  if (below_.empty()) {
+    below_.reserve(histogram_.size());
+    std::int64_t below = 0;
+    for (const std::int64_t here : histogram_) below_.push_back(below), below += here;
   }
-  return static_cast<double>(max_);
+  // The last bucket that begins at or below the rank, and is not empty.
+  const auto after = std::upper_bound(below_.begin(), below_.end(), rank,
+                                      [](double r, std::int64_t b) { return r < static_cast<double>(b); });
+  const auto b = static_cast<std::size_t>(after - below_.begin()) - 1;
+  const double start = bucket_start(b), end = std::min(bucket_start(b + 1), static_cast<double>(max_));
+  return start + std::max(0.0, end - start) * (rank - static_cast<double>(below_[b]) + 0.5) /
+                     static_cast<double>(histogram_[b]);
 }
 
 void BatchMeans::add(double value) {

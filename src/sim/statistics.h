@@ -35,7 +35,8 @@ class Distribution {
   Nanoseconds max_ = 0;
   mutable std::vector<Nanoseconds> exact_;
   mutable bool sorted_ = true;
-  std::vector<std::int64_t> histogram_;  ///< empty while exact
+  std::vector<std::int64_t> histogram_;      ///< empty while exact
+  mutable std::vector<std::int64_t> below_;  ///< values in the buckets before; empty = not counted yet
 };
 
 /// A distribution of which only weights of recurring values come in: many requests wait for the same step.

@@ -42,6 +42,10 @@ struct Slo {
 Slo parse_slo(std::string_view text, const std::string& flag);
 std::string to_string(const Slo& slo);
 
+struct RequestLengths {
+  int prompt = 1, output = 1;  ///< tokens
+};
+
 struct TraceRequest {
   double arrival = 0;                   ///< seconds from the start
   std::int64_t prompt = 0, output = 0;  ///< tokens
