@@ -25,8 +25,8 @@ std::vector<ReplayRequest> requests_of(const ServingCase& c, std::int64_t count,
   double at = 0;
   for (std::size_t i = 0; i < out.size(); ++i) {
     auto& r = out[i];
-    r.prompt = std::max<std::int64_t>(1, std::llround(c.load.isl.quantile(prompts[i])));
-    double o = c.load.osl.quantile(outputs[i]);
+    r.prompt = std::clamp<std::int64_t>(std::llround(c.load.isl.quantile(prompts[i])), 1, c.load.isl.max());
+    double o = std::min(c.load.osl.quantile(outputs[i]), static_cast<double>(c.load.osl.max()));
     if (c.steady) o *= 0.9 + 0.2 * outputs[i];  // equal lengths would keep all requests in lock step
     r.output = std::max<std::int64_t>(1, std::llround(o));
     if (rate_per_rank > 0) at += rng.exponential(1 / rate_per_rank), r.arrival = at;
@@ -114,21 +114,39 @@ class SimulatedRank {
   Workload workload_;
 };
 
-/// Mean over runs, since few requests make chance. Where the cache holds about the offered load, whether requests queue
-/// hangs on a few per cent of memory: then between that and a roomier cache.
-Means expected(const RankLoad& load, double longest, const std::function<Means(double room, int run)>& one) {
+using OneRun = std::function<Means(double room, int run)>;
+
+/// Mean over runs, since few requests make chance. The replay makes them all; the simulator, where it is asked, as many
+/// of the same requests as it takes to know by what factor it differs: chance is common to both.
+Means mean_of_runs(const RankLoad& load, double room, const OneRun& replay, const OneRun* simulate) {
+  constexpr double kAgree = 0.003;  // ln: below this a run says what the others would
   const int runs = static_cast<int>(std::clamp<std::int64_t>(600 / load.requests, 1, 12));
-  const auto mean = [&](double room) {
-    Means sum;
-    for (int k = 0; k < runs; ++k) {
-      const auto r = one(room, k);
-      sum.ttft += r.ttft / runs, sum.tpot += r.tpot / runs, sum.rate += r.rate / runs;
-    }
-    return sum;
+  Means mean, replayed, simulated;
+  const auto add = [](Means& sum, const Means& r, double weight) {
+    sum.ttft += weight * r.ttft, sum.tpot += weight * r.tpot, sum.rate += weight * r.rate;
   };
-  Means r = mean(1);
+  bool agree = simulate == nullptr;
+  for (int k = 0; k < runs; ++k) {
+    const auto r = replay(room, k);
+    add(mean, r, 1.0 / runs);
+    if (agree) continue;
+    const auto s = (*simulate)(room, k);
+    add(replayed, r, 1), add(simulated, s, 1);
+    agree = std::abs(std::log(s.ttft / r.ttft)) < kAgree && std::abs(std::log(s.tpot / r.tpot)) < kAgree;
+  }
+  if (!simulate) return mean;
+  const auto scaled = [](double value, double from, double to) { return from > 0 ? value * to / from : to; };
+  return {scaled(mean.ttft, replayed.ttft, simulated.ttft), scaled(mean.tpot, replayed.tpot, simulated.tpot),
+          scaled(mean.rate, replayed.rate, simulated.rate)};
+}
+
+/// Where the cache holds about the offered load, whether requests queue hangs on a few per cent of memory: then between
+/// that and a roomier cache.
+Means expected(const RankLoad& load, double longest, const OneRun& replay, const OneRun* simulate) {
+  Means r = mean_of_runs(load, 1, replay, simulate);
   if (load.offered > 0.85 * load.fit && load.offered < 1.3 * load.fit) {
-    const auto other = mean(std::max(1.15, 1.1 * load.offered * longest / (load.fit * load.tokens_per_request)));
+    const double room = std::max(1.15, 1.1 * load.offered * longest / (load.fit * load.tokens_per_request));
+    const auto other = mean_of_runs(load, room, replay, simulate);
     r.ttft = std::sqrt(r.ttft * other.ttft), r.tpot = std::sqrt(r.tpot * other.tpot);
   }
   return r;
@@ -149,13 +167,11 @@ ServingPrediction predict_serving(const ServingCase& c, const CostConstants& con
     const auto e = estimate_serving(step, c.memory, c.engine, c.replicas, c.load);
     ttft = e.ttft_ms.mean, tpot = e.tpot_ms.mean, rate = e.output_tokens_per_second.mean;
   } else {
-    Means r;
-    if (method == ServingMethod::simulator) {
-      const SimulatedRank rank(c, step, load);
-      r = expected(load, isl + osl, [&](double room, int run) { return rank.run(room, run); });
-    } else {
-      r = expected(load, isl + osl, [&](double room, int run) { return replayed(c, d, load, room, run); });
-    }
+    const OneRun replay = [&](double room, int run) { return replayed(c, d, load, room, run); };
+    std::optional<SimulatedRank> rank;
+    if (method == ServingMethod::simulator) rank.emplace(c, step, load);
+    const OneRun simulate = [&](double room, int run) { return rank->run(room, run); };
+    const auto r = expected(load, isl + osl, replay, rank ? &simulate : nullptr);
     ttft = 1e3 * r.ttft, tpot = 1e3 * r.tpot, rate = r.rate * ranks;
   }
   if (c.derived_throughput && c.load.concurrency) rate = *c.load.concurrency * osl / ((ttft + (osl - 1) * tpot) * 1e-3);

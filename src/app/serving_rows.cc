@@ -294,8 +294,13 @@ void read_row(const ServingTable& t, std::size_t i, Models& models, ServingCase&
   e.max_num_seqs = static_cast<std::int64_t>(value("max_num_seqs").value_or(large ? 1024 : 256));
   e.gpu_memory_utilization =
       value("gpu_memory_utilization").value_or(e.vllm_version >= VllmVersion{0, 20, 0} ? 0.92 : 0.90);
-  const double longest = *value("isl_mean") + *value("osl_mean");
-  e.max_model_len = static_cast<std::int64_t>(value("max_model_len").value_or(std::ceil(longest * 1.3) + 256));
+  c.load.isl = lengths(text("isl_dist"), *value("isl_mean"));
+  c.load.osl = lengths(text("osl_dist"), *value("osl_mean"));
+  // Not stated: room for the longest request.
+  const double mean = *value("isl_mean") + *value("osl_mean");
+  const auto longest = static_cast<double>(c.load.isl.max() + c.load.osl.max());
+  e.max_model_len =
+      static_cast<std::int64_t>(value("max_model_len").value_or(std::max(std::ceil(mean * 1.3), longest) + 256));
   const auto kv = text("kv_cache_dtype");
   e.kv_cache_dtype = kv.empty() ? "auto" : kv;
   e.enable_prefix_caching = text("prefix_caching") != "off";
@@ -309,8 +314,6 @@ void read_row(const ServingTable& t, std::size_t i, Models& models, ServingCase&
   c.stream_interval = std::max(1, flag_value(flags, "stream-interval="));
   if (flags.find("allreduce+rms fusion on") != std::string::npos) c.fused_all_reduce = true;
   // Load.
-  c.load.isl = lengths(text("isl_dist"), *value("isl_mean"));
-  c.load.osl = lengths(text("osl_dist"), *value("osl_mean"));
   c.steady = c.load.osl.kind == LengthDistribution::Kind::constant && text("osl_dist") != "fixed";
   const auto concurrency = value("concurrency"), rate = value("request_rate"), prompts = value("num_prompts");
   if (concurrency)
