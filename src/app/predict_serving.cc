@@ -78,9 +78,9 @@ Means replayed(const ServingCase& c, const CompiledStepData& step, const RankLoa
 }
 
 /// The same run, every step as vLLM's scheduler decides it.
-class SimulatedRank {
+class EngineRuns {
  public:
-  SimulatedRank(const ServingCase& c, const CompiledStep& step, const RankLoad& load)
+  EngineRuns(const ServingCase& c, const CompiledStep& step, const RankLoad& load)
       : c_(c), load_(load), step_(std::make_shared<CompiledStep>(step)) {
     PlanRequest request;
     request.model = c.model;
@@ -89,21 +89,23 @@ class SimulatedRank {
     plan.layout.parallel = c.engine.parallel;
     plan.engine = c.engine, plan.memory = c.memory, plan.step = step_;
     config_ = simulation_config(request, plan);
-    config_.data_parallel_size = config_.api_server_count = 1;
-    config_.lockstep = false;
-    config_.num_requests = load.requests;
+    // Ranks that step together are simulated together; of independent ones one stands for all.
+    if (!config_.lockstep) config_.data_parallel_size = config_.api_server_count = 1;
+    ranks_ = config_.data_parallel_size;
+    config_.num_requests = load.requests * ranks_;
     config_.api_streaming_time = Seconds(step.data().stream / c.stream_interval);
-    if (workload_.concurrency) workload_.concurrency = std::max(1, load.concurrency);
-    if (workload_.request_rate) workload_.request_rate = load.rate;
+    if (workload_.concurrency)
+      workload_.concurrency = std::max(1, static_cast<int>(std::lround(load.offered * ranks_)));
+    if (workload_.request_rate) workload_.request_rate = load.rate * ranks_;
   }
   Means run(double room, int run) const {
     auto config = config_;
     config.scheduler.num_blocks = static_cast<int>(room * config_.scheduler.num_blocks);
-    for (const auto& r : requests_of(c_, load_.requests, 0, Rng(0x5EED).fork(static_cast<std::uint64_t>(run))))
+    for (const auto& r : requests_of(c_, load_.requests * ranks_, 0, Rng(0x5EED).fork(static_cast<std::uint64_t>(run))))
       config.lengths.push_back({static_cast<int>(r.prompt), static_cast<int>(r.output)});
     const auto r = simulate(config, workload_, PlanStepTime(step_), static_cast<std::uint64_t>(run) + 1);
     const bool p50 = c_.p50_statistics;
-    return {p50 ? r.ttft.median : r.ttft.mean, p50 ? r.tpot.median : r.tpot.mean, r.output_throughput};
+    return {p50 ? r.ttft.median : r.ttft.mean, p50 ? r.tpot.median : r.tpot.mean, r.output_throughput / ranks_};
   }
 
  private:
@@ -111,6 +113,7 @@ class SimulatedRank {
   const RankLoad& load_;
   std::shared_ptr<const CompiledStep> step_;
   SimulationConfig config_;
+  int ranks_ = 1;
   Workload workload_;
 };
 
@@ -168,10 +171,10 @@ ServingPrediction predict_serving(const ServingCase& c, const CostConstants& con
     ttft = e.ttft_ms.mean, tpot = e.tpot_ms.mean, rate = e.output_tokens_per_second.mean;
   } else {
     const OneRun replay = [&](double room, int run) { return replayed(c, d, load, room, run); };
-    std::optional<SimulatedRank> rank;
-    if (method == ServingMethod::simulator) rank.emplace(c, step, load);
-    const OneRun simulate = [&](double room, int run) { return rank->run(room, run); };
-    const auto r = expected(load, isl + osl, replay, rank ? &simulate : nullptr);
+    std::optional<EngineRuns> engine;
+    if (method == ServingMethod::simulator) engine.emplace(c, step, load);
+    const OneRun simulate = [&](double room, int run) { return engine->run(room, run); };
+    const auto r = expected(load, isl + osl, replay, engine ? &simulate : nullptr);
     ttft = 1e3 * r.ttft, tpot = 1e3 * r.tpot, rate = r.rate * ranks;
   }
   if (c.derived_throughput && c.load.concurrency) rate = *c.load.concurrency * osl / ((ttft + (osl - 1) * tpot) * 1e-3);
