@@ -130,6 +130,84 @@ TEST(SimulateProperties, RandomDeployments) {
   EXPECT_GT(failed, 0);  // some pools cannot hold the longest request in all groups
 }
 
+/// All of a result but its CDFs, exactly.
+std::vector<double> numbers(const SimulationResult& r) {
+  std::vector<double> v = {static_cast<double>(r.completed),
+                           static_cast<double>(r.failed),
+                           r.duration,
+                           static_cast<double>(r.input_tokens),
+                           static_cast<double>(r.output_tokens),
+                           r.output_throughput_half_width,
+                           static_cast<double>(r.preemptions),
+                           static_cast<double>(r.steps),
+                           r.mean_concurrency,
+                           r.engine_skew};
+  for (const LatencySummary* s : {&r.ttft, &r.tpot, &r.itl, &r.e2e, &r.queue})
+    v.insert(v.end(), {static_cast<double>(s->count), s->mean, s->median, s->p90, s->p99, s->max, s->mean_half_width});
+  for (const SimulatedEngine& e : r.engines)
+    v.insert(v.end(),
+             {static_cast<double>(e.requests), static_cast<double>(e.output_tokens), static_cast<double>(e.steps),
+              static_cast<double>(e.preemptions), static_cast<double>(e.dummy_steps), e.busy, e.mean_running,
+              e.mean_waiting, e.mean_kv_use, e.max_kv_use});
+  for (const TimelinePoint& t : r.timeline)
+    v.insert(v.end(), {t.seconds, t.running, t.waiting, t.kv_use, t.output_tokens_per_second});
+  for (const RecordedStep& s : r.steps_recorded)
+    v.insert(v.end(), {static_cast<double>(s.engine), static_cast<double>(s.start), static_cast<double>(s.end),
+                       static_cast<double>(s.requests), static_cast<double>(s.tokens), static_cast<double>(s.decodes),
+                       static_cast<double>(s.running), static_cast<double>(s.waiting), s.kv_use});
+  for (const RecordedRequest& q : r.requests_recorded)
+    v.insert(v.end(), {static_cast<double>(q.id), static_cast<double>(q.engine), static_cast<double>(q.start),
+                       static_cast<double>(q.scheduled), static_cast<double>(q.first_token), static_cast<double>(q.end),
+                       static_cast<double>(q.prompt), static_cast<double>(q.output)});
+  return v;
+}
+
+/// The fast path against the slow one: every step, every request, every number, to the last bit. Small pools, budgets
+/// and windows, so that requests are woken for blocks, tokens, preemptions and their ends; rates and loads as above.
+TEST(SimulateProperties, CoastingChangesNothing) {
+  using Kind = SchedulerConfig::KvGroup::Kind;
+  std::int64_t steps = 0, preemptions = 0;
+  for (std::uint64_t seed = 1; seed <= 300; ++seed) {
+    SCOPED_TRACE(seed);
+    Case x = random_case(seed);
+    Rng rng(seed * 7919);
+    const auto chance = [&](double p) { return rng.uniform() < p; };
+    SimulationConfig& c = x.config;
+    SchedulerConfig& s = c.scheduler;
+    if (chance(0.8)) {  // else as it came: prefix caching, drafts, stages list every request
+      s.enable_prefix_caching = false, s.speculation = SchedulerConfig::Speculation::none, s.num_speculative_tokens = 0;
+      s.pipeline_parallel_size = 1;
+      x.workload.prefix_share = 0;
+    }
+    s.kv_groups.resize(1);
+    if (chance(0.2)) s.kv_groups.push_back({Kind::sliding_window, 16, 100, 0, false});
+    if (chance(0.2)) s.kv_groups.push_back({Kind::chunked_local, 16, 0, 64, false});
+    if (chance(0.2)) s.kv_groups.push_back({Kind::mamba, s.max_model_len, 0, 0, false});
+    if (s.kv_groups.size() > 1) s.enable_prefix_caching = false;
+    if (chance(0.3)) s.long_prefill_token_threshold = 50;
+    if (chance(0.2)) s.max_num_batched_tokens = 40;  // fewer than sequences, at times
+    if (chance(0.2)) s.watermark = 0.05;
+    if (chance(0.2)) s.prefill_schedule_interval = 3;
+    if (chance(0.3)) s.num_blocks = 5000;
+    if (chance(0.2)) s.scheduler_reserve_full_isl = false;
+    if (chance(0.2)) c.warmup_requests = 40;
+    if (chance(0.2)) c.api_serial_output_time = microseconds(20);
+    if (chance(0.2)) c.engine_row_time = microseconds(5);
+    if (chance(0.3)) c.api_first_token_time = milliseconds(2);  // first tokens that later ones overtake
+    if (c.disaggregation) c.disaggregation->prefill_scheduler = s;
+    if (chance(0.5)) x.workload.osl = parse_length("uniform[1,200]", "");
+    c.record_steps = 100'000;
+    c.coast = true;
+    const auto fast = simulate(c, x.workload, LinearStep{}, seed);
+    c.coast = false;
+    const auto slow = simulate(c, x.workload, LinearStep{}, seed);
+    ASSERT_EQ(numbers(fast), numbers(slow));
+    steps += slow.steps, preemptions += slow.preemptions;
+  }
+  EXPECT_GT(steps, 100'000);
+  EXPECT_GT(preemptions, 1000);
+}
+
 TEST(SimulateProperties, MoreReplicasNeverSlower) {
   for (std::uint64_t seed = 1; seed <= 30; ++seed) {
     SCOPED_TRACE(seed);
