@@ -7,6 +7,7 @@
 
 #include "app/explain.h"
 #include "app/resolved_rows.h"
+#include "app/simulate_plan.h"
 #include "base/input_error.h"
 #include "base/text.h"
 #include "parallel/checked_versions.h"
@@ -89,9 +90,10 @@ class Changes {
       const auto s = search_request(p, nullptr);
       auto found = search(s);
       if (found.plans.empty()) return;
-      auto& best = found.plans.front();
+      auto best = std::move(found.plans.front());
       if (answer_.plan && best.layout == answer_.plan->layout) return;
-      push("the best layout: " + to_string(best.layout), std::move(best));
+      const auto name = to_string(best.layout);
+      push("the best layout: " + name, as_simulated(p, s, std::move(best)));
     } catch (const InputError&) {
     }
   }
@@ -105,6 +107,10 @@ class Changes {
     return std::nullopt;
   }
 
+  Plan as_simulated(const PlanRequest& p, const SearchRequest& s, Plan plan) const {
+    return answer_.request.simulate ? simulated(p, s, std::move(plan), false) : plan;
+  }
+
   /// The command's length stays what it is: a plan that only starts with a shorter one is no improvement of it.
   void keep(const std::string& what, PlanRequest p, const std::optional<Layout>& layout) {
     if (!layout) return;
@@ -112,7 +118,7 @@ class Changes {
     try {
       const auto s = search_request(p, nullptr);
       if (layout->gpus() > budget_gpus(s)) return;
-      if (auto plan = evaluate_layout(s, *layout, nullptr)) push(what, std::move(*plan));
+      if (auto plan = evaluate_layout(s, *layout, nullptr)) push(what, as_simulated(p, s, std::move(*plan)));
     } catch (const InputError&) {
     }
   }
@@ -265,6 +271,7 @@ CheckAnswer check(const CheckRequest& given) {
     Rejection why;
     answer.plan = evaluate_layout(s, layout_of(engine), &why);
     if (answer.plan) {
+      if (request.simulate) answer.plan = simulated(p, s, std::move(*answer.plan), false);
       answer.load = answer.plan->estimate.concurrency;
       answer.decode_step = answer.plan->step->breakdown(decode_batch(*answer.plan, request.workload));
       std::stable_sort(answer.decode_step.begin(), answer.decode_step.end(),

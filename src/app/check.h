@@ -21,6 +21,7 @@ struct CheckRequest {
   VllmVersion vllm_version = kDefaultVllmVersion;
   std::shared_ptr<const Calibration> calibration;  ///< of this machine; null = none
   unsigned threads = 0;
+  bool simulate = true;      ///< the estimates are those of simulated runs; else of the closed form
   bool find_changes = true;  ///< look for better commands (a few searches)
 };
 

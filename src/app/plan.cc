@@ -197,11 +197,12 @@ PlanAnswer make_plan(const PlanRequest& given) {
   if (const auto note = unchecked_version_note(request.vllm_version)) answer.warnings.push_back(*note);
   const auto s = search_request(request, &answer.assumptions);
   answer.search = search(s);
-  // The simulator decides where percentiles or a trace do; elsewhere only when asked.
-  const bool percentiles =
-      request.workload.trace || std::any_of(request.workload.slos.begin(), request.workload.slos.end(),
-                                            [](const Slo& slo) { return slo.stat != SloStat::mean; });
-  const int finalists = request.simulate_finalists.value_or(percentiles && request.explain ? 10 : 0);
+  // The simulator decides where a first token, a percentile or a trace does: there the closed form is coarse. Elsewhere
+  // only when asked.
+  const auto coarse = [](const Slo& slo) { return slo.metric == SloMetric::ttft || slo.stat != SloStat::mean; };
+  const bool decides =
+      request.workload.trace || std::any_of(request.workload.slos.begin(), request.workload.slos.end(), coarse);
+  const int finalists = request.simulate_finalists.value_or(decides && request.explain ? 10 : 0);
   if (finalists > 0) decide_by_simulation(request, s, answer.search, finalists);
 
   // vLLM's own checks, all of them, on the plans that people will look at.

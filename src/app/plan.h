@@ -33,7 +33,7 @@ struct PlanRequest {
   VllmVersion vllm_version = kDefaultVllmVersion;
   unsigned threads = 0;
   std::optional<int> simulate_finalists;  ///< how many of the best plans the simulator decides among; not given: 10 for
-                                          ///< percentile SLOs and traces, else none
+                                          ///< SLOs on TTFT or percentiles and for traces, else none
   std::shared_ptr<const Calibration> calibration;  ///< of this machine; null = none
   bool explain = true;                             ///< ladder, flips and changes (a few further searches)
 };

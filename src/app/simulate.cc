@@ -55,7 +55,7 @@ void check_gpus(const SimulateRequest& r, const Plan& decode, const std::optiona
 CheckAnswer check_for_simulation(const SimulateRequest& request, const EngineArgs& args) {
   CheckRequest c = request.command;
   c.args = args;
-  c.find_changes = false;
+  c.find_changes = c.simulate = false;
   // The estimate wants one kind of load; the simulator takes a limit on an open loop too.
   if (c.workload.request_rate) c.workload.concurrency.reset();
   return check(c);

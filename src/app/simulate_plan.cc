@@ -1,5 +1,7 @@
 #include "app/simulate_plan.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -170,6 +172,8 @@ namespace {
 
 constexpr std::uint64_t kSeed = 1;
 constexpr double kTolerance = 0.05;  // of a finalist's highest rate
+// Requests of a run: 10 x concurrency, as benchmarks send them.
+constexpr std::int64_t kFewest = 200, kMost = 5000;
 
 /// Moves an interval to another mean, its relative width kept.
 void move(Interval& interval, double mean) {
@@ -177,8 +181,9 @@ void move(Interval& interval, double mean) {
   interval = {mean, interval.lo * scale, interval.hi * scale};
 }
 
-/// One replica alone carries its share of the load: replicas are equal and independent.
-Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan plan) {
+}  // namespace
+
+Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan plan, bool find_max_rate) {
   PlanRequest one = request;
   const int copies = one.workload.trace ? 1 : plan.layout.replicas;  // a trace is not split: all replicas run it
   Plan single = plan;
@@ -190,7 +195,7 @@ Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan pla
   const double load = one.workload.concurrency ? *one.workload.concurrency : single.estimate.concurrency;
   auto config = simulation_config(one, single);
   if (!one.workload.trace)
-    config.num_requests = std::clamp<std::int64_t>(static_cast<std::int64_t>(10 * load), 200, 2000);
+    config.num_requests = std::clamp<std::int64_t>(static_cast<std::int64_t>(10 * load), kFewest, kMost);
   const PlanStepTime time(single.step);
   const Workload workload = simulated_workload(one, single);
   const auto r = simulate(config, workload, time, kSeed);
@@ -206,7 +211,7 @@ Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan pla
   e.requests_per_second = r.request_throughput * copies;
   if (!workload.slos.empty()) plan.request_goodput = r.request_goodput * copies;
   const bool no_load = !request.workload.concurrency && !request.workload.request_rate && !request.workload.trace;
-  if (no_load && !workload.slos.empty()) {
+  if (find_max_rate && no_load && !workload.slos.empty()) {
     config.num_requests.reset();
     const auto best =
         max_rate_under_slo(config, workload, time, kSeed, std::max(0.01, r.request_throughput), kTolerance);
@@ -226,10 +231,10 @@ Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan pla
                                  std::to_string(static_cast<long>(std::lround(1e3 * slo.value))) + " ms");
     }
   e.band_reason += e.band_reason.empty() ? "simulated" : "; simulated";
+  if (plan.engine.num_speculative_tokens > 0)
+    e.band_reason += fmt::format(", each draft token accepted with a chance of {:.0f} %", 100 * config.acceptance_rate);
   return plan;
 }
-
-}  // namespace
 
 void decide_by_simulation(const PlanRequest& request, const SearchRequest& search, SearchResult& result, int count) {
   // Finalists: the best plans, then the nearest misses: the closed form may be too strict about a percentile.
@@ -244,7 +249,7 @@ void decide_by_simulation(const PlanRequest& request, const SearchRequest& searc
   take(result.plans);
   take(result.near_misses);
   parallel_for(finalists.size(), request.threads,
-               [&](std::size_t i) { finalists[i] = simulated(request, search, std::move(finalists[i])); });
+               [&](std::size_t i) { finalists[i] = simulated(request, search, std::move(finalists[i]), true); });
   const auto kept =
       std::stable_partition(finalists.begin(), finalists.end(), [](const Plan& p) { return p.slos_kept; });
   std::sort(finalists.begin(), kept,
