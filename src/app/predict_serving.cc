@@ -27,7 +27,7 @@ std::vector<ReplayRequest> requests_of(const ServingCase& c, std::int64_t count,
     auto& r = out[i];
     r.prompt = std::clamp<std::int64_t>(std::llround(c.load.isl.quantile(prompts[i])), 1, c.load.isl.max());
     double o = std::min(c.load.osl.quantile(outputs[i]), static_cast<double>(c.load.osl.max()));
-    if (c.steady) o *= 0.9 + 0.2 * outputs[i];  // equal lengths would keep all requests in lock step
+    if (c.steady) o *= 0.9 + 0.2 * outputs[i];  // equal ones would keep all requests in lock step
     r.output = std::max<std::int64_t>(1, std::llround(o));
     if (rate_per_rank > 0) at += rng.exponential(1 / rate_per_rank), r.arrival = at;
   }
@@ -65,12 +65,20 @@ RankLoad rank_load(const ServingCase& c, int ranks) {
   return l;
 }
 
-/// The run on compiled steps; `room`: factor on the KV cache.
-Means replayed(const ServingCase& c, const CompiledStepData& step, const RankLoad& load, double room, int run) {
+/// Few requests make chance, if anything is left to it: so many runs.
+int runs_of(const ServingCase& c, const RankLoad& load) {
+  using Kind = LengthDistribution::Kind;
+  const bool chance =
+      c.steady || load.rate > 0 || c.load.isl.kind != Kind::constant || c.load.osl.kind != Kind::constant;
+  return chance ? static_cast<int>(std::clamp<std::int64_t>(600 / load.requests, 1, 12)) : 1;
+}
+
+/// The run on compiled steps.
+Means replayed(const ServingCase& c, const CompiledStepData& step, const RankLoad& load, int run) {
   ReplayLimits limits;
   limits.max_num_batched_tokens = static_cast<double>(c.engine.max_num_batched_tokens);
   limits.max_num_seqs = static_cast<double>(c.engine.max_num_seqs);
-  if (load.fit < 1e9) limits.kv_tokens = load.fit * load.tokens_per_request * room;
+  if (load.fit < 1e9) limits.kv_tokens = load.fit * load.tokens_per_request;
   const auto requests = requests_of(c, load.requests, load.rate, Rng(0x5EED).fork(static_cast<std::uint64_t>(run)));
   const auto r = replay(step, limits, requests, load.concurrency);
   const bool p50 = c.p50_statistics;
@@ -98,9 +106,8 @@ class EngineRuns {
       workload_.concurrency = std::max(1, static_cast<int>(std::lround(load.offered * ranks_)));
     if (workload_.request_rate) workload_.request_rate = load.rate * ranks_;
   }
-  Means run(double room, int run) const {
+  Means run(int run) const {
     auto config = config_;
-    config.scheduler.num_blocks = static_cast<int>(room * config_.scheduler.num_blocks);
     for (const auto& r : requests_of(c_, load_.requests * ranks_, 0, Rng(0x5EED).fork(static_cast<std::uint64_t>(run))))
       config.lengths.push_back({static_cast<int>(r.prompt), static_cast<int>(r.output)});
     const auto r = simulate(config, workload_, PlanStepTime(step_), static_cast<std::uint64_t>(run) + 1);
@@ -117,23 +124,22 @@ class EngineRuns {
   Workload workload_;
 };
 
-using OneRun = std::function<Means(double room, int run)>;
+using OneRun = std::function<Means(int run)>;
 
-/// Mean over runs, since few requests make chance. The replay makes them all; the simulator, where it is asked, as many
+/// Mean over runs. The replay makes them all; the simulator, where it is asked, as many
 /// of the same requests as it takes to know by what factor it differs: chance is common to both.
-Means mean_of_runs(const RankLoad& load, double room, const OneRun& replay, const OneRun* simulate) {
+Means mean_of_runs(int runs, const OneRun& replay, const OneRun* simulate) {
   constexpr double kAgree = 0.003;  // ln: below this a run says what the others would
-  const int runs = static_cast<int>(std::clamp<std::int64_t>(600 / load.requests, 1, 12));
   Means mean, replayed, simulated;
   const auto add = [](Means& sum, const Means& r, double weight) {
     sum.ttft += weight * r.ttft, sum.tpot += weight * r.tpot, sum.rate += weight * r.rate;
   };
   bool agree = simulate == nullptr;
   for (int k = 0; k < runs; ++k) {
-    const auto r = replay(room, k);
+    const auto r = replay(k);
     add(mean, r, 1.0 / runs);
     if (agree) continue;
-    const auto s = (*simulate)(room, k);
+    const auto s = (*simulate)(k);
     add(replayed, r, 1), add(simulated, s, 1);
     agree = std::abs(std::log(s.ttft / r.ttft)) < kAgree && std::abs(std::log(s.tpot / r.tpot)) < kAgree;
   }
@@ -141,18 +147,6 @@ Means mean_of_runs(const RankLoad& load, double room, const OneRun& replay, cons
   const auto scaled = [](double value, double from, double to) { return from > 0 ? value * to / from : to; };
   return {scaled(mean.ttft, replayed.ttft, simulated.ttft), scaled(mean.tpot, replayed.tpot, simulated.tpot),
           scaled(mean.rate, replayed.rate, simulated.rate)};
-}
-
-/// Where the cache holds about the offered load, whether requests queue hangs on a few per cent of memory: then between
-/// that and a roomier cache.
-Means expected(const RankLoad& load, double longest, const OneRun& replay, const OneRun* simulate) {
-  Means r = mean_of_runs(load, 1, replay, simulate);
-  if (load.offered > 0.85 * load.fit && load.offered < 1.3 * load.fit) {
-    const double room = std::max(1.15, 1.1 * load.offered * longest / (load.fit * load.tokens_per_request));
-    const auto other = mean_of_runs(load, room, replay, simulate);
-    r.ttft = std::sqrt(r.ttft * other.ttft), r.tpot = std::sqrt(r.tpot * other.tpot);
-  }
-  return r;
 }
 
 }  // namespace
@@ -164,17 +158,17 @@ ServingPrediction predict_serving(const ServingCase& c, const CostConstants& con
   d.stream /= c.stream_interval;
   double ttft = 0, tpot = 0, rate = 0;  // ms, ms, tokens/s of the whole instance
   const int ranks = c.ranks * c.replicas;
-  const double isl = c.load.isl.mean(), osl = c.load.osl.mean();
+  const double osl = c.load.osl.mean();
   const auto load = rank_load(c, ranks);
   if (method == ServingMethod::closed_form) {
     const auto e = estimate_serving(step, c.memory, c.engine, c.replicas, c.load);
     ttft = e.ttft_ms.mean, tpot = e.tpot_ms.mean, rate = e.output_tokens_per_second.mean;
   } else {
-    const OneRun replay = [&](double room, int run) { return replayed(c, d, load, room, run); };
+    const OneRun replay = [&](int run) { return replayed(c, d, load, run); };
     std::optional<EngineRuns> engine;
     if (method == ServingMethod::simulator) engine.emplace(c, step, load);
-    const OneRun simulate = [&](double room, int run) { return engine->run(room, run); };
-    const auto r = expected(load, isl + osl, replay, engine ? &simulate : nullptr);
+    const OneRun simulate = [&](int run) { return engine->run(run); };
+    const auto r = mean_of_runs(runs_of(c, load), replay, engine ? &simulate : nullptr);
     ttft = 1e3 * r.ttft, tpot = 1e3 * r.tpot, rate = r.rate * ranks;
   }
   if (c.derived_throughput && c.load.concurrency) rate = *c.load.concurrency * osl / ((ttft + (osl - 1) * tpot) * 1e-3);
