@@ -65,6 +65,14 @@ RankLoad rank_load(const ServingCase& c, int ranks) {
   return l;
 }
 
+/// Few requests make chance, if anything is left to it: so many runs.
+int runs_of(const ServingCase& c, const RankLoad& load) {
+  using Kind = LengthDistribution::Kind;
+  const bool chance =
+      c.steady || load.rate > 0 || c.load.isl.kind != Kind::constant || c.load.osl.kind != Kind::constant;
+  return chance ? static_cast<int>(std::clamp<std::int64_t>(600 / load.requests, 1, 12)) : 1;
+}
+
 /// The run on compiled steps.
 Means replayed(const ServingCase& c, const CompiledStepData& step, const RankLoad& load, int run) {
   ReplayLimits limits;
@@ -118,7 +126,7 @@ class EngineRuns {
 
 using OneRun = std::function<Means(int run)>;
 
-/// Mean over runs, since few requests make chance. The replay makes them all; the simulator, where it is asked, as many
+/// Mean over runs. The replay makes them all; the simulator, where it is asked, as many
 /// of the same requests as it takes to know by what factor it differs: chance is common to both.
 Means mean_of_runs(int runs, const OneRun& replay, const OneRun* simulate) {
   constexpr double kAgree = 0.003;  // ln: below this a run says what the others would
@@ -139,14 +147,6 @@ Means mean_of_runs(int runs, const OneRun& replay, const OneRun* simulate) {
   const auto scaled = [](double value, double from, double to) { return from > 0 ? value * to / from : to; };
   return {scaled(mean.ttft, replayed.ttft, simulated.ttft), scaled(mean.tpot, replayed.tpot, simulated.tpot),
           scaled(mean.rate, replayed.rate, simulated.rate)};
-}
-
-/// Runs whose mean is asked for: few requests make chance, equal ones none.
-int runs_of(const ServingCase& c, const RankLoad& load) {
-  using Kind = LengthDistribution::Kind;
-  const bool equal = c.load.isl.kind == Kind::constant && c.load.osl.kind == Kind::constant && !c.steady;
-  if (equal && load.rate <= 0) return 1;
-  return static_cast<int>(std::clamp<std::int64_t>(600 / load.requests, 1, 12));
 }
 
 }  // namespace

@@ -326,7 +326,8 @@ void read_row(const ServingTable& t, std::size_t i, Models& models, ServingCase&
     c.refusal = "load not stated";
     return;
   }
-  if (text("source").find("gap-analysis") != std::string::npos) settle_gap_analysis(c, stated("max_num_batched_tokens"));
+  if (text("source").find("gap-analysis") != std::string::npos)
+    settle_gap_analysis(c, stated("max_num_batched_tokens"));
   const double n = c.load.concurrency ? 10.0 * *c.load.concurrency : 500;
   c.num_prompts = static_cast<std::int64_t>(prompts.value_or(n));
   if (c.load_class == "burst" && !prompts) {

@@ -29,9 +29,10 @@ SimulationConfig simulation_config(const PlanRequest& request, const Plan& plan)
 /// closed loop with answers that vary by a tenth where all are said to be equal.
 Workload simulated_workload(const PlanRequest& request, const Plan& plan);
 
-/// The plan with the means and percentiles of a simulated run in its estimate (intervals keep their relative width), its
-/// score, and the SLOs it keeps. One replica alone carries its share of the load: replicas are equal and independent. A
-/// trace runs on all of them. `find_max_rate`: without a load and with SLOs also the highest rate that keeps them.
+/// The plan with the means and percentiles of a simulated run in its estimate (intervals keep their relative width),
+/// its score, and the SLOs it keeps. One replica alone carries its share of the load: replicas are equal and
+/// independent. A trace runs on all of them. `find_max_rate`: without a load and with SLOs also the highest rate that
+/// keeps them.
 Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan plan, bool find_max_rate);
 
 /// Replaces the closed-form means and percentiles of the `count` best plans (filled up with the nearest misses) by

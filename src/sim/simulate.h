@@ -54,10 +54,10 @@ struct SimulationConfig {
   Seconds api_serial_time{};               ///< per request
   Seconds api_serial_prompt_token_time{};  ///< per prompt token: tokeniser, input processing
   Seconds api_serial_output_time{};        ///< per streamed chunk
-  Seconds api_first_token_time{};  ///< added to a first token
-  Seconds api_streaming_time{};    ///< added to a first token per answer that is being streamed on the same engine
-  Seconds engine_step_time{};      ///< CPU time of schedule + update; hidden behind the GPU with async scheduling
-  Seconds engine_row_time{};       ///< per scheduled request, on top
+  Seconds api_first_token_time{};          ///< added to a first token
+  Seconds api_streaming_time{};  ///< added to a first token per answer that is being streamed on the same engine
+  Seconds engine_step_time{};    ///< CPU time of schedule + update; hidden behind the GPU with async scheduling
+  Seconds engine_row_time{};     ///< per scheduled request, on top
 
   /// Where given: request i takes the i-th lengths (again from the first after the last) instead of the workload's
   /// distributions. For several runs of one load whose lengths should not differ by chance.
