@@ -5,7 +5,11 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <optional>
+#include <utility>
 
+#include "app/simulate_plan.h"
+#include "base/parallel_map.h"
 #include "base/text.h"
 #include "search/goal.h"
 
@@ -65,6 +69,23 @@ struct Question {
   const Plan& w;
 };
 
+/// A plan as the winner was priced: simulated where that was.
+Plan as_priced(const Question& q, Plan plan) {
+  if (!q.answer.simulated) return plan;
+  for (const auto& p : q.answer.search.plans)
+    if (p.simulated && p.layout == plan.layout) return p;
+  return simulated(q.answer.request, q.request, std::move(plan), false);
+}
+
+/// The same for the best plan of one value; the search knows closed forms only.
+BestBy as_priced(const Question& q, const BestBy& b) {
+  if (!q.answer.simulated) return b;
+  auto plan = evaluate_layout(q.request, b.layout, nullptr);
+  if (!plan) return b;
+  const auto priced = as_priced(q, std::move(*plan));
+  return {b.dimension, b.value, b.layout, priced.estimate, priced.score};
+}
+
 double ratio(const Question& q, double score) { return q.w.score > 0 ? score / q.w.score : 0; }
 
 /// Time shares of the winner's step at its load, for "what bounds it".
@@ -107,16 +128,18 @@ std::string reason_tp(const Question& q) {
     Layout half = q.w.layout;
     half.parallel.tensor_parallel_size = tp / 2;
     half.parallel.decode_context_parallel_size = 1;
-    const auto* less = curve_point(q.answer.search, "tensor_parallel_size", tp / 2);
-    if (less)
-      text += fmt::format("at TP {} the best plan is {}, {} in {}; ", tp / 2, describe(*less),
-                          percent(ratio(q, less->score)), goal_words(q.request.goal));
+    if (const auto* point = curve_point(q.answer.search, "tensor_parallel_size", tp / 2)) {
+      const auto less = as_priced(q, *point);
+      text += fmt::format("at TP {} the best plan is {}, {} in {}; ", tp / 2, describe(less),
+                          percent(ratio(q, less.score)), goal_words(q.request.goal));
+    }
     else if (const auto why = refusal_of(q, half); !why.empty())
       text += fmt::format("TP {} does not stand ({}); ", tp / 2, why);
   }
   const auto* more = curve_point(q.answer.search, "tensor_parallel_size", tp * 2);
   if (more)
-    text += fmt::format("TP {} gives {} at best ({})", tp * 2, percent(ratio(q, more->score)), to_string(more->layout));
+    text += fmt::format("TP {} gives {} at best ({})", tp * 2, percent(ratio(q, as_priced(q, *more).score)),
+                        to_string(more->layout));
   else {
     Layout twice = q.w.layout;
     twice.parallel.tensor_parallel_size = tp * 2;
@@ -131,11 +154,11 @@ std::string reason_tp(const Question& q) {
 
 std::string reason_dimension(const Question& q, const char* dimension, int value, const std::string& name,
                              const std::string& meaning) {
-  const auto* other = best_other(q.answer.search, dimension, value);
   std::string text = name + ": " + meaning;
-  if (other)
-    text += fmt::format("; the best plan otherwise is {}, {}", describe(*other), percent(ratio(q, other->score)));
-  else
+  if (const auto* found = best_other(q.answer.search, dimension, value)) {
+    const auto other = as_priced(q, *found);
+    text += fmt::format("; the best plan otherwise is {}, {}", describe(other), percent(ratio(q, other.score)));
+  } else
     text += "; no other value stands";
   return text + ".";
 }
@@ -215,6 +238,7 @@ LadderStep ladder_step(const Question& q, const Layout& layout, std::string chan
     return step;
   }
   if (auto plan = evaluate_layout(q.request, layout, &why)) {
+    *plan = as_priced(q, std::move(*plan));
     step.estimate = plan->estimate;
     step.score = plan->score;
     if (!plan->slos_kept) step.note = "misses " + join(plan->slos_missed, ", ");
@@ -276,25 +300,37 @@ std::vector<LadderStep> ladder(const Question& q) {
 
 std::vector<CurvePoint> curves(const Question& q) {
   std::vector<CurvePoint> out;
+  double best = 0;  // by the closed form, like the others
   for (const auto& b : q.answer.search.best_by)
-    out.push_back({b.dimension, std::to_string(b.value), b.layout, b.estimate, ratio(q, b.score), ""});
+    if (b.layout == q.w.layout) best = b.score;
+  if (best <= 0) best = q.w.score;
+  for (const auto& b : q.answer.search.best_by)
+    out.push_back({b.dimension, std::to_string(b.value), b.layout, b.estimate, best > 0 ? b.score / best : 0, ""});
   return out;
 }
 
-/// Searches again with one thing changed: which plan wins then?
+/// Searches again with one thing changed: which plan wins then? nullopt if none stands.
+std::optional<Flip> flip(const Question& q, const std::string& change, const std::function<void(SearchRequest&)>& edit) {
+  SearchRequest s = q.request;
+  edit(s);
+  const auto r = search(s);
+  if (r.plans.empty()) return std::nullopt;
+  const auto& front = r.plans.front();
+  Flip flip{change, front.layout, front.layout == q.w.layout, 0};
+  const auto stay = std::find_if(r.plans.begin(), r.plans.end(), [&](const Plan& p) { return p.layout == q.w.layout; });
+  if (flip.same || stay == r.plans.end()) return flip;
+  PlanRequest request = q.answer.request;
+  request.workload = s.workload;
+  const auto score = [&](const Plan& p) { return q.answer.simulated ? simulated(request, s, p, false).score : p.score; };
+  const double ours = score(*stay);
+  if (ours > 0) flip.gain = score(front) / ours - 1;
+  return flip.gain > 0 ? flip : Flip{change, q.w.layout, true, 0};
+}
+
 std::vector<Flip> flips(const Question& q) {
-  std::vector<Flip> out;
-  const auto again = [&](const std::string& change, const std::function<void(SearchRequest&)>& edit) {
-    SearchRequest s = q.request;
-    edit(s);
-    const auto r = search(s);
-    if (r.plans.empty()) return;
-    Flip flip{change, r.plans.front().layout, r.plans.front().layout == q.w.layout, 0};
-    Plan stay = q.w;
-    if (!flip.same)
-      for (const auto& plan : r.plans)
-        if (plan.layout == q.w.layout && plan.score > 0) flip.gain = r.plans.front().score / plan.score - 1;
-    out.push_back(flip);
+  std::vector<std::pair<std::string, std::function<void(SearchRequest&)>>> changes;
+  const auto again = [&](std::string change, std::function<void(SearchRequest&)> edit) {
+    changes.emplace_back(std::move(change), std::move(edit));
   };
   const auto& w = q.request.workload;
   if (w.request_rate) {
@@ -325,6 +361,12 @@ std::vector<Flip> flips(const Question& q) {
   };
   again("links an eighth as fast", scale_links(0.125));
   if (q.request.groups.front().cluster.nodes.size() > 1) again("links twice as fast", scale_links(2));
+  std::vector<std::optional<Flip>> found(changes.size());
+  parallel_for(changes.size(), q.answer.request.threads,
+               [&](std::size_t i) { found[i] = flip(q, changes[i].first, changes[i].second); });
+  std::vector<Flip> out;
+  for (auto& f : found)
+    if (f) out.push_back(std::move(*f));
   return out;
 }
 

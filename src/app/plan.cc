@@ -197,13 +197,15 @@ PlanAnswer make_plan(const PlanRequest& given) {
   if (const auto note = unchecked_version_note(request.vllm_version)) answer.warnings.push_back(*note);
   const auto s = search_request(request, &answer.assumptions);
   answer.search = search(s);
-  // The simulator decides where a first token, a percentile or a trace does: there the closed form is coarse. Elsewhere
-  // only when asked.
+  // The closed form screens, the simulator decides: where thousands are in flight only if asked, or if a first token, a
+  // percentile or a trace decides, where the closed form is coarse.
   const auto coarse = [](const Slo& slo) { return slo.metric == SloMetric::ttft || slo.stat != SloStat::mean; };
-  const bool decides =
-      request.workload.trace || std::any_of(request.workload.slos.begin(), request.workload.slos.end(), coarse);
-  const int finalists = request.simulate_finalists.value_or(decides && request.explain ? 10 : 0);
-  if (finalists > 0) decide_by_simulation(request, s, answer.search, finalists);
+  const bool simulate =
+      request.explain && (request.workload.trace || worth_simulating(answer.search) ||
+                          std::any_of(request.workload.slos.begin(), request.workload.slos.end(), coarse));
+  const int finalists = request.simulate_finalists.value_or(simulate ? 10 : 0);
+  answer.simulated = finalists > 0;
+  if (answer.simulated) decide_by_simulation(request, s, answer.search, finalists);
 
   // vLLM's own checks, all of them, on the plans that people will look at.
   const auto facts = model_facts(*request.model, request.pinned, request.vllm_version);
@@ -290,6 +292,7 @@ WhyNot why_not(const PlanAnswer& answer, const std::string& question) {
   else if (!found.near_misses.empty())
     result.best = found.near_misses.front();
   if (answer.found() && result.best) {
+    if (answer.simulated) result.best = simulated(answer.request, s, *result.best, false);
     const auto& w = answer.search.plans.front();
     result.score_ratio = w.score > 0 ? result.best->score / w.score : 0;
     result.words = compare_plans(answer, w, *result.best);

@@ -32,8 +32,8 @@ struct PlanRequest {
   bool fewest_gpus = false;
   VllmVersion vllm_version = kDefaultVllmVersion;
   unsigned threads = 0;
-  std::optional<int> simulate_finalists;  ///< how many of the best plans the simulator decides among; not given: 10 for
-                                          ///< SLOs on TTFT or percentiles and for traces, else none
+  std::optional<int> simulate_finalists;  ///< of how many of the best plans the simulator decides; not given: 10 where that
+                                          ///< is quick or needed, none without `explain`
   std::shared_ptr<const Calibration> calibration;  ///< of this machine; null = none
   bool explain = true;                             ///< ladder, flips and changes (a few further searches)
 };
@@ -93,7 +93,8 @@ struct Explanation {
 struct PlanAnswer {
   PlanRequest request;
   std::vector<Assumption> assumptions;
-  SearchResult search;  ///< plans best first
+  SearchResult search;     ///< plans best first
+  bool simulated = false;  ///< the first of them by the simulator
   std::vector<std::string> warnings;
   Explanation explanation;            ///< of plans[0]
   std::vector<LaunchCommand> launch;  ///< of plans[0], every node

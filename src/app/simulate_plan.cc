@@ -172,8 +172,12 @@ namespace {
 
 constexpr std::uint64_t kSeed = 1;
 constexpr double kTolerance = 0.05;  // of a finalist's highest rate
+constexpr double kKeepsUp = 0.9;     // of the rate at which a run that keeps up would end
+// Further finalists: scores that the closed form may have wrong by that much.
+constexpr std::size_t kCloseFinalists = 6;
+constexpr double kClose = 0.8;
 // Requests of a run: 10 x concurrency, as benchmarks send them.
-constexpr std::int64_t kFewest = 200, kMost = 5000;
+constexpr std::int64_t kFewest = 200, kMost = 10'000;
 
 /// Moves an interval to another mean, its relative width kept.
 void move(Interval& interval, double mean) {
@@ -195,7 +199,8 @@ Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan pla
   const double load = one.workload.concurrency ? *one.workload.concurrency : single.estimate.concurrency;
   auto config = simulation_config(one, single);
   if (!one.workload.trace)
-    config.num_requests = std::clamp<std::int64_t>(static_cast<std::int64_t>(10 * load), kFewest, kMost);
+    config.num_requests = std::clamp<std::int64_t>(
+        static_cast<std::int64_t>(10 * load), kFewest, std::max(kMost, static_cast<std::int64_t>(3 * load)));
   const PlanStepTime time(single.step);
   const Workload workload = simulated_workload(one, single);
   const auto r = simulate(config, workload, time, kSeed);
@@ -206,9 +211,19 @@ Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan pla
   move(e.ttft_p99_ms, 1e3 * r.ttft.p99);
   move(e.tpot_p99_ms, 1e3 * r.tpot.p99);
   move(e.e2e_p99_ms, 1e3 * r.e2e.p99);
-  move(e.output_tokens_per_second, r.output_throughput * copies);
-  move(e.output_tokens_per_second_per_gpu, r.output_throughput * copies / plan.layout.gpus());
-  e.requests_per_second = r.request_throughput * copies;
+  // What the load keeps up, without the run's end, where fewer and fewer requests are left.
+  double rate = r.request_throughput, tokens = r.output_throughput;  // of one copy
+  bool behind = false;
+  if (workload.request_rate) {
+    const double asked = *workload.request_rate, n = static_cast<double>(config.num_requests.value_or(1));
+    behind = r.request_throughput < kKeepsUp * n / (n / asked + r.e2e.mean);
+    if (!behind) rate = asked, tokens = asked * workload.osl.mean();
+  } else if (workload.concurrency && r.e2e.mean > 0) {
+    rate = *workload.concurrency / r.e2e.mean, tokens = rate * workload.osl.mean();
+  }
+  move(e.output_tokens_per_second, tokens * copies);
+  move(e.output_tokens_per_second_per_gpu, tokens * copies / plan.layout.gpus());
+  e.requests_per_second = rate * copies;
   if (!workload.slos.empty()) plan.request_goodput = r.request_goodput * copies;
   const bool no_load = !request.workload.concurrency && !request.workload.request_rate && !request.workload.trace;
   if (find_max_rate && no_load && !workload.slos.empty()) {
@@ -217,10 +232,11 @@ Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan pla
         max_rate_under_slo(config, workload, time, kSeed, std::max(0.01, r.request_throughput), kTolerance);
     plan.max_request_rate = best.request_rate * copies;
   }
+  plan.simulated = true;
   plan.score = goal_score(search, plan.layout, e, budget_gpus(search));
   plan.slos_missed.clear();
   plan.slos_kept = true;
-  if (one.workload.request_rate && r.request_throughput < 0.9 * *one.workload.request_rate) {
+  if (behind) {
     plan.slos_kept = false;
     plan.slos_missed.push_back("falls behind the request rate");
   }
@@ -236,10 +252,21 @@ Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan pla
   return plan;
 }
 
+bool worth_simulating(const SearchResult& result) {
+  const auto n = std::min<std::size_t>(result.plans.size(), 10);
+  return std::all_of(result.plans.begin(), result.plans.begin() + static_cast<std::ptrdiff_t>(n), [](const Plan& p) {
+    return 10 * p.estimate.concurrency / p.layout.replicas <= static_cast<double>(kMost);
+  });
+}
+
 void decide_by_simulation(const PlanRequest& request, const SearchRequest& search, SearchResult& result, int count) {
   // Finalists: the best plans, then the nearest misses: the closed form may be too strict about a percentile.
   std::vector<Plan> finalists;
-  const auto most = static_cast<std::size_t>(std::max(0, count));
+  auto most = static_cast<std::size_t>(std::max(0, count));
+  if (most > 0 && !result.plans.empty())
+    while (most < result.plans.size() && most < static_cast<std::size_t>(count) + kCloseFinalists &&
+           result.plans[most].score > kClose * result.plans.front().score)
+      ++most;
   const auto take = [&](std::vector<Plan>& from) {
     const auto n = std::min(from.size(), most - finalists.size());
     finalists.insert(finalists.end(), std::make_move_iterator(from.begin()),

@@ -35,8 +35,11 @@ Workload simulated_workload(const PlanRequest& request, const Plan& plan);
 /// keeps them.
 Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan plan, bool find_max_rate);
 
-/// Replaces the closed-form means and percentiles of the `count` best plans (filled up with the nearest misses) by
-/// simulated ones and ranks them again among themselves: percentile SLOs are then decided by the simulator. Where SLOs
+/// Whether runs as long as a benchmark's take no time to speak of: up to 1,000 requests in flight a replica.
+bool worth_simulating(const SearchResult& result);
+
+/// Replaces the closed-form means and percentiles of the `count` best plans (filled up with the nearest misses), and of
+/// some more whose scores are close, by simulated ones and ranks them again among themselves. Where SLOs
 /// are given and no load is, each of them also gets the highest request rate that keeps the SLOs. Plans that were not
 /// simulated follow in their old order.
 void decide_by_simulation(const PlanRequest& request, const SearchRequest& search, SearchResult& result, int count);

@@ -94,8 +94,8 @@ void add_plan_command(CLI::App& app, const CommandLine& line, std::vector<std::f
                 "let separate deployments of a dense model compete with data parallel");
   sub->add_option("--why-not", o->why_not, "why another plan lost: tp=8,pp=1");
   sub->add_option("--simulate", o->simulate,
-                  "let the scheduler-exact simulator decide among so many of the best plans; default 10 for SLOs on "
-                  "TTFT or percentiles and for traces, else 0")
+                  "of how many of the best plans the scheduler-exact simulator decides (and of those close behind); "
+                  "default 10 up to 1,000 requests in flight, 0 = the closed form alone")
       ->check(CLI::NonNegativeNumber);
   sub->add_option("--emit", o->emit, "directory for launch files");
   sub->add_option("--show", o->show, "plans listed")->default_val(10);

@@ -129,6 +129,9 @@ inline constexpr FixedConstant pp_transfer{"pp_transfer", 30e-6, "s",
                                            "send/receive of hidden states and residual between stages, small message"};
 inline constexpr FixedConstant pp_host{"pp_host", 150e-6, "s",
                                        "per stage and step: intermediate tensors metadata, scheduling of a stage"};
+inline constexpr FixedConstant lockstep_waits{"lockstep_waits", 0.5, "of the other ranks",
+                                              "share of other ranks whose prompts a rank waits for apart from its own: "
+                                              "prompts come in waves; mean of simulated layouts of four MoE models"};
 inline constexpr FixedConstant network_efficiency{"network_efficiency", 0.8, "of link",
                                                   "NCCL over InfiniBand, large messages"};
 inline constexpr FixedConstant network_step{"network_step", 10e-6, "s",

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "cost/bands.h"
+#include "cost/constants.h"
 #include "cost/compiled_step.h"
 
 namespace shardwise {
@@ -84,7 +85,10 @@ State steps_at(const Rank& r, double running, double arrivals) {
   s.mixed_tokens = std::max(1.0, std::min(r.budget, per_step / std::max(s.share_mixed, 1e-12)));
   s.t_decode = running > 1e-9 ? r.decode(std::max(running, 1.0)) : 0;
   s.t_mixed = r.mixed(running, s.mixed_tokens);
-  s.step = (1 - s.share_mixed) * s.t_decode + s.share_mixed * s.t_mixed;
+  // Ranks in lockstep wait for any one's prompts.
+  const double ranks = r.d.lockstep ? 1 + fixed::lockstep_waits.value * (r.d.dp - 1) : 1;
+  const double waits = 1 - std::pow(1 - s.share_mixed, ranks);
+  s.step = (1 - waits) * s.t_decode + waits * s.t_mixed;
   if (r.d.pp > 1) {
     const double chunks = arrivals * std::max(1.0, r.new_tokens() / r.budget);
     s.step = s.t_decode + (s.step - s.t_decode) * pipeline_imbalance(r.d.pp, chunks / r.d.pp);
@@ -131,7 +135,8 @@ Answer closed_loop(const Rank& r, double concurrency, double capacity) {
   const double burst_work = held * r.new_tokens() / r.budget * r.mixed(0, r.budget);
   a.burst = 0.1 * std::max(0.0, burst_work / 2 - service);
   a.queue = a.kv_limited ? (concurrency - held) / a.rate : 0;
-  a.ttft = r.d.http + r.d.first_token + r.d.front_end * r.prompt * std::max(1.0, 1 + 0.05 * concurrency) + service + a.burst + a.queue;
+  a.ttft = r.d.http + r.d.first_token + r.d.front_end * r.prompt * std::max(1.0, 1 + 0.05 * concurrency) + service +
+           a.burst + a.queue;
   a.saturated = a.kv_limited;
   return a;
 }
