@@ -342,7 +342,7 @@ std::vector<Flip> flips(const Question& q) {
     for (const int c : {1, std::max(1, load / 8), load * 8})
       if (c != load)
         again(fmt::format("{} request{} in flight", c, c == 1 ? "" : "s"),
-              [&](SearchRequest& s) { s.workload.concurrency = c; });
+              [c](SearchRequest& s) { s.workload.concurrency = c; });
   }
   again("prompts four times as long", [](SearchRequest& s) {
     auto& l = s.workload.isl;

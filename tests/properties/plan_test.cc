@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdio>
+
 #include "config/text_source.h"
 #include "model/load.h"
 
@@ -84,6 +86,33 @@ TEST(PlanProperties, TheAnswerDoesNotDependOnThreads) {
     EXPECT_EQ(to_string(one.plans[i].layout), to_string(eight.plans[i].layout));
     EXPECT_EQ(one.plans[i].score, eight.plans[i].score);
   }
+}
+
+// "With N requests in flight another plan would win": asked with N in flight, that plan is better by as much.
+TEST(PlanProperties, AFlipIsWhatTheChangedQuestionAnswers) {
+  auto r = question("Llama-3.1-70B", "8xH100", Goal::balanced);
+  r.explain = true;
+  const auto answer = make_plan(r);
+  ASSERT_TRUE(answer.found() && answer.simulated);
+  const auto& winner = answer.search.plans.front();
+  int checked = 0, flipped = 0;
+  for (const auto& flip : answer.explanation.flips) {
+    int load = 0;
+    if (std::sscanf(flip.change.c_str(), "%d request", &load) != 1) continue;
+    auto changed = r;
+    changed.workload.concurrency = load;
+    const auto other = make_plan(changed);
+    const auto score = [&](const Layout& layout) {
+      for (const auto& p : other.search.plans)
+        if (p.simulated && p.layout == layout) return p.score;
+      return 0.0;
+    };
+    ASSERT_GT(score(winner.layout), 0) << flip.change;
+    EXPECT_NEAR(score(flip.winner) / score(winner.layout) - 1, flip.gain, 0.002) << flip.change;
+    ++checked, flipped += !flip.same;
+  }
+  EXPECT_EQ(checked, 3);
+  EXPECT_GT(flipped, 0);  // many requests want more engines
 }
 
 }  // namespace
