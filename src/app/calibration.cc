@@ -181,8 +181,8 @@ Calibration calibrate(std::span<const ServingCase> all, const CostConstants& con
 
 Calibration read_calibration(std::string_view text, const std::string& file) {
   const auto root = parse_yaml(text, file);
-  root.only_keys({"shardwise_calibration", "model", "gpu", "first_token_ms", "step", "launch", "experts", "kv_gib", "ttft_band",
-                  "tpot_band", "made_from"});
+  root.only_keys({"shardwise_calibration", "model", "gpu", "first_token_ms", "step", "launch", "experts", "kv_gib",
+                  "ttft_band", "tpot_band", "made_from"});
   root.at("shardwise_calibration").integer(1, 1);
   Calibration c;
   c.model = root.at("model").text();

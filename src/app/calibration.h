@@ -55,9 +55,9 @@ struct CalibrationPriors {
   double first_token_s = 0.030;  ///< sd of the per-run constant; measured runs lie within -25 to +95 ms
   double step = 0.055;           ///< sd of ln
   double launch = 0.5;           ///< sd of ln: one configuration on two hosts, 1.0 and 2.3 ms a layer
-  double experts_unknown = 0.25, experts_known = 0.10;  ///< sd of ln, without and with a row in routing.csv
-  double ttft_noise = 0.15;                             ///< sd of ln TTFT around a run's constants at low load
-  double tpot_noise = 0.066;                            ///< sd of ln TPOT within a run at low load
+  double experts_unknown = 0.25, experts_known = 0.10;    ///< sd of ln, without and with a row in routing.csv
+  double ttft_noise = 0.15;                               ///< sd of ln TTFT around a run's constants at low load
+  double tpot_noise = 0.066;                              ///< sd of ln TPOT within a run at low load
   double ttft_within_run = 0.32, tpot_within_run = 0.10;  ///< sd of ln at other loads of the same run
 };
 inline constexpr CalibrationPriors kCalibrationPriors;

@@ -132,8 +132,7 @@ std::string reason_tp(const Question& q) {
       const auto less = as_priced(q, *point);
       text += fmt::format("at TP {} the best plan is {}, {} in {}; ", tp / 2, describe(less),
                           percent(ratio(q, less.score)), goal_words(q.request.goal));
-    }
-    else if (const auto why = refusal_of(q, half); !why.empty())
+    } else if (const auto why = refusal_of(q, half); !why.empty())
       text += fmt::format("TP {} does not stand ({}); ", tp / 2, why);
   }
   const auto* more = curve_point(q.answer.search, "tensor_parallel_size", tp * 2);
@@ -310,7 +309,8 @@ std::vector<CurvePoint> curves(const Question& q) {
 }
 
 /// Searches again with one thing changed: which plan wins then? nullopt if none stands.
-std::optional<Flip> flip(const Question& q, const std::string& change, const std::function<void(SearchRequest&)>& edit) {
+std::optional<Flip> flip(const Question& q, const std::string& change,
+                         const std::function<void(SearchRequest&)>& edit) {
   SearchRequest s = q.request;
   edit(s);
   const auto r = search(s);
@@ -321,7 +321,9 @@ std::optional<Flip> flip(const Question& q, const std::string& change, const std
   if (flip.same || stay == r.plans.end()) return flip;
   PlanRequest request = q.answer.request;
   request.workload = s.workload;
-  const auto score = [&](const Plan& p) { return q.answer.simulated ? simulated(request, s, p, false).score : p.score; };
+  const auto score = [&](const Plan& p) {
+    return q.answer.simulated ? simulated(request, s, p, false).score : p.score;
+  };
   const double ours = score(*stay);
   if (ours > 0) flip.gain = score(front) / ours - 1;
   return flip.gain > 0 ? flip : Flip{change, q.w.layout, true, 0};

@@ -32,8 +32,8 @@ struct PlanRequest {
   bool fewest_gpus = false;
   VllmVersion vllm_version = kDefaultVllmVersion;
   unsigned threads = 0;
-  std::optional<int> simulate_finalists;  ///< of how many of the best plans the simulator decides; not given: 10 where that
-                                          ///< is quick or needed, none without `explain`
+  std::optional<int> simulate_finalists;  ///< of how many of the best plans the simulator decides; not given: 10 where
+                                          ///< that is quick or needed, none without `explain`
   std::shared_ptr<const Calibration> calibration;  ///< of this machine; null = none
   bool explain = true;                             ///< ladder, flips and changes (a few further searches)
 };

@@ -31,7 +31,7 @@ ServingTable read_serving_csv(std::string_view text, const std::string& file);
 struct ServingCase {
   std::string id, load_class, model_name, system, quantisation, architecture, basis, repeat_group;
   std::string campaign;  ///< source and date: rows of one run of a benchmark
-  std::string refusal;  ///< "" = can be priced
+  std::string refusal;   ///< "" = can be priced
   std::shared_ptr<const Model> model;
   EngineConfig engine;
   Cluster cluster;

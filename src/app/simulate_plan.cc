@@ -199,8 +199,8 @@ Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan pla
   const double load = one.workload.concurrency ? *one.workload.concurrency : single.estimate.concurrency;
   auto config = simulation_config(one, single);
   if (!one.workload.trace)
-    config.num_requests = std::clamp<std::int64_t>(
-        static_cast<std::int64_t>(10 * load), kFewest, std::max(kMost, static_cast<std::int64_t>(3 * load)));
+    config.num_requests = std::clamp<std::int64_t>(static_cast<std::int64_t>(10 * load), kFewest,
+                                                   std::max(kMost, static_cast<std::int64_t>(3 * load)));
   const PlanStepTime time(single.step);
   const Workload workload = simulated_workload(one, single);
   const auto r = simulate(config, workload, time, kSeed);

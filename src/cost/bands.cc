@@ -80,8 +80,7 @@ Interval band(BandMetric metric, double mean, const BandSlice& s, const std::vec
                                  [&](const BandRow& r) { return r.shape.empty() && holds(r, metric, x); });
     if (it != rows.end()) row = &*it;
   }
-  const double w =
-      band_widening(metric, s) * (metric == BandMetric::ttft ? s.ttft_band : s.tpot_band);
+  const double w = band_widening(metric, s) * (metric == BandMetric::ttft ? s.ttft_band : s.tpot_band);
   const double lo = std::max((row ? row->lo : -0.2) * w, -3.0), hi = std::min((row ? row->hi : 0.2) * w, 3.0);
   return {mean, mean * std::exp(lo), mean * std::exp(hi)};
 }

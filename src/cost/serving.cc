@@ -2,8 +2,8 @@
 #include <cmath>
 
 #include "cost/bands.h"
-#include "cost/constants.h"
 #include "cost/compiled_step.h"
+#include "cost/constants.h"
 
 namespace shardwise {
 namespace {

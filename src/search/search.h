@@ -64,7 +64,7 @@ struct Plan {
   ServingEstimate estimate;
   double score = 0;  ///< higher is better; what it is depends on the goal
   bool slos_kept = true;
-  bool simulated = false;  ///< the estimate is of a simulated run
+  bool simulated = false;                  ///< the estimate is of a simulated run
   std::vector<std::string> slos_missed;    ///< in words: "TTFT p99 812 ms > 500 ms"
   std::optional<double> request_goodput;   ///< requests/s that keep every SLO, of a simulated plan
   std::optional<double> max_request_rate;  ///< highest requests/s at which the SLOs are kept, of a simulated plan

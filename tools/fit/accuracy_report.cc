@@ -110,9 +110,7 @@ std::string accuracy_report(const std::vector<Row>& rows, const std::vector<Pred
   section(
       "All", [](const Row&) { return std::string("all"); }, 1);
   section(
-      "Architecture and GPU generation",
-      [](const Row& r) { return architecture_and_generation(*r.c); },
-      20);
+      "Architecture and GPU generation", [](const Row& r) { return architecture_and_generation(*r.c); }, 20);
   section(
       "Model and system",
       [](const Row& r) { return short_name(r.model) + ", " + r.c->system + ", " + r.c->quantisation; }, 5);

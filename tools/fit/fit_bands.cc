@@ -22,9 +22,7 @@ std::vector<double> edges(BandMetric m) {
                                : std::vector<double>{0, 5, 17, 65, kForever};
 }
 
-double error(const Residual& r) {
-  return std::log(r.measured / r.predicted) / band_widening(r.metric, r.slice);
-}
+double error(const Residual& r) { return std::log(r.measured / r.predicted) / band_widening(r.metric, r.slice); }
 
 /// Quantile p of values with weights: linear between the middles of their shares.
 double quantile(std::vector<std::pair<double, double>> v, double p) {
@@ -80,8 +78,14 @@ BandRow own_band(BandMetric metric, const Combination& which, const std::vector<
     from = std::min(from, x), to = std::max(to, x);
   }
   // n residuals leave (1 - level) / (1 + 1/n) outside their quantiles (conformal prediction).
-  const double tail = std::max(0.0, 0.05 * (1 + 1.0 / static_cast<double>(v.size())) - 1.0 / static_cast<double>(v.size()) / 2);
-  return {metric, which.first, which.second, from / 1.5, to * 1.5, std::min(-0.01, quantile(v, tail)),
+  const double tail =
+      std::max(0.0, 0.05 * (1 + 1.0 / static_cast<double>(v.size())) - 1.0 / static_cast<double>(v.size()) / 2);
+  return {metric,
+          which.first,
+          which.second,
+          from / 1.5,
+          to * 1.5,
+          std::min(-0.01, quantile(v, tail)),
           std::max(0.01, quantile(v, 1 - tail))};
 }
 
@@ -96,7 +100,8 @@ std::vector<BandRow> transfer_bands(const std::vector<Residual>& left_out, BandM
     std::map<std::string, double> of_group;
     for (const auto& r : left_out) {
       const double x = band_coordinate(metric, r.slice);
-      if (r.metric == metric && x >= e[i] && x < e[i + 1] && r.group != except) rows.push_back(&r), of_group[r.group] += 1;
+      if (r.metric == metric && x >= e[i] && x < e[i + 1] && r.group != except)
+        rows.push_back(&r), of_group[r.group] += 1;
     }
     BandRow row{metric, "", "", e[i], e[i + 1], -0.3, 0.3};
     if (rows.size() >= 10) {
@@ -152,7 +157,8 @@ std::string coverage_report(const std::vector<Residual>& left_out, const std::ve
       }
   }
   std::string md =
-      "### 90 % intervals\n\nShare of measurements inside their interval. *Unseen*: of a (model, GPU) that neither fit nor "
+      "### 90 % intervals\n\nShare of measurements inside their interval. *Unseen*: of a (model, GPU) that neither fit "
+      "nor "
       "interval saw.\n*Measured*: of a combination that the fit saw, by the interval of its other rows (five "
       "folds).\n\n| metric | slice | rows | unseen | measured |\n|---|---|--:|--:|--:|\n";
   const auto cell = [](const Hits& h) {

@@ -16,9 +16,9 @@ struct Residual {
   std::string architecture;  ///< and GPU generation, for the table
 };
 
-/// Rows for any combination, from residuals of left-out groups but `except` ("" = all). Groups count alike, not rows: an
-/// interval is asked for a group that nobody measured, and the errors of one group have most of their causes in common.
-/// `level` is the nominal share between the quantiles.
+/// Rows for any combination, from residuals of left-out groups but `except` ("" = all). Groups count alike, not rows:
+/// an interval is asked for a group that nobody measured, and the errors of one group have most of their causes in
+/// common. `level` is the nominal share between the quantiles.
 std::vector<BandRow> transfer_bands(const std::vector<Residual>& left_out, BandMetric metric, double level,
                                     const std::string& except);
 

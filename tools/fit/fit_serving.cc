@@ -19,10 +19,10 @@
 #include <optional>
 #include <set>
 
+#include "accuracy_report.h"
 #include "base/parallel_map.h"
 #include "base/text.h"
 #include "config/text_source.h"
-#include "accuracy_report.h"
 #include "fit_bands.h"
 #include "fit_rows.h"
 #include "score_calibration.h"
@@ -386,9 +386,7 @@ int main(int argc, char** argv) {
   for (const auto& r : scored) measured.push_back(r.c);
   const auto calibration = score_calibration(
       measured,
-      [&](const ServingCase& c) -> const CostConstants& {
-        return constants_without.at(c.model_name + " " + c.system);
-      },
+      [&](const ServingCase& c) -> const CostConstants& { return constants_without.at(c.model_name + " " + c.system); },
       [&](const ServingCase& c) -> const std::vector<BandRow>& { return bands.at(c.model_name + " " + c.system); });
   fmt::print("{}", calibration);
 

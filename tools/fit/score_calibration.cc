@@ -34,8 +34,8 @@ std::string score_calibration(const std::vector<const ServingCase*>& rows,
                               const std::function<const std::vector<BandRow>&(const ServingCase&)>& bands_of) {
   std::map<std::string, std::vector<const ServingCase*>> runs;
   for (const auto* c : rows)
-    runs[c->model_name + "|" + c->system + "|" + c->quantisation + "|" + to_string(c->engine.vllm_version) +
-         "|" + c->campaign]
+    runs[c->model_name + "|" + c->system + "|" + c->quantisation + "|" + to_string(c->engine.vllm_version) + "|" +
+         c->campaign]
         .push_back(c);
   std::vector<std::pair<const ServingCase*, std::vector<const ServingCase*>>> work;
   for (const auto& [name, members] : runs) {
@@ -61,8 +61,8 @@ std::string score_calibration(const std::vector<const ServingCase*>& rows,
     for (const auto* c : others) {
       const auto was = predict_serving(*c, constants), is = predict_serving(*c, changed);
       const std::lock_guard lock(mutex);
-      const auto add = [&](Score& score, BandMetric metric, const std::optional<double>& measured, const Interval& before,
-                           const Interval& after) {
+      const auto add = [&](Score& score, BandMetric metric, const std::optional<double>& measured,
+                           const Interval& before, const Interval& after) {
         if (measured) score.add(*measured, before, after, band(metric, after.mean, is.slice, bands));
       };
       add(ttft, BandMetric::ttft, c->ttft_ms, was.ttft_ms, is.ttft_ms);
