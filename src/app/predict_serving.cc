@@ -176,10 +176,12 @@ ServingPrediction predict_serving(const ServingCase& c, const CostConstants& con
   auto& slice = out.slice;
   slice = band_slice(d);
   slice.concurrency = std::max(load.offered, 1.0), slice.ttft_ms = ttft;
+  slice.closed_form = method == ServingMethod::closed_form;
   slice.kv_limited = load.offered > 0.95 * load.fit, slice.open_loop = c.load.request_rate.has_value();
   out.ttft_ms = band(BandMetric::ttft, ttft, slice);
   out.tpot_ms = band(BandMetric::tpot, tpot, slice);
   out.output_tok_s_per_gpu = band(BandMetric::throughput, rate / std::max(1, c.gpus), slice);
+  out.gpu = d.gpu, out.shape = d.shape;
   out.band_reason = d.band_reason;
   return out;
 }

@@ -52,7 +52,8 @@ std::vector<ServingCase> read_serving_rows(std::string_view csv, const std::stri
 
 struct ServingPrediction {
   Interval ttft_ms, tpot_ms, output_tok_s_per_gpu;
-  BandSlice slice;  ///< what decided the intervals
+  BandSlice slice;         ///< what decided the intervals
+  std::string gpu, shape;  ///< the combination they may be of
   std::string band_reason;
 };
 

@@ -179,12 +179,6 @@ constexpr double kClose = 0.8;
 // Requests of a run: 10 x concurrency, as benchmarks send them.
 constexpr std::int64_t kFewest = 200, kMost = 10'000;
 
-/// Moves an interval to another mean, its relative width kept.
-void move(Interval& interval, double mean) {
-  const double scale = interval.mean > 0 ? mean / interval.mean : 1;
-  interval = {mean, interval.lo * scale, interval.hi * scale};
-}
-
 }  // namespace
 
 Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan plan, bool find_max_rate) {
@@ -205,12 +199,8 @@ Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan pla
   const Workload workload = simulated_workload(one, single);
   const auto r = simulate(config, workload, time, kSeed);
   auto& e = plan.estimate;
-  move(e.ttft_ms, 1e3 * r.ttft.mean);
-  move(e.tpot_ms, 1e3 * r.tpot.mean);
-  move(e.e2e_ms, 1e3 * r.e2e.mean);
-  move(e.ttft_p99_ms, 1e3 * r.ttft.p99);
-  move(e.tpot_p99_ms, 1e3 * r.tpot.p99);
-  move(e.e2e_p99_ms, 1e3 * r.e2e.p99);
+  e.ttft_ms.mean = 1e3 * r.ttft.mean, e.tpot_ms.mean = 1e3 * r.tpot.mean, e.e2e_ms.mean = 1e3 * r.e2e.mean;
+  e.ttft_p99_ms.mean = 1e3 * r.ttft.p99, e.tpot_p99_ms.mean = 1e3 * r.tpot.p99, e.e2e_p99_ms.mean = 1e3 * r.e2e.p99;
   // What the load keeps up, without the run's end, where fewer and fewer requests are left.
   double rate = r.request_throughput, tokens = r.output_throughput;  // of one copy
   bool behind = false;
@@ -221,8 +211,14 @@ Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan pla
   } else if (workload.concurrency && r.e2e.mean > 0) {
     rate = *workload.concurrency / r.e2e.mean, tokens = rate * workload.osl.mean();
   }
-  move(e.output_tokens_per_second, tokens * copies);
-  move(e.output_tokens_per_second_per_gpu, tokens * copies / plan.layout.gpus());
+  e.output_tokens_per_second.mean = tokens * copies;
+  e.output_tokens_per_second_per_gpu.mean = tokens * copies / plan.layout.gpus();
+  e.slice.closed_form = false, e.slice.ttft_ms = e.ttft_ms.mean;
+  set_intervals(e, workload.osl.mean());
+  if (workload.request_rate && !behind) {  // an open loop that keeps up delivers what is asked
+    for (auto* t : {&e.output_tokens_per_second, &e.output_tokens_per_second_per_gpu})
+      t->lo = 0.97 * t->mean, t->hi = 1.03 * t->mean;
+  }
   e.requests_per_second = rate * copies;
   if (!workload.slos.empty()) plan.request_goodput = r.request_goodput * copies;
   const bool no_load = !request.workload.concurrency && !request.workload.request_rate && !request.workload.trace;

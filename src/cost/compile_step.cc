@@ -5,6 +5,7 @@
 #include <map>
 
 #include "base/text.h"
+#include "cost/bands.h"
 #include "cost/compiled_step.h"
 #include "cost/layer_tables.h"
 #include "memory/kv_specs.h"
@@ -347,6 +348,7 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
   d.architecture_class = d.hybrid_or_linear ? "hybrid" : moe_model ? (mla ? "moe-mla" : "moe") : "dense";
   d.gpu = gpu.name;
   d.shape = shape_of(model, d.architecture_class);
+  d.combination = combination_of(d.gpu, d.shape);
   if (k.ttft_band != 1 || k.tpot_band != 1) widen(1, "calibrated by measurements of this machine");
   if (pp > 1) widen(1.6, "hardly any pipeline-parallel measurement");
   if (c.tp_group.nodes > 1 || c.ep_group.nodes > 1) widen(1.6, "no measurement across nodes");

@@ -69,6 +69,7 @@ struct CompiledStepData {
   std::string band_reason;
   std::string architecture_class;  ///< dense | moe | moe-mla | hybrid
   std::string gpu, shape;          ///< the combination that measurements may be of: Gpu::name, sizes and weight types
+  std::uint64_t combination = 0;   ///< its key (cost/bands.h)
   bool blackwell = false;
   int stages_nodes = 1;
 };

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/units.h"
+#include "cost/bands.h"
 #include "hardware/hardware.h"
 #include "memory/memory_plan.h"
 #include "model/model.h"
@@ -66,9 +67,13 @@ struct ServingEstimate {
   double kv_utilisation = 0;                                 ///< of usable blocks
   double concurrency = 0;                                    ///< the load on the whole deployment this is for
   bool saturated = false;                                    ///< offered load is above what the deployment can serve
+  BandSlice slice;                                           ///< what decided the intervals
   std::string band_reason;                                   ///< why the interval is as wide as it is
   double quantile_ms(SloMetric metric, SloStat stat) const;  ///< mean estimate of that statistic
 };
+
+/// The intervals around the means of an estimate, by its slice; `output_tokens`: mean of a request.
+void set_intervals(ServingEstimate& estimate, double output_tokens);
 
 /// `data_parallel_size x replicas` equal engines share the load evenly. The load is workload.concurrency or
 /// request_rate.

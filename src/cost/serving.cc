@@ -178,6 +178,23 @@ Answer open_loop(const Rank& r, double rate, double capacity) {
 
 }  // namespace
 
+void set_intervals(ServingEstimate& e, double output_tokens) {
+  e.ttft_ms = band(BandMetric::ttft, e.ttft_ms.mean, e.slice);
+  e.tpot_ms = band(BandMetric::tpot, e.tpot_ms.mean, e.slice);
+  e.output_tokens_per_second = band(BandMetric::throughput, e.output_tokens_per_second.mean, e.slice);
+  // As far from the mean as another interval, a tail somewhat farther.
+  const auto like = [](Interval& to, double mean, double lo, double hi) {
+    if (mean > 0) to.lo = to.mean * lo / mean, to.hi = to.mean * hi / mean;
+  };
+  const double steps = std::max(0.0, output_tokens - 1);
+  const auto &f = e.ttft_ms, &s = e.tpot_ms, &x = e.e2e_ms, &t = e.output_tokens_per_second;
+  like(e.e2e_ms, f.mean + steps * s.mean, f.lo + steps * s.lo, f.hi + steps * s.hi);
+  like(e.ttft_p99_ms, f.mean, f.lo * 0.8, f.hi * 1.25);
+  like(e.tpot_p99_ms, s.mean, s.lo * 0.92, s.hi * 1.08);
+  like(e.e2e_p99_ms, x.mean, x.lo * 0.9, x.hi * 1.1);
+  like(e.output_tokens_per_second_per_gpu, t.mean, t.lo, t.hi);
+}
+
 ServingEstimate estimate_serving(const CompiledStep& step, const MemoryPlan& memory, const EngineConfig& engine,
                                  int replicas, const Workload& load) {
   const auto& d = step.data();
@@ -207,24 +224,19 @@ ServingEstimate estimate_serving(const CompiledStep& step, const MemoryPlan& mem
   const double gpus = static_cast<double>(engine.parallel.gpus()) * std::max(1, replicas);
   const double output_rate = a.rate * ranks * osl;
   const double ttft = a.ttft * 1e3, tpot = a.tpot * 1e3, e2e = ttft + (osl - 1) * tpot;
-  BandSlice slice = band_slice(d);
+  BandSlice& slice = e.slice = band_slice(d);
+  slice.closed_form = true;
   slice.concurrency = per_rank, slice.ttft_ms = ttft;
   slice.kv_limited = a.kv_limited, slice.open_loop = load.request_rate.has_value();
-  e.ttft_ms = band(BandMetric::ttft, ttft, slice);
-  e.tpot_ms = band(BandMetric::tpot, tpot, slice);
-  e.e2e_ms = {e2e, e.ttft_ms.lo + (osl - 1) * e.tpot_ms.lo, e.ttft_ms.hi + (osl - 1) * e.tpot_ms.hi};
+  e.ttft_ms.mean = ttft, e.tpot_ms.mean = tpot, e.e2e_ms.mean = e2e;
   // Tails: TTFT spreads with waiting and the opening burst, TPOT with the share of mixed steps a request happens to
   // meet.
-  const double ttft99 = ttft * 1.6 + 1e3 * (10 * a.burst * 1.8 + a.queue * 3.6),
-               tpot99 = tpot * (load.request_rate ? 1.35 : 1.15);
-  const double osl99 = load.osl.quantile(0.99);
-  e.ttft_p99_ms = {ttft99, ttft99 * e.ttft_ms.lo / ttft * 0.8, ttft99 * e.ttft_ms.hi / ttft * 1.25};
-  e.tpot_p99_ms = {tpot99, tpot99 * e.tpot_ms.lo / tpot * 0.92, tpot99 * e.tpot_ms.hi / tpot * 1.08};
-  const double e99 = ttft99 + (osl99 - 1) * tpot;
-  e.e2e_p99_ms = {e99, e99 * e.e2e_ms.lo / e2e * 0.9, e99 * e.e2e_ms.hi / e2e * 1.1};
-  e.output_tokens_per_second = band(BandMetric::throughput, output_rate, slice);
+  e.ttft_p99_ms.mean = ttft * 1.6 + 1e3 * (10 * a.burst * 1.8 + a.queue * 3.6);
+  e.tpot_p99_ms.mean = tpot * (load.request_rate ? 1.35 : 1.15);
+  e.e2e_p99_ms.mean = e.ttft_p99_ms.mean + (load.osl.quantile(0.99) - 1) * tpot;
+  e.output_tokens_per_second.mean = output_rate, e.output_tokens_per_second_per_gpu.mean = output_rate / gpus;
+  set_intervals(e, osl);
   const auto& t = e.output_tokens_per_second;
-  e.output_tokens_per_second_per_gpu = {t.mean / gpus, t.lo / gpus, t.hi / gpus};
   if (load.request_rate && !a.saturated) {  // an unsaturated open loop delivers what is asked
     e.output_tokens_per_second.lo = t.mean * 0.97, e.output_tokens_per_second.hi = t.mean * 1.03;
     e.output_tokens_per_second_per_gpu.lo = t.lo / gpus, e.output_tokens_per_second_per_gpu.hi = t.hi / gpus;

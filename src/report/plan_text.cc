@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/text.h"
 #include "report/report.h"
@@ -53,7 +54,7 @@ std::string plan_table(const std::vector<Plan>& plans, std::size_t count, const 
                                       i == 0 ? style.good(name) : name,
                                       std::to_string(p.layout.gpus()),
                                       fmt::format("{:.0f}", e.concurrency),
-                                      with_commas(static_cast<std::int64_t>(e.output_tokens_per_second.mean)),
+                                      with_commas(std::llround(e.output_tokens_per_second.mean)),
                                       fmt::format("{:.0f}", e.output_tokens_per_second_per_gpu.mean),
                                       fmt::format("{:.1f}", e.tpot_ms.mean > 0 ? 1e3 / e.tpot_ms.mean : 0),
                                       interval_text(e.tpot_ms, e.tpot_ms.mean < 10 ? 2 : 1),
@@ -136,7 +137,7 @@ std::string ladder(const Explanation& x, const Style& style) {
   for (const auto& s : x.ladder) {
     const auto& e = s.estimate;
     t.row({s.change, to_string(s.layout), std::to_string(s.layout.gpus()),
-           e ? with_commas(static_cast<std::int64_t>(e->output_tokens_per_second.mean)) : "-",
+           e ? with_commas(std::llround(e->output_tokens_per_second.mean)) : "-",
            e ? fmt::format("{:.1f}", e->tpot_ms.mean) : "-", e ? fmt::format("{:.0f}", e->ttft_ms.mean) : "-",
            shorten(s.note, style.width - 86)});
   }

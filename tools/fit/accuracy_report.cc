@@ -17,7 +17,7 @@ std::map<std::string, Predicted> read_baseline(const std::string& file) {
   for (std::size_t i = 0; i < t.rows.size(); ++i) {
     if (t.column("variant") >= 0 && t.cell(i, "variant") != "best_inputs") continue;
     const auto value = [&](const char* c) { return t.cell(i, c).empty() ? 0.0 : std::stod(std::string(t.cell(i, c))); };
-    out[std::string(t.cell(i, "id"))] = {value("ttft_ms"), value("tpot_ms"), value("output_tok_s_per_gpu"), {}};
+    out[std::string(t.cell(i, "id"))] = {value("ttft_ms"), value("tpot_ms"), value("output_tok_s_per_gpu"), {}, "", ""};
   }
   return out;
 }

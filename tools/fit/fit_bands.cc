@@ -64,7 +64,7 @@ using Combination = std::pair<std::string, std::string>;  // GPU, shape
 std::map<Combination, std::vector<const Residual*>> combinations(const std::vector<Residual>& seen, BandMetric metric) {
   std::map<Combination, std::vector<const Residual*>> out;
   for (const auto& r : seen)
-    if (r.metric == metric && band_widening(metric, r.slice) == 1) out[{r.slice.gpu, r.slice.shape}].push_back(&r);
+    if (r.metric == metric && band_widening(metric, r.slice) == 1) out[{r.gpu, r.shape}].push_back(&r);
   std::erase_if(out, [](const auto& e) { return e.second.size() < kOwnRows; });
   return out;
 }
@@ -86,7 +86,8 @@ BandRow own_band(BandMetric metric, const Combination& which, const std::vector<
           from / 1.5,
           to * 1.5,
           std::min(-0.01, quantile(v, tail)),
-          std::max(0.01, quantile(v, 1 - tail))};
+          std::max(0.01, quantile(v, 1 - tail)),
+          combination_of(which.first, which.second)};
 }
 
 }  // namespace
@@ -103,7 +104,7 @@ std::vector<BandRow> transfer_bands(const std::vector<Residual>& left_out, BandM
       if (r.metric == metric && x >= e[i] && x < e[i + 1] && r.group != except)
         rows.push_back(&r), of_group[r.group] += 1;
     }
-    BandRow row{metric, "", "", e[i], e[i + 1], -0.3, 0.3};
+    BandRow row{metric, "", "", e[i], e[i + 1], -0.3, 0.3, 0};
     if (rows.size() >= 10) {
       std::vector<std::pair<double, double>> v;  // a group of fewer than five rows counts by its rows
       for (const auto* r : rows) v.push_back({error(*r), std::min(1.0, 5 / of_group[r->group])});

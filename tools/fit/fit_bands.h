@@ -12,6 +12,7 @@ struct Residual {
   BandMetric metric;
   double measured = 0, predicted = 0;
   BandSlice slice;
+  std::string gpu, shape;    ///< the combination
   std::string group;         ///< (model, GPU system)
   std::string architecture;  ///< and GPU generation, for the table
 };

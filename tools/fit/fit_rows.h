@@ -20,6 +20,7 @@ struct Row {
 struct Predicted {
   double ttft = 0, tpot = 0, tput = 0;  // ms, ms, tokens/s per GPU
   BandSlice slice;
+  std::string gpu, shape;
 };
 
 /// Relative errors of one metric.

@@ -48,7 +48,7 @@ std::vector<Predicted> predict(const std::vector<Row>& rows, const Vector& x,
   std::vector<Predicted> out(rows.size());
   parallel_for(rows.size(), 0, [&](std::size_t i) {
     const auto p = predict_serving(*rows[i].c, k, method);
-    out[i] = {p.ttft_ms.mean, p.tpot_ms.mean, p.output_tok_s_per_gpu.mean, p.slice};
+    out[i] = {p.ttft_ms.mean, p.tpot_ms.mean, p.output_tok_s_per_gpu.mean, p.slice, p.gpu, p.shape};
   });
   return out;
 }
@@ -342,7 +342,8 @@ int main(int argc, char** argv) {
       const auto& c = *scored[i].c;
       const auto add = [&](BandMetric metric, const std::optional<double>& measured, double predicted) {
         if (measured)
-          out.push_back({metric, *measured, predicted, p[i].slice, scored[i].group, architecture_and_generation(c)});
+          out.push_back({metric, *measured, predicted, p[i].slice, p[i].gpu, p[i].shape, scored[i].group,
+                         architecture_and_generation(c)});
       };
       add(BandMetric::tpot, c.tpot_ms, p[i].tpot);
       add(BandMetric::throughput, c.output_tok_s_per_gpu, p[i].tput);
