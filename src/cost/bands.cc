@@ -30,7 +30,7 @@ BandMetric metric_of(std::string_view name) {
 bool holds(const BandRow& r, BandMetric metric, double x) { return r.metric == metric && x >= r.from && x < r.to; }
 
 const BandRow* own_row(BandMetric metric, const BandSlice& s, const std::vector<BandRow>& rows) {
-  if (s.combination == 0 || band_widening(metric, s) != 1) return nullptr;
+  if (s.combination == 0 || band_widening(metric, s) > 1) return nullptr;
   const double x = band_coordinate(metric, s);
   const auto it = std::find_if(rows.begin(), rows.end(),
                                [&](const BandRow& r) { return r.combination == s.combination && holds(r, metric, x); });

@@ -350,6 +350,10 @@ CompiledStep compile_step(const Model& model, const EngineConfig& engine, const 
   d.shape = shape_of(model, d.architecture_class);
   d.combination = combination_of(d.gpu, d.shape);
   if (k.ttft_band != 1 || k.tpot_band != 1) widen(1, "calibrated by measurements of this machine");
+  // Neither routing nor quantised kernels to be wrong about.
+  const auto plain = [](const QuantScheme& q) { return q.method == QuantScheme::Method::none; };
+  if (!moe_model && !d.hybrid_or_linear && plain(model.quantisation.dense_mlp) && plain(model.quantisation.attention))
+    d.widen *= 0.8;
   if (pp > 1) widen(1.6, "hardly any pipeline-parallel measurement");
   if (c.tp_group.nodes > 1 || c.ep_group.nodes > 1) widen(1.6, "no measurement across nodes");
   if (dp > 1) widen(1.4, "few measurements of data-parallel attention with experts");
