@@ -63,8 +63,11 @@ void EngineGroup::schedule(Nanoseconds now, EngineListener& listener) {
     if (step.total_tokens == 0) continue;
     ++r.stats.steps;
     listener.on_scheduled(index_, static_cast<int>(i), step, now);
-    for (const ScheduledRow& row : step.rows) chunks_[i].push_back({row.tokens, row.context, row.decode});
-    if (step.coasting > 0) chunks_[i].push_back({step.coasting, step.coasting_context, true, step.coasting});
+    auto& chunks = chunks_[i];
+    chunks.resize(step.rows.size() + (step.coasting > 0));
+    for (std::size_t k = 0; k < step.rows.size(); ++k)
+      chunks[k] = {step.rows[k].tokens, step.rows[k].context, step.rows[k].decode};
+    if (step.coasting > 0) chunks.back() = {step.coasting, step.coasting_context, true, step.coasting};
     batches_[i] = chunks_[i];
     if (stages_ > 1) longest_stage = std::max(longest_stage, step_time_.stage_time(chunks_[i], stages_));
     rows = std::max(rows, step.num_requests());

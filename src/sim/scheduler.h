@@ -115,6 +115,7 @@ class Scheduler {
   /// end or the cache runs short (ScheduledStep::woken). Decisions, and so all other rows, are the same as without. For
   /// a caller that asks after every update. False if the request has to stay listed.
   bool coast(std::int32_t slot);
+  bool may_coast() const { return may_coast_; }  ///< whether any request of this configuration can
   /// Gives a step that is still in flight its rows for the requests that the newest step woke.
   void list_woken(const ScheduledStep& newest, ScheduledStep& in_flight) const;
 

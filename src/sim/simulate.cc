@@ -95,7 +95,8 @@ class Simulation final : public EngineListener {
     const std::vector<int>& slots = slots_[engine];
     const Nanoseconds first_token_wait =
         api_.first_token_wait(api_.counts_streaming() ? streaming(slots, outputs) + coasting : 0);
-    const auto together = c_.coast ? api_.output_arrives(now) : std::nullopt;
+    Scheduler& scheduler = groups_[static_cast<std::size_t>(group)].rank(rank);
+    const auto together = c_.coast && scheduler.may_coast() ? api_.output_arrives(now) : std::nullopt;
     if (coasting > 0) {
       step_tokens_ += coasting;
       measurements_.add_gap(*together - last_output_[engine], coasting);
@@ -121,7 +122,7 @@ class Simulation final : public EngineListener {
       if (out.finished) {
         finish(id, at);
       } else if (at == together && live.measured) {
-        groups_[static_cast<std::size_t>(group)].rank(rank).coast(out.request);
+        scheduler.coast(out.request);
       }
     }
     if (together) last_output_[engine] = *together;
