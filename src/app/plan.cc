@@ -292,7 +292,7 @@ WhyNot why_not(const PlanAnswer& answer, const std::string& question) {
   else if (!found.near_misses.empty())
     result.best = found.near_misses.front();
   if (answer.found() && result.best) {
-    if (answer.simulated) result.best = simulated(answer.request, s, *result.best, false);
+    if (answer.simulated) result.best = simulated(request, s, *result.best, false);
     const auto& w = answer.search.plans.front();
     result.score_ratio = w.score > 0 ? result.best->score / w.score : 0;
     result.words = compare_plans(answer, w, *result.best);

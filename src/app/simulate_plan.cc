@@ -179,6 +179,28 @@ constexpr double kClose = 0.8;
 // Requests of a run: 10 x concurrency, as benchmarks send them.
 constexpr std::int64_t kFewest = 200, kMost = 10'000;
 
+struct Sustained {
+  double requests = 0, tokens = 0;  ///< per second
+  bool behind = false;              ///< the offered rate is more than is served
+};
+
+/// What a load keeps up, without the run's end, where fewer and fewer requests are left. Traces and sessions count as
+/// they ran.
+Sustained sustained(const Workload& w, const SimulationResult& r) {
+  Sustained s{r.request_throughput, r.output_throughput, false};
+  if (w.trace || w.turns > 1) {
+    s.behind = w.request_rate && w.turns <= 1 && r.request_throughput < kKeepsUp * *w.request_rate;
+  } else if (w.request_rate) {
+    // A run that keeps up ends one request's time, its wait apart, after the last arrival.
+    const double n = static_cast<double>(r.completed), own = std::max(0.0, r.e2e.mean - r.queue.mean);
+    s.behind = r.request_throughput < kKeepsUp * n / (n / *w.request_rate + own);
+    if (!s.behind) s.requests = *w.request_rate, s.tokens = s.requests * w.osl.mean();
+  } else if (w.concurrency && r.e2e.mean > 0) {
+    s.requests = *w.concurrency / r.e2e.mean, s.tokens = s.requests * w.osl.mean();
+  }
+  return s;
+}
+
 }  // namespace
 
 Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan plan, bool find_max_rate) {
@@ -201,25 +223,16 @@ Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan pla
   auto& e = plan.estimate;
   e.ttft_ms.mean = 1e3 * r.ttft.mean, e.tpot_ms.mean = 1e3 * r.tpot.mean, e.e2e_ms.mean = 1e3 * r.e2e.mean;
   e.ttft_p99_ms.mean = 1e3 * r.ttft.p99, e.tpot_p99_ms.mean = 1e3 * r.tpot.p99, e.e2e_p99_ms.mean = 1e3 * r.e2e.p99;
-  // What the load keeps up, without the run's end, where fewer and fewer requests are left.
-  double rate = r.request_throughput, tokens = r.output_throughput;  // of one copy
-  bool behind = false;
-  if (workload.request_rate) {
-    const double asked = *workload.request_rate, n = static_cast<double>(config.num_requests.value_or(1));
-    behind = r.request_throughput < kKeepsUp * n / (n / asked + r.e2e.mean);
-    if (!behind) rate = asked, tokens = asked * workload.osl.mean();
-  } else if (workload.concurrency && r.e2e.mean > 0) {
-    rate = *workload.concurrency / r.e2e.mean, tokens = rate * workload.osl.mean();
-  }
-  e.output_tokens_per_second.mean = tokens * copies;
-  e.output_tokens_per_second_per_gpu.mean = tokens * copies / plan.layout.gpus();
+  const auto kept = sustained(workload, r);
+  e.output_tokens_per_second.mean = kept.tokens * copies;
+  e.output_tokens_per_second_per_gpu.mean = kept.tokens * copies / plan.layout.gpus();
   e.slice.closed_form = false, e.slice.ttft_ms = e.ttft_ms.mean;
   set_intervals(e, workload.osl.mean());
-  if (workload.request_rate && !behind) {  // an open loop that keeps up delivers what is asked
+  if (workload.request_rate && !kept.behind) {  // an open loop that keeps up delivers what is asked
     for (auto* t : {&e.output_tokens_per_second, &e.output_tokens_per_second_per_gpu})
       t->lo = 0.97 * t->mean, t->hi = 1.03 * t->mean;
   }
-  e.requests_per_second = rate * copies;
+  e.requests_per_second = kept.requests * copies;
   if (!workload.slos.empty()) plan.request_goodput = r.request_goodput * copies;
   const bool no_load = !request.workload.concurrency && !request.workload.request_rate && !request.workload.trace;
   if (find_max_rate && no_load && !workload.slos.empty()) {
@@ -232,7 +245,7 @@ Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan pla
   plan.score = goal_score(search, plan.layout, e, budget_gpus(search));
   plan.slos_missed.clear();
   plan.slos_kept = true;
-  if (behind) {
+  if (kept.behind) {
     plan.slos_kept = false;
     plan.slos_missed.push_back("falls behind the request rate");
   }

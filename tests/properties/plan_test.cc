@@ -5,6 +5,7 @@
 
 #include <cstdio>
 
+#include "app/simulate_plan.h"
 #include "config/text_source.h"
 #include "model/load.h"
 
@@ -113,6 +114,34 @@ TEST(PlanProperties, AFlipIsWhatTheChangedQuestionAnswers) {
   }
   EXPECT_EQ(checked, 3);
   EXPECT_GT(flipped, 0);  // many requests want more engines
+}
+
+// A rate below what an engine serves is delivered; one above makes the plan fall behind, however long the queue.
+TEST(PlanProperties, ASimulatedPlanFallsBehindOnlyAboveItsCapacity) {
+  auto r = question("Llama-3.1-8B", "1xH100", Goal::throughput);
+  r.pinned.max_num_seqs = 64;
+  r.workload.concurrency = 64;
+  const auto plan_at = [](PlanRequest& q) {
+    const auto s = search_request(q, nullptr);
+    Layout layout;
+    auto plan = evaluate_layout(s, layout, nullptr);
+    EXPECT_TRUE(plan.has_value());
+    return simulated(q, s, std::move(*plan), false);
+  };
+  const double capacity = plan_at(r).estimate.requests_per_second;
+  ASSERT_GT(capacity, 0);
+  for (const double share : {0.3, 0.6, 0.8, 1.2, 1.3, 1.6, 3.0}) {
+    auto open = r;
+    open.workload.concurrency.reset();
+    open.workload.request_rate = share * capacity;
+    const auto plan = plan_at(open);
+    EXPECT_EQ(plan.slos_kept, share < 1) << share;
+    if (share < 1) {
+      EXPECT_NEAR(plan.estimate.output_tokens_per_second.mean, share * capacity * 256, 0.01 * share * capacity * 256);
+    } else {
+      EXPECT_LT(plan.estimate.requests_per_second, 1.1 * capacity);
+    }
+  }
 }
 
 }  // namespace
