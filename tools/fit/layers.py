@@ -99,19 +99,24 @@ def quant_rows(root, system):
     return m, k, never_faster(t, m, k), static["_version"]
 
 
+def small_kernel(out, system, name, rows, roof, axes, left_out, what):
+    """Fits and writes the surface of a kernel beside the GEMMs over two axes. left_out: of the rows, for the report of
+    what the fit has not seen; None = no report."""
+    a, b, t, version = rows
+    y, X = np.log(t / roof(system, a, b)), (L2(a), L2(b))
+    if left_out is not None:
+        c, _ = fit(y[~left_out], [x[~left_out] for x in X], axes)
+        report(f"{system} {name} (held-out {what})", y[left_out], predict(c, [], [x[left_out] for x in X], axes))
+    c, _ = fit(y, X, axes)
+    c = never_falls(c, X, axes, [lambda a, b: roof(system, a, b)], (0, 1))
+    out.grid(name, version, len(y), axes, c, (), ())
+
+
 def quantisation(root, system, out, holdout):
     rows = quant_rows(root, system)
-    if rows is None:
-        return
-    m, k, t, version = rows
-    y, X = np.log(t / quant_roof(system, m, k)), (L2(m), L2(k))
-    if holdout:
-        te = np.isin(k, np.unique(k)[2::5])
-        c, _ = fit(y[~te], [x[~te] for x in X], QUANT_AXES)
-        report(f"{system} quant_fp8 (held-out k)", y[te], predict(c, [], [x[te] for x in X], QUANT_AXES))
-    c, _ = fit(y, X, QUANT_AXES)
-    c = never_falls(c, X, QUANT_AXES, [lambda m, k: quant_roof(system, m, k)], (0, 1))
-    out.grid("quant_fp8", version, len(y), QUANT_AXES, c, (), ())
+    if rows is not None:
+        left_out = np.isin(rows[1], np.unique(rows[1])[2::5]) if holdout else None
+        small_kernel(out, system, "quant_fp8", rows, quant_roof, QUANT_AXES, left_out, "k")
 
 
 # ---- hyper-connections of DeepSeek-V4 ----------------------------------------------------------------------------------
@@ -138,14 +143,6 @@ def mhc_rows(root, system):
 
 def mhc(root, system, out, holdout):
     rows = mhc_rows(root, system)
-    if rows is None:
-        return
-    n, h, t, version = rows
-    y, X = np.log(t / mhc_roof(system, n, h)), (L2(n), L2(h))
-    if holdout:
-        te = np.arange(len(n)) % 4 == 1
-        c, _ = fit(y[~te], [x[~te] for x in X], MHC_AXES)
-        report(f"{system} mhc (held-out token counts)", y[te], predict(c, [], [x[te] for x in X], MHC_AXES))
-    c, _ = fit(y, X, MHC_AXES)
-    c = never_falls(c, X, MHC_AXES, [lambda n, h: mhc_roof(system, n, h)], (0, 1))
-    out.grid("mhc", version, len(y), MHC_AXES, c, (), ())
+    if rows is not None:
+        left_out = np.arange(len(rows[0])) % 4 == 1 if holdout else None
+        small_kernel(out, system, "mhc", rows, mhc_roof, MHC_AXES, left_out, "token counts")

@@ -2,12 +2,12 @@
 
   python ask_eplb.py CASES.jsonl OUT.jsonl
 """
-import argparse
 import hashlib
 import json
 import traceback
 from unittest import mock
 
+import arguments
 import emulated_node
 import numpy as np
 import torch
@@ -93,10 +93,7 @@ def answer(given):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases")
-    parser.add_argument("out")
-    options = parser.parse_args()
+    options = arguments.parse(__doc__)
     emulated_node.Node.become("H100", 8)
     with open(options.cases) as cases, open(options.out, "w") as out:
         for case in map(json.loads, cases):

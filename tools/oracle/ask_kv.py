@@ -6,7 +6,6 @@ of what another version's models report.
 Asked are the cases recorded from the installed version; if there are none, those of the newest version recorded. One H100,
 offline entry, one pipeline stage.
 """
-import argparse
 import contextlib
 import copy
 import dataclasses
@@ -16,6 +15,7 @@ import re
 import sys
 from unittest import mock
 
+import arguments
 import emulated_node
 import torch
 from kv_plans import kv_cache_configs, no_plan
@@ -108,11 +108,7 @@ def answer(given, models):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases")
-    parser.add_argument("out")
-    parser.add_argument("--models", required=True)
-    options = parser.parse_args()
+    options = arguments.parse(__doc__, models=True)
     emulated_node.Node.become("H100", 128)
     with open(options.cases) as file:
         cases = list(map(json.loads, file))

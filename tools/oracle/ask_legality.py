@@ -3,7 +3,6 @@ values it resolves. Starting engines, and what workers find out, lie behind that
 
   python ask_legality.py CASES.jsonl OUT.jsonl --models DIR      DIR/NAME/config.json
 """
-import argparse
 import contextlib
 import copy
 import json
@@ -13,6 +12,7 @@ import traceback
 from types import ModuleType, SimpleNamespace
 from unittest import mock
 
+import arguments
 import emulated_node
 import torch
 import vllm
@@ -197,11 +197,7 @@ def ask(case_input, models):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases")
-    parser.add_argument("out")
-    parser.add_argument("--models", required=True)
-    options = parser.parse_args()
+    options = arguments.parse(__doc__, models=True)
     version = emulated_node.vllm_version()
     with open(options.cases) as cases, open(options.out, "w") as out:
         for line in cases:

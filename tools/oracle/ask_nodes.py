@@ -6,7 +6,6 @@
 The launcher runs up to the point where it would start processes; every worker up to the choice of its device and its
 global rank.
 """
-import argparse
 import contextlib
 import copy
 import json
@@ -15,6 +14,7 @@ import sys
 from types import SimpleNamespace
 from unittest import mock
 
+import arguments
 import ask_legality
 import emulated_node
 import torch
@@ -190,11 +190,7 @@ def ask_node(node, args, model):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases")
-    parser.add_argument("out")
-    parser.add_argument("--models", required=True)
-    options = parser.parse_args()
+    options = arguments.parse(__doc__, models=True)
     with open(options.cases) as cases, open(options.out, "w") as out:
         for case in map(json.loads, cases):
             given = case["input"]

@@ -3,12 +3,12 @@ rank holds.
 
   python ask_placement.py groups|experts CASES.jsonl OUT.jsonl
 """
-import argparse
 import contextlib
 import json
 from types import SimpleNamespace
 from unittest import mock
 
+import arguments
 import emulated_node
 import torch
 import vllm.config
@@ -113,11 +113,7 @@ def experts(given):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["groups", "experts"])
-    parser.add_argument("cases")
-    parser.add_argument("out")
-    options = parser.parse_args()
+    options = arguments.parse(__doc__, what=["groups", "experts"])
     emulated_node.Node.become("H100", 8)
     answer = {"groups": groups, "experts": experts}[options.what]
     with open(options.cases) as cases, open(options.out, "w") as out:
