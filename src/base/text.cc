@@ -81,4 +81,9 @@ std::string number_text(double value) {
   return {buffer, result.ptr};
 }
 
+std::uint64_t fnv1a(std::string_view text, std::uint64_t hash) {
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211u;
+  return hash;
+}
+
 }  // namespace shardwise

@@ -23,4 +23,7 @@ std::string with_commas(std::int64_t n);
 /// Shortest decimal text that reads back as the same double ("0.1", "1e+30"); integers without ".0".
 std::string number_text(double value);
 
+/// FNV-1a hash; `hash`: of the text before it.
+std::uint64_t fnv1a(std::string_view text, std::uint64_t hash = 14695981039346656037u);
+
 }  // namespace shardwise

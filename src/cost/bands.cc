@@ -43,12 +43,7 @@ std::string_view name_of(BandMetric metric) { return kNames[static_cast<std::siz
 
 std::uint64_t combination_of(std::string_view gpu, std::string_view shape) {
   if (shape.empty()) return 0;
-  std::uint64_t h = 14695981039346656037u;  // FNV-1a
-  const auto add = [&](std::string_view text) {
-    for (const char c : text) h = (h ^ static_cast<unsigned char>(c)) * 1099511628211u;
-  };
-  add(gpu), add("|"), add(shape);
-  return h;
+  return fnv1a(shape, fnv1a("|", fnv1a(gpu)));
 }
 
 const std::vector<BandRow>& default_bands() {

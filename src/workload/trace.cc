@@ -75,9 +75,7 @@ struct Line {
 
 /// Ids of the blocks of a prefix that is named by one word: the same for equal names, else different.
 std::vector<std::uint64_t> blocks_of_name(const std::string& name, std::int64_t blocks) {
-  std::uint64_t hash = 14695981039346656037ull;  // FNV-1a
-  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ull;
-  Rng rng(hash);
+  Rng rng(fnv1a(name));
   std::vector<std::uint64_t> ids;
   for (std::int64_t i = 0; i < blocks; ++i) ids.push_back(rng.next());
   return ids;
