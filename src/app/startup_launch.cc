@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cctype>
-#include <regex>
 
 #include "app/explain.h"
 #include "base/input_error.h"
@@ -29,10 +28,44 @@ std::optional<double> number(const std::string& text) {
 
 int count(const std::string& text) { return static_cast<int>(std::clamp(number(text).value_or(1), 1.0, 1e6)); }
 
-std::optional<std::string> first_match(const std::string& text, const char* pattern) {
-  std::smatch found;
-  if (!std::regex_search(text, found, std::regex(pattern))) return std::nullopt;
-  return found[1].str();
+constexpr std::string_view kDigits = "0123456789";
+
+bool is_word(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; }
+
+/// The run of characters that are in `allowed`, from `at` on.
+std::string_view run_of(std::string_view text, std::size_t at, std::string_view allowed) {
+  return text.substr(at, std::min(text.find_first_not_of(allowed, at), text.size()) - at);
+}
+
+/// What stands behind the first `key` that something of `allowed` follows: ("tp=4", "tp=", digits) is "4".
+std::optional<std::string> value_after(std::string_view text, std::string_view key, std::string_view allowed) {
+  for (auto at = text.find(key); at != std::string_view::npos; at = text.find(key, at + 1))
+    if (const auto value = run_of(text, at + key.size(), allowed); !value.empty()) return std::string(value);
+  return std::nullopt;
+}
+
+/// "0.11.0" of "vllm-openai:v0.11.0".
+std::optional<std::string> release_in(std::string_view text) {
+  for (auto at = text.find("v0."); at != std::string_view::npos; at = text.find("v0.", at + 1)) {
+    const auto minor = run_of(text, at + 3, kDigits);
+    if ((at > 0 && is_word(text[at - 1])) || minor.empty()) continue;
+    const std::size_t end = at + 3 + minor.size();
+    const auto patch = end < text.size() && text[end] == '.' ? run_of(text, end + 1, kDigits) : std::string_view();
+    return std::string(text.substr(at + 1, end - at - 1 + (patch.empty() ? 0 : patch.size() + 1)));
+  }
+  return std::nullopt;
+}
+
+/// The first number that stands by itself behind `key`, before the next ';'.
+std::optional<std::string> number_behind(std::string_view text, std::string_view key) {
+  for (auto at = text.find(key); at != std::string_view::npos; at = text.find(key, at + 1))
+    for (auto i = at + key.size(); i < text.size() && text[i] != ';'; ++i) {
+      const auto digits = run_of(text, i, kDigits);
+      const auto end = i + digits.size();
+      if (!digits.empty() && !is_word(text[i - 1]) && (end == text.size() || !is_word(text[end])))
+        return std::string(digits);
+    }
+  return std::nullopt;
 }
 
 std::string squeezed(const std::string& text) {
@@ -82,7 +115,7 @@ VllmVersion version_of(const StartRow& s, const Model& model, std::vector<std::s
     version = {0, 6, 6};
   } else if (build_without_release) {
     version = kDefaultVllmVersion;
-  } else if (const auto named = first_match(s.other_flags, R"(\bv(0\.\d+(\.\d+)?))")) {
+  } else if (const auto named = release_in(s.other_flags)) {
     version = parse_vllm_version(*named);
   } else if (!model.architectures.empty()) {
     if (const auto* row = find_architecture(model.architectures.front()); row && !row->registered_in.empty())
@@ -139,19 +172,20 @@ void read_speculation(EngineConfig& e, const StartRow& s, const Model& model, st
     assumed.push_back("the draft model is not counted");
     return;
   }
-  const auto tokens = first_match(flags, R"(num_spec(?:ulative)?_tokens=(\d+))");
-  const auto written = first_match(flags, R"(mtp[^;]*?\b(\d+)\b)");
+  auto tokens = value_after(flags, "num_speculative_tokens=", kDigits);
+  if (!tokens) tokens = value_after(flags, "num_spec_tokens=", kDigits);
+  const auto written = number_behind(flags, "mtp");
   e.num_speculative_tokens = count(tokens ? *tokens : written ? *written : "1");
 }
 
 void read_graph_sizes(EngineConfig& e, const StartRow& s) {
-  if (const auto largest = first_match(s.other_flags, R"(max_cudagraph_capture_size=(\d+))")) {
+  if (const auto largest = value_after(s.other_flags, "max_cudagraph_capture_size=", kDigits)) {
     constexpr int kMost = 512;
     for (int size = 1; size <= std::min(count(*largest), kMost); size += size < 4     ? size
                                                                          : size < 256 ? 8 - size % 8
                                                                                       : 16)
       e.cudagraph_capture_sizes.push_back(size);
-  } else if (const auto list = first_match(s.other_flags, R"(graph set \[([0-9, ]+)\])")) {
+  } else if (const auto list = value_after(s.other_flags, "graph set [", "0123456789, ")) {
     for (const auto& size : split(*list, ',')) e.cudagraph_capture_sizes.push_back(count(std::string(trim(size))));
   }
 }
@@ -204,7 +238,7 @@ StartLaunch read_launch(const StartRow& s, const Model& model) {
   p.pipeline_parallel_size = count(s.pp);
   p.data_parallel_size = count(s.dp);
   p.enable_expert_parallel = s.ep == "on";
-  if (const auto layers = first_match(s.other_flags, R"(VLLM_PP_LAYER_PARTITION=([0-9,]+))")) {
+  if (const auto layers = value_after(s.other_flags, "VLLM_PP_LAYER_PARTITION=", "0123456789,")) {
     for (const auto& n : split(*layers, ',')) p.pp_layer_partition.push_back(count(n));
     if (static_cast<int>(p.pp_layer_partition.size()) != p.pipeline_parallel_size) p.pp_layer_partition.clear();
   }
@@ -218,7 +252,7 @@ StartLaunch read_launch(const StartRow& s, const Model& model) {
   if (const auto n = number(s.max_num_seqs)) e.max_num_seqs = static_cast<std::int64_t>(*n);
   if (const auto n = number(s.max_num_batched_tokens))
     e.max_num_batched_tokens = static_cast<std::int64_t>(*n);
-  else if (const auto scheduled = first_match(s.other_flags, R"(max_num_scheduled_tokens=(\d+))"))
+  else if (const auto scheduled = value_after(s.other_flags, "max_num_scheduled_tokens=", kDigits))
     e.max_num_batched_tokens = count(*scheduled);
   if (!s.kv_cache_dtype.empty()) e.kv_cache_dtype = s.kv_cache_dtype == "bf16" ? "bfloat16" : s.kv_cache_dtype;
   e.enforce_eager = s.enforce_eager == "True";

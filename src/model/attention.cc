@@ -2,6 +2,7 @@
 // model classes of vLLM 0.32.0 (vllm/model_executor/models).
 #include <algorithm>
 
+#include "config/json.h"
 #include "model/layers.h"
 
 namespace shardwise {

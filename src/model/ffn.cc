@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "config/json.h"
 #include "model/layers.h"
 
 namespace shardwise {

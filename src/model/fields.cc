@@ -5,6 +5,7 @@
 
 #include "base/embedded.h"
 #include "base/input_error.h"
+#include "config/json.h"
 
 namespace shardwise {
 namespace {

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "config/json.h"
+#include "config/json_fwd.h"
 
 namespace shardwise {
 

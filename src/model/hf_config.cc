@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/input_error.h"
+#include "config/json.h"
 #include "model/layers.h"
 #include "model/load.h"
 #include "model/quantisation.h"

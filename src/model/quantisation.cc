@@ -1,9 +1,9 @@
 #include "model/quantisation.h"
 
 #include <algorithm>
-#include <regex>
 
 #include "base/text.h"
+#include "config/json.h"
 
 namespace shardwise {
 namespace {
@@ -128,19 +128,15 @@ std::string_view canonical_module(std::string_view name) {
   return name;
 }
 
-bool pattern_covers(std::string_view pattern, std::string_view module) {
-  if (pattern.starts_with("re:")) {
-    if (pattern.size() > 300 || module.size() > 300) return false;
-    try {
-      return std::regex_search(std::string(module), std::regex(std::string(pattern.substr(3))),
-                               std::regex_constants::match_continuous);
-    } catch (const std::regex_error&) {
-      return false;
-    }
-  }
-  if (pattern.find('*') != std::string_view::npos) return glob(pattern, module);
-  return module == pattern ||
-         (module.size() > pattern.size() && module.starts_with(pattern) && module[pattern.size()] == '.');
+ModulePattern::ModulePattern(std::string_view text)
+    : text_(text), is_glob_(text.find('*') != std::string_view::npos), is_regex_(text.starts_with("re:")) {
+  if (is_regex_) regex_ = NameRegex::compile(text.substr(3));
+}
+
+bool ModulePattern::covers(std::string_view module) const {
+  if (is_regex_) return regex_ && regex_->matches_start(module);
+  if (is_glob_) return glob(text_, module);
+  return module.starts_with(text_) && (module.size() == text_.size() || module[text_.size()] == '.');
 }
 
 QuantRules::QuantRules(const Json& config) {
@@ -193,7 +189,10 @@ QuantRules::QuantRules(const Json& config) {
         if (!group.is_object()) continue;
         std::vector<std::string> targets;
         add_strings(group, "targets", targets);
-        groups_.emplace_back(std::move(targets), compressed_tensors_scheme(group));
+        Group& made = groups_.emplace_back();
+        made.linear = std::find(targets.begin(), targets.end(), "Linear") != targets.end();
+        for (const auto& target : targets) made.targets.emplace_back(target);
+        made.scheme = compressed_tensors_scheme(group);
       }
   } else if (method_ == "awq" || method_ == "awq-marlin") {
     common_ = {.method = Method::awq,
@@ -246,11 +245,10 @@ bool QuantRules::ignored(std::string_view module) const {
   if (plain_.count(std::string(module))) return true;
   for (std::size_t dot = module.rfind('.'); dot != std::string_view::npos && dot > 0; dot = module.rfind('.', dot - 1))
     if (plain_.count(std::string(module.substr(0, dot)))) return true;
-  const std::string name(module);
+  const std::string nested = "language_model.model." + std::string(module);
+  const auto below_model = std::string_view(nested).substr(std::string_view("language_model.").size());
   for (const auto& pattern : patterns_)
-    if (pattern_covers(pattern, module) || pattern_covers(pattern, "model." + name) ||
-        pattern_covers(pattern, "language_model.model." + name))
-      return true;
+    if (pattern.covers(module) || pattern.covers(below_model) || pattern.covers(nested)) return true;
   for (const auto& word : bare_)
     if (module == word || module.ends_with("." + word) || module.find("." + word + ".") != std::string_view::npos)
       return true;
@@ -288,9 +286,10 @@ QuantScheme QuantRules::scheme(std::string_view full_name, Module kind) const {
   if (kind == Module::lm_head && method_ != "modelopt" && method_ != "modelopt-fp4" && groups_.empty()) return {};
   if (experts_only_ && kind != Module::experts) return {};
   if (kind == Module::experts && expert_scheme_) return *expert_scheme_;
-  for (const auto& [targets, scheme] : groups_)
-    for (const auto& target : targets)
-      if ((target == "Linear" && kind != Module::lm_head) || pattern_covers(target, module)) return scheme;
+  for (const auto& group : groups_)
+    if ((group.linear && kind != Module::lm_head) ||
+        std::any_of(group.targets.begin(), group.targets.end(), [&](const auto& t) { return t.covers(module); }))
+      return group.scheme;
   return groups_.empty() ? common_ : QuantScheme{};
 }
 
@@ -300,39 +299,24 @@ Quantisation summarise(const QuantRules& rules, const Model& model) {
   out.ignore = rules.ignore();
   out.kv_cache_dtype = rules.kv_cache_dtype();
   if (rules.method().empty()) return out;
-  // The first spelling that the checkpoint may use and that is stored narrow decides.
-  const auto pick = [&](int layer, std::initializer_list<const char*> names, QuantRules::Module kind) {
-    const std::string number = std::to_string(layer);
-    QuantScheme found;
-    bool any_ignored = false;
-    for (const char* base : {"model.layers.", "model.language_model.layers.", "language_model.model.layers.",
-                             "backbone.layers.", "layers."})
-      for (const char* name : names) {
-        const auto scheme = rules.scheme(base + number + "." + name, kind);
-        if (scheme.method == QuantScheme::Method::none)
-          any_ignored = true;
-        else
-          found = scheme;
-      }
-    return any_ignored ? QuantScheme{} : found;
-  };
-  const auto mixed = [&](int layer, std::initializer_list<const char*> names, QuantRules::Module kind) {
-    return pick(layer, names, kind);
-  };
   using Kind = QuantRules::Module;
-  for (int layer = 0; layer < model.num_hidden_layers(); ++layer) {
-    const auto& l = model.layers[static_cast<std::size_t>(layer)];
-    if (std::holds_alternative<MlaAttention>(l.attention))
-      out.attention = mixed(layer, {"self_attn.o_proj"}, Kind::linear);
-    else if (std::holds_alternative<FullAttention>(l.attention))
-      out.attention = mixed(layer, {"self_attn.o_proj"}, Kind::linear);
-    if (std::holds_alternative<DenseFfn>(l.ffn)) out.dense_mlp = mixed(layer, {"mlp.down_proj"}, Kind::linear);
-    if (std::holds_alternative<MoeFfn>(l.ffn)) {
-      out.routed_experts = mixed(layer, {"mlp.experts.0.down_proj"}, Kind::experts);
-      if (std::get<MoeFfn>(l.ffn).shared_intermediate_size)
-        out.shared_experts = mixed(layer, {"mlp.shared_experts.down_proj"}, Kind::linear);
-    }
-  }
+  // The last layer that has such a module.
+  const auto last = [&](auto&& has, const char* name, Kind kind) {
+    for (std::size_t i = model.layers.size(); i-- > 0;)
+      if (has(model.layers[i])) return rules.scheme("layers." + std::to_string(i) + "." + name, kind);
+    return QuantScheme{};
+  };
+  const auto moe = [](const Layer& l) { return std::get_if<MoeFfn>(&l.ffn); };
+  out.attention = last(
+      [](const Layer& l) {
+        return std::holds_alternative<MlaAttention>(l.attention) || std::holds_alternative<FullAttention>(l.attention);
+      },
+      "self_attn.o_proj", Kind::linear);
+  out.dense_mlp =
+      last([](const Layer& l) { return std::holds_alternative<DenseFfn>(l.ffn); }, "mlp.down_proj", Kind::linear);
+  out.routed_experts = last(moe, "mlp.experts.0.down_proj", Kind::experts);
+  out.shared_experts = last([&](const Layer& l) { return moe(l) && moe(l)->shared_intermediate_size != 0; },
+                            "mlp.shared_experts.down_proj", Kind::linear);
   out.lm_head = rules.scheme("lm_head", Kind::lm_head);
   return out;
 }

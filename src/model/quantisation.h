@@ -1,14 +1,29 @@
 #pragma once
 // How a checkpoint stores each module, from quantization_config (or hf_quant_config.json).
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_set>
 #include <vector>
 
-#include "config/json.h"
+#include "config/json_fwd.h"
 #include "model/model.h"
+#include "model/name_regex.h"
 
 namespace shardwise {
+
+/// One entry of an ignore list or of targets: a module's name or its parent's, a glob with *, or "re:" and a regular
+/// expression. Read once, asked for every module.
+class ModulePattern {
+ public:
+  explicit ModulePattern(std::string_view text);
+  bool covers(std::string_view module) const;
+
+ private:
+  std::string text_;
+  bool is_glob_ = false, is_regex_ = false;
+  std::optional<NameRegex> regex_;  ///< nullopt of a bad expression: covers nothing
+};
 
 /// Parsed form of a quantization_config. Module names are those of the checkpoint ("model.layers.0.self_attn.q_proj").
 class QuantRules {
@@ -31,12 +46,17 @@ class QuantRules {
   bool ignored(std::string_view module) const;
   std::string method_;
   std::vector<std::string> ignore_;
-  QuantScheme common_;                                                    // scheme of what no other entry names
-  std::vector<std::pair<std::string, QuantScheme>> by_module_;            // quantized_layers, sorted by name
-  std::vector<std::pair<std::vector<std::string>, QuantScheme>> groups_;  // compressed-tensors config_groups: targets
-  std::unordered_set<std::string> plain_;                                 // ignored names and parents, canonical
-  std::vector<std::string> patterns_;                                     // ignored globs and regular expressions
-  std::vector<std::string> bare_;                                         // ignored words without a dot
+  QuantScheme common_;                                          // scheme of what no other entry names
+  std::vector<std::pair<std::string, QuantScheme>> by_module_;  // quantized_layers, sorted by name
+  struct Group {
+    bool linear = false;  // targets "Linear": every linear layer but the head
+    std::vector<ModulePattern> targets;
+    QuantScheme scheme;
+  };
+  std::vector<Group> groups_;                 // compressed-tensors config_groups
+  std::unordered_set<std::string> plain_;     // ignored names and parents, canonical
+  std::vector<ModulePattern> patterns_;       // ignored globs and regular expressions
+  std::vector<std::string> bare_;             // ignored words without a dot
   bool mixed_ = false;                        // quantized_layers names every quantised module
   bool experts_only_ = false;                 // MXFP4 checkpoints quantise the experts alone
   std::optional<QuantScheme> expert_scheme_;  // where experts differ (moe_quant_algo)
@@ -52,9 +72,5 @@ Quantisation summarise(const QuantRules& rules, const Model& model);
 /// A module's name without the roots that checkpoints and vLLM disagree on: "model.language_model.layers.0.mlp" and
 /// "backbone.layers.0.mlp" are "layers.0.mlp".
 std::string_view canonical_module(std::string_view name);
-
-/// Whether `pattern` (as in an ignore list: a name, a parent module, a glob with *, or "re:" and a regular expression)
-/// covers `module`.
-bool pattern_covers(std::string_view pattern, std::string_view module);
 
 }  // namespace shardwise

@@ -1,5 +1,7 @@
 #include "model/vision.h"
 
+#include "config/json.h"
+
 namespace shardwise {
 
 std::optional<VisionTower> read_vision(const Fields& top) {
