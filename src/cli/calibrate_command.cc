@@ -3,7 +3,7 @@
 
 #include "app/calibration_sources.h"
 #include "base/input_error.h"
-#include "cli/commands.h"
+#include "cli/command.h"
 #include "cli/options.h"
 #include "config/text_source.h"
 #include "report/report.h"
@@ -51,21 +51,19 @@ int run_calibrate(const CalibrateOptions& o, const std::vector<std::string>& fla
 
 }  // namespace
 
-void add_calibrate_command(CLI::App& app, const CommandLine& line, std::vector<std::function<int()>>& handlers) {
-  auto* sub = app.add_subcommand(
-      "calibrate", "your own benchmark results and start-up logs: a file that makes every prediction your machine's");
+Handler add_calibrate(Command command, const std::vector<std::string>& vllm) {
   auto o = std::make_shared<CalibrateOptions>();
-  sub->add_option("model", o->model, "the model that was measured")->required();
-  sub->add_option("--gpus", o->gpus, "the cluster that was measured")->required();
-  sub->add_option("--bench", o->benches, "result of vllm bench serve --save-result; several may be given");
-  sub->add_option("--log", o->logs, "vLLM's log from its start; several may be given");
-  sub->add_option("-o,--out", o->out, "write the calibration here; otherwise it is printed");
-  sub->add_option("--vllm", o->vllm, "vLLM version")->default_str("0.32.0");
-  sub->add_flag("--json", o->json, "machine-readable answer");
-  sub->footer(
+  command.option("model", o->model, "the model that was measured").required();
+  command.option("--gpus", o->gpus, "the cluster that was measured").required();
+  command.option("--bench", o->benches, "result of vllm bench serve --save-result; several may be given");
+  command.option("--log", o->logs, "vLLM's log from its start; several may be given");
+  command.option("-o,--out", o->out, "write the calibration here; otherwise it is printed");
+  command.option("--vllm", o->vllm, "vLLM version").shown_default("0.32.0");
+  command.flag("--json", o->json, "machine-readable answer");
+  command.footer(
       "shardwise calibrate Qwen3-32B --gpus 2xH100 --bench c4.json --log serve.log -o mine.yaml -- -tp 2\n"
       "Behind -- stand the flags of the measured server. Then: shardwise plan ... --calibration mine.yaml");
-  handlers.push_back([o, &line] { return run_calibrate(*o, line.vllm); });
+  return [o, &vllm] { return run_calibrate(*o, vllm); };
 }
 
 }  // namespace shardwise

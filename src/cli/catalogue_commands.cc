@@ -5,7 +5,7 @@
 
 #include "base/input_error.h"
 #include "base/text.h"
-#include "cli/commands.h"
+#include "cli/command.h"
 #include "cli/options.h"
 #include "config/text_source.h"
 #include "hardware/hardware.h"
@@ -58,12 +58,10 @@ int list_gpus(const std::string& name) {
 
 }  // namespace
 
-void add_rules_command(CLI::App& app, const CommandLine&, std::vector<std::function<int()>>& handlers) {
-  auto* sub = app.add_subcommand(
-      "rules", "vLLM's rules: what it refuses, in which versions, where in its source, what to write instead");
+Handler add_rules(Command command, const std::vector<std::string>&) {
   auto id = std::make_shared<std::string>();
-  sub->add_option("id", *id, "one rule in full");
-  handlers.push_back([id] {
+  command.option("id", *id, "one rule in full");
+  return [id] {
     Style style;
     style.width = 160;
     const auto text = rules_text(*id, style);
@@ -74,21 +72,19 @@ void add_rules_command(CLI::App& app, const CommandLine&, std::vector<std::funct
     }
     std::fputs(text.c_str(), stdout);
     return kExitFound;
-  });
+  };
 }
 
-void add_models_command(CLI::App& app, const CommandLine&, std::vector<std::function<int()>>& handlers) {
-  auto* sub = app.add_subcommand("models", "bundled models");
+Handler add_models(Command command, const std::vector<std::string>&) {
   auto name = std::make_shared<std::string>();
-  sub->add_option("name", *name, "part of a name");
-  handlers.push_back([name] { return list_models(*name); });
+  command.option("name", *name, "part of a name");
+  return [name] { return list_models(*name); };
 }
 
-void add_gpus_command(CLI::App& app, const CommandLine&, std::vector<std::function<int()>>& handlers) {
-  auto* sub = app.add_subcommand("gpus", "the GPU catalogue, each number with its source");
+Handler add_gpus(Command command, const std::vector<std::string>&) {
   auto name = std::make_shared<std::string>();
-  sub->add_option("name", *name, "part of a name");
-  handlers.push_back([name] { return list_gpus(*name); });
+  command.option("name", *name, "part of a name");
+  return [name] { return list_gpus(*name); };
 }
 
 }  // namespace shardwise

@@ -1,6 +1,6 @@
 #include <cstdio>
 
-#include "cli/commands.h"
+#include "cli/command.h"
 #include "cli/options.h"
 #include "report/report.h"
 
@@ -33,33 +33,27 @@ int run_estimate(const CommandOptions& o, const std::vector<std::string>& flags)
 
 }  // namespace
 
-void add_check_command(CLI::App& app, const CommandLine& line, std::vector<std::function<int()>>& handlers) {
-  auto* sub = app.add_subcommand(
-      "check", "a vLLM command: is it accepted, what does it become, does it fit, what would be better");
+Handler add_check(Command command, const std::vector<std::string>& vllm) {
   auto o = std::make_shared<CommandOptions>();
-  o->add_to(*sub);
-  sub->footer(
+  o->add_to(command);
+  command.footer(
       "shardwise check MODEL --gpus 8xH100 -- --tensor-parallel-size 2 --data-parallel-size 4\n"
       "Exit code 0: it starts and keeps the SLOs; 1: it does not; 2: the question cannot be read.");
-  handlers.push_back([o, &line] { return run_check(*o, line.vllm); });
+  return [o, &vllm] { return run_check(*o, vllm); };
 }
 
-void add_memory_command(CLI::App& app, const CommandLine& line, std::vector<std::function<int()>>& handlers) {
-  auto* sub = app.add_subcommand(
-      "memory", "what every rank of a vLLM command holds, KV blocks and tokens, the longest max_model_len");
+Handler add_memory(Command command, const std::vector<std::string>& vllm) {
   auto o = std::make_shared<CommandOptions>();
-  o->add_to(*sub);
-  sub->footer("shardwise memory MODEL --gpus 8xH100 -- --tensor-parallel-size 8");
-  handlers.push_back([o, &line] { return run_memory(*o, line.vllm); });
+  o->add_to(command);
+  command.footer("shardwise memory MODEL --gpus 8xH100 -- --tensor-parallel-size 8");
+  return [o, &vllm] { return run_memory(*o, vllm); };
 }
 
-void add_estimate_command(CLI::App& app, const CommandLine& line, std::vector<std::function<int()>>& handlers) {
-  auto* sub = app.add_subcommand(
-      "estimate", "one command's step times by operator, TTFT, TPOT, throughput, and what they depend on");
+Handler add_estimate(Command command, const std::vector<std::string>& vllm) {
   auto o = std::make_shared<CommandOptions>();
-  o->add_to(*sub);
-  sub->footer("shardwise estimate MODEL --gpus 8xH100 --concurrency 64 -- --tensor-parallel-size 8");
-  handlers.push_back([o, &line] { return run_estimate(*o, line.vllm); });
+  o->add_to(command);
+  command.footer("shardwise estimate MODEL --gpus 8xH100 --concurrency 64 -- --tensor-parallel-size 8");
+  return [o, &vllm] { return run_estimate(*o, vllm); };
 }
 
 }  // namespace shardwise

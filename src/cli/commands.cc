@@ -1,28 +1,28 @@
-#include "cli/commands.h"
+#include "cli/command.h"
 
 namespace shardwise {
 
-#define SHARDWISE_COMMAND(name) \
-  void add_##name##_command(CLI::App&, const CommandLine&, std::vector<std::function<int()>>&)
-SHARDWISE_COMMAND(plan);
-SHARDWISE_COMMAND(check);
-SHARDWISE_COMMAND(memory);
-SHARDWISE_COMMAND(estimate);
-SHARDWISE_COMMAND(simulate);
-SHARDWISE_COMMAND(place);
-SHARDWISE_COMMAND(calibrate);
-SHARDWISE_COMMAND(verify);
-SHARDWISE_COMMAND(rules);
-SHARDWISE_COMMAND(models);
-SHARDWISE_COMMAND(gpus);
-#undef SHARDWISE_COMMAND
+using Vllm = const std::vector<std::string>&;
+Handler add_plan(Command, Vllm), add_check(Command, Vllm), add_memory(Command, Vllm), add_estimate(Command, Vllm),
+    add_simulate(Command, Vllm), add_place(Command, Vllm), add_calibrate(Command, Vllm), add_verify(Command, Vllm),
+    add_rules(Command, Vllm), add_models(Command, Vllm), add_gpus(Command, Vllm);
 
-const std::vector<AddCommand>& commands() {
-  static const std::vector<AddCommand> all = {add_plan_command,      add_check_command,    add_memory_command,
-                                              add_estimate_command,  add_simulate_command, add_place_command,
-                                              add_calibrate_command, add_verify_command,   add_rules_command,
-                                              add_models_command,    add_gpus_command};
-  return all;
-}
+// clang-format off
+constexpr CommandRow kCommands[] = {
+    {"plan", "ranked plans, the winner explained, its launch commands", add_plan},
+    {"check", "a vLLM command: is it accepted, what does it become, does it fit, what would be better", add_check},
+    {"memory", "what every rank of a vLLM command holds, KV blocks and tokens, the longest max_model_len", add_memory},
+    {"estimate", "one command's step times by operator, TTFT, TPOT, throughput, and what they depend on", add_estimate},
+    {"simulate", "vLLM's scheduler step by step on a workload or trace: percentiles, timeline, preemptions", add_simulate},
+    {"place", "experts to ranks from a file of expert loads: balance before and after, and whether it is worth it", add_place},
+    {"calibrate", "your own benchmark results and start-up logs: a file that makes every prediction your machine's", add_calibrate},
+    {"verify", "compares predictions with recorded cases; exit code 0 only if all agree", add_verify},
+    {"rules", "vLLM's rules: what it refuses, in which versions, where in its source, what to write instead", add_rules},
+    {"models", "bundled models", add_models},
+    {"gpus", "the GPU catalogue, each number with its source", add_gpus},
+};
+// clang-format on
+
+std::span<const CommandRow> commands() { return kCommands; }
 
 }  // namespace shardwise

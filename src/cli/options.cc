@@ -27,19 +27,19 @@ std::string flag_of(std::string name) {
 
 }  // namespace
 
-void QuestionOptions::add_to(CLI::App& app, bool model_positional) {
-  if (model_positional) app.add_option("model", model, "bundled name, hub id, directory or config.json")->required();
-  app.add_option("--gpus", gpus, "8xH100, 2x8xH200, 4xRTX4090, or a cluster file (.yaml)")->required();
-  app.add_option("--workload", workload_file, "file with any of the options below, e.g. isl: 1024 (.yaml)")
-      ->group("Workload");
+void QuestionOptions::add_to(Command& command, bool model_positional) {
+  if (model_positional) command.option("model", model, "bundled name, hub id, directory or config.json").required();
+  command.option("--gpus", gpus, "8xH100, 2x8xH200, 4xRTX4090, or a cluster file (.yaml)").required();
+  command.option("--workload", workload_file, "file with any of the options below, e.g. isl: 1024 (.yaml)")
+      .group("Workload");
   for (const auto& option : workload_options())
-    app.add_option(flag_of(option.name), workload[option.name], option.doc)->allow_extra_args(false)->group("Workload");
-  app.add_option("--goal", goal, "throughput, latency, cost or balanced")->default_str("balanced");
-  app.add_option("--calibration", calibration, "file of shardwise calibrate: predictions of the measured machine");
-  app.add_option("--vllm", vllm, "vLLM version")->default_str("0.32.0");
-  app.add_option("--threads", threads, "worker threads; the answer does not depend on it");
-  app.add_flag("--json", json, "machine-readable answer (docs/formats)");
-  app.add_option("--color", color, "auto, always or never")->check(CLI::IsMember({"auto", "always", "never"}));
+    command.option(flag_of(option.name), workload[option.name], option.doc).one_value_each().group("Workload");
+  command.option("--goal", goal, "throughput, latency, cost or balanced").shown_default("balanced");
+  command.option("--calibration", calibration, "file of shardwise calibrate: predictions of the measured machine");
+  command.option("--vllm", vllm, "vLLM version").shown_default("0.32.0");
+  command.option("--threads", threads, "worker threads; the answer does not depend on it");
+  command.flag("--json", json, "machine-readable answer (docs/formats)");
+  command.option("--color", color, "auto, always or never").one_of({"auto", "always", "never"});
 }
 
 Style QuestionOptions::style() const {
@@ -75,9 +75,9 @@ Workload workload_of(const QuestionOptions& o, std::vector<Assumption>* assumed)
   return w;
 }
 
-void CommandOptions::add_to(CLI::App& app) {
-  question.add_to(app);
-  app.add_option("--env", env, "environment variable of the command: VLLM_PP_LAYER_PARTITION=20,20");
+void CommandOptions::add_to(Command& command) {
+  question.add_to(command);
+  command.option("--env", env, "environment variable of the command: VLLM_PP_LAYER_PARTITION=20,20");
 }
 
 CheckRequest check_request_of(const CommandOptions& o, const std::vector<std::string>& vllm_flags) {

@@ -1,12 +1,13 @@
 #pragma once
 // Options that several commands share, and what they turn into.
-#include <CLI/CLI.hpp>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "app/check.h"
 #include "app/plan.h"
+#include "cli/command.h"
 #include "report/table.h"
 
 namespace shardwise {
@@ -19,7 +20,7 @@ struct QuestionOptions {
   bool json = false;
   std::string color = "auto";
 
-  void add_to(CLI::App& app, bool model_positional = true);
+  void add_to(Command& command, bool model_positional = true);
   Style style() const;
 };
 
@@ -34,7 +35,7 @@ struct CommandOptions {
   QuestionOptions question;
   std::vector<std::string> env;
 
-  void add_to(CLI::App& app);
+  void add_to(Command& command);
 };
 CheckRequest check_request_of(const CommandOptions& options, const std::vector<std::string>& vllm_flags);
 

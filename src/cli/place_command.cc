@@ -3,7 +3,7 @@
 
 #include "app/place.h"
 #include "base/input_error.h"
-#include "cli/commands.h"
+#include "cli/command.h"
 #include "cli/options.h"
 #include "config/text_source.h"
 #include "report/report.h"
@@ -68,36 +68,30 @@ int run_place(const PlaceOptions& o) {
 
 }  // namespace
 
-void add_place_command(CLI::App& app, const CommandLine&, std::vector<std::function<int()>>& handlers) {
-  auto* sub = app.add_subcommand(
-      "place", "experts to ranks from a file of expert loads: balance before and after, and whether it is worth it");
+Handler add_place(Command command, const std::vector<std::string>&) {
   auto o = std::make_shared<PlaceOptions>();
-  sub->add_option("load", o->load, "token counts per layer and expert: JSON or CSV (docs/place.md)")->required();
-  sub->add_option("--ranks", o->ranks, "expert-parallel size: tensor x data parallel")
-      ->required()
-      ->check(CLI::PositiveNumber);
-  sub->add_option("--nodes", o->nodes, "nodes that the ranks are on")->check(CLI::PositiveNumber);
-  sub->add_option("--tensor-parallel-size", o->tensor_parallel, "how much of --ranks is tensor parallel")
-      ->check(CLI::PositiveNumber);
-  sub->add_option("--redundant-experts", o->redundant, "replicas beyond one an expert (EPLB)")
-      ->check(CLI::NonNegativeNumber);
-  sub->add_option("--policy", o->policies, "linear, round_robin, eplb (vLLM's) or ours; default: all, compared")
-      ->delimiter(',')
-      ->check(CLI::IsMember({"linear", "round_robin", "eplb", "ours"}));
-  sub->add_option("--num-expert-group", o->groups, "groups of grouped top-k; default: the file's or the model's")
-      ->check(CLI::PositiveNumber);
-  sub->add_option("--all2all-backend", o->backend, "as in vLLM; decides whether round_robin holds");
-  sub->add_option("--model", o->model, "checks the file against a model and takes its expert groups");
-  sub->add_option("--min-gain", o->min_gain, "share of the most loaded rank's work that rebalancing must take off")
-      ->check(CLI::Range(0.0, 1.0))
-      ->default_val(0.03);
-  sub->add_option("--vllm", o->vllm, "vLLM version")->default_str("0.32.0");
-  sub->add_option("--out", o->out, "write the best map here (JSON)");
-  sub->add_flag("--json", o->json, "machine-readable answer");
-  sub->footer(
+  command.option("load", o->load, "token counts per layer and expert: JSON or CSV (docs/place.md)").required();
+  command.option("--ranks", o->ranks, "expert-parallel size: tensor x data parallel").required().positive();
+  command.option("--nodes", o->nodes, "nodes that the ranks are on").positive();
+  command.option("--tensor-parallel-size", o->tensor_parallel, "how much of --ranks is tensor parallel").positive();
+  command.option("--redundant-experts", o->redundant, "replicas beyond one an expert (EPLB)").non_negative();
+  command.option("--policy", o->policies, "linear, round_robin, eplb (vLLM's) or ours; default: all, compared")
+      .comma_separated()
+      .one_of({"linear", "round_robin", "eplb", "ours"});
+  command.option("--num-expert-group", o->groups, "groups of grouped top-k; default: the file's or the model's")
+      .positive();
+  command.option("--all2all-backend", o->backend, "as in vLLM; decides whether round_robin holds");
+  command.option("--model", o->model, "checks the file against a model and takes its expert groups");
+  command.option("--min-gain", o->min_gain, "share of the most loaded rank's work that rebalancing must take off")
+      .between(0.0, 1.0)
+      .shown_default("0.03");
+  command.option("--vllm", o->vllm, "vLLM version").shown_default("0.32.0");
+  command.option("--out", o->out, "write the best map here (JSON)");
+  command.flag("--json", o->json, "machine-readable answer");
+  command.footer(
       "shardwise place loads.json --ranks 32 --nodes 4 --redundant-experts 32\n"
       "Exit code 0: a placement stands; 1: vLLM refuses all that were asked for; 2: the question cannot be read.");
-  handlers.push_back([o] { return run_place(*o); });
+  return [o] { return run_place(*o); };
 }
 
 }  // namespace shardwise

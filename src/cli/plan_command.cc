@@ -3,7 +3,7 @@
 #include <fstream>
 
 #include "base/input_error.h"
-#include "cli/commands.h"
+#include "cli/command.h"
 #include "cli/options.h"
 #include "report/report.h"
 
@@ -80,36 +80,35 @@ int run_plan(const PlanOptions& o, const std::vector<std::string>& vllm_flags) {
 
 }  // namespace
 
-void add_plan_command(CLI::App& app, const CommandLine& line, std::vector<std::function<int()>>& handlers) {
-  auto* sub = app.add_subcommand("plan", "ranked plans, the winner explained, its launch commands");
+Handler add_plan(Command command, const std::vector<std::string>& vllm) {
   auto o = std::make_shared<PlanOptions>();
-  o->question.add_to(*sub);
-  sub->add_option("--min-model-len", o->min_model_len, "max_model_len of the plan must be at least this")
-      ->check(CLI::PositiveNumber);
-  sub->add_option("--max-gpus", o->max_gpus, "use at most so many GPUs")->check(CLI::PositiveNumber);
-  sub->add_option("--gpus-taken", o->taken, "GPUs in use by others, per node: 2,0")->delimiter(',');
-  sub->add_flag("--fewest-gpus", o->fewest, "the smallest number of GPUs that serves this load within the SLOs");
-  sub->add_option("--replicas", o->replicas, "separate deployments behind a router (pin)")->check(CLI::PositiveNumber);
-  sub->add_flag("--allow-replicas", o->allow_replicas,
-                "let separate deployments of a dense model compete with data parallel");
-  sub->add_option("--why-not", o->why_not, "why another plan lost: tp=8,pp=1");
-  sub->add_option("--simulate", o->simulate,
-                  "of how many of the best plans the scheduler-exact simulator decides (and of those close behind); "
-                  "default 10 up to 1,000 requests in flight, 0 = the closed form alone")
-      ->check(CLI::NonNegativeNumber);
-  sub->add_option("--emit", o->emit, "directory for launch files");
-  sub->add_option("--show", o->show, "plans listed")->default_val(10);
-  sub->add_flag("--no-explain", o->no_explain, "leave out ladder and what-if searches");
-  sub->footer(
+  o->question.add_to(command);
+  command.option("--min-model-len", o->min_model_len, "max_model_len of the plan must be at least this").positive();
+  command.option("--max-gpus", o->max_gpus, "use at most so many GPUs").positive();
+  command.option("--gpus-taken", o->taken, "GPUs in use by others, per node: 2,0").comma_separated();
+  command.flag("--fewest-gpus", o->fewest, "the smallest number of GPUs that serves this load within the SLOs");
+  command.option("--replicas", o->replicas, "separate deployments behind a router (pin)").positive();
+  command.flag("--allow-replicas", o->allow_replicas,
+               "let separate deployments of a dense model compete with data parallel");
+  command.option("--why-not", o->why_not, "why another plan lost: tp=8,pp=1");
+  command
+      .option("--simulate", o->simulate,
+              "of how many of the best plans the scheduler-exact simulator decides (and of those close behind); "
+              "default 10 up to 1,000 requests in flight, 0 = the closed form alone")
+      .non_negative();
+  command.option("--emit", o->emit, "directory for launch files");
+  command.option("--show", o->show, "plans listed").shown_default("10");
+  command.flag("--no-explain", o->no_explain, "leave out ladder and what-if searches");
+  command.footer(
       "Every `vllm serve` flag is taken too and pins that part of the plan: --tensor-parallel-size 4, --kv-cache-dtype "
       "fp8 ...\n"
       "Exit code 0: a plan stands; 1: none does; 2: the question cannot be read.");
-  sub->allow_extras();
-  handlers.push_back([o, sub, &line] {
-    auto flags = sub->remaining();
-    flags.insert(flags.end(), line.vllm.begin(), line.vllm.end());
+  command.take_others();
+  return [o, command, &vllm] {
+    auto flags = command.others();
+    flags.insert(flags.end(), vllm.begin(), vllm.end());
     return run_plan(*o, flags);
-  });
+  };
 }
 
 }  // namespace shardwise

@@ -5,7 +5,7 @@
 #include "app/simulate.h"
 #include "base/input_error.h"
 #include "base/text.h"
-#include "cli/commands.h"
+#include "cli/command.h"
 #include "cli/options.h"
 #include "report/report.h"
 
@@ -111,37 +111,34 @@ int run_simulate(const SimulateOptions& o, const std::vector<std::string>& flags
 
 }  // namespace
 
-void add_simulate_command(CLI::App& app, const CommandLine& line, std::vector<std::function<int()>>& handlers) {
-  auto* sub = app.add_subcommand(
-      "simulate", "vLLM's scheduler step by step on a workload or trace: percentiles, timeline, preemptions");
+Handler add_simulate(Command command, const std::vector<std::string>& vllm) {
   auto o = std::make_shared<SimulateOptions>();
-  o->command.add_to(*sub);
+  o->command.add_to(command);
   const auto option = [&](const char* name, auto& value, const char* doc) {
-    return sub->add_option(name, value, doc)->group("Simulation");
+    return command.option(name, value, doc).group("Simulation");
   };
   option("--requests", o->requests, "how many requests; default 10 x concurrency, at least 1,000, or the whole trace")
-      ->check(CLI::PositiveNumber);
-  option("--warmup", o->warmup, "the first so many requests load the system but are not measured")
-      ->check(CLI::NonNegativeNumber);
+      .positive();
+  option("--warmup", o->warmup, "the first so many requests load the system but are not measured").non_negative();
   option("--seed", o->seed, "the same seed gives the same bytes");
-  option("--replicas", o->replicas, "equal servers behind a router")->check(CLI::PositiveNumber);
+  option("--replicas", o->replicas, "equal servers behind a router").positive();
   option("--routing", o->routing, "between replicas: round_robin, least_loaded or prefix_aware")
-      ->default_str("round_robin");
+      .shown_default("round_robin");
   option("--dp-balancing", o->dp_balancing,
          "between the data parallel ranks of a server: in_flight (vLLM 0.27 and later) or queue_length (before); "
          "default: the version's");
   option("--prefill", o->prefill,
          "disaggregation: vLLM flags of the instances that prefill, e.g. '-tp 4'; the command then only decodes");
-  option("--prefill-replicas", o->prefill_replicas, "how many of them")->check(CLI::PositiveNumber);
+  option("--prefill-replicas", o->prefill_replicas, "how many of them").positive();
   option("--acceptance-rate", o->acceptance_rate, "chance that a draft token is accepted")
-      ->check(CLI::Range(0.0, 1.0))
-      ->default_str("0.7");
-  sub->add_flag("--max-rate", o->max_rate, "find the highest request rate that keeps the SLOs")->group("Simulation");
+      .between(0.0, 1.0)
+      .shown_default("0.7");
+  command.flag("--max-rate", o->max_rate, "find the highest request rate that keeps the SLOs").group("Simulation");
   option("--trace-out", o->trace_out, "write a trace that Perfetto opens");
-  sub->footer(
+  command.footer(
       "shardwise simulate MODEL --gpus 8xH100 --concurrency 64 -- --tensor-parallel-size 8\n"
       "Exit code 0: it runs and keeps the SLOs; 1: it does not; 2: the question cannot be read.");
-  handlers.push_back([o, &line] { return run_simulate(*o, line.vllm); });
+  return [o, &vllm] { return run_simulate(*o, vllm); };
 }
 
 }  // namespace shardwise
