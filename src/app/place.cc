@@ -137,7 +137,7 @@ void measure(const ExpertLoads& loads, PlacedPolicy& p) {
 }
 
 /// linear or round_robin, as vLLM carries it out.
-PlacedPolicy fixed(const PlaceRequest& q, PlacePolicy policy) {
+PlacedPolicy kept(const PlaceRequest& q, PlacePolicy policy) {
   PlacedPolicy out;
   out.asked = out.effective = policy;
   ParallelConfig p;
@@ -233,12 +233,12 @@ PlaceAnswer place_experts(const PlaceRequest& request) {
                      "leave it out for experts without groups");
   a.num_physical = q.loads.experts + q.redundant_experts;
   const EplbShape shape{a.num_physical, q.num_expert_group.value_or(1), q.ranks % q.nodes == 0 ? q.nodes : 1, q.ranks};
-  a.before = fixed(q, PlacePolicy::linear);
+  a.before = kept(q, PlacePolicy::linear);
   if (q.policies.empty())
     q.policies = {PlacePolicy::linear, PlacePolicy::round_robin, PlacePolicy::eplb, PlacePolicy::ours};
   for (const auto policy : q.policies)
     a.policies.push_back(policy == PlacePolicy::linear || policy == PlacePolicy::round_robin
-                             ? fixed(q, policy)
+                             ? kept(q, policy)
                              : balanced(q, shape, policy));
   for (Index i = 0; i < a.policies.size(); ++i)
     if (a.policies[i].refusal.empty() &&

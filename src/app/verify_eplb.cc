@@ -63,7 +63,7 @@ std::string digest(const std::vector<int>& values) {
 /// Recorded to nine decimals.
 double nine(double value) { return std::round(value * 1e9) / 1e9; }
 
-Json predict(const Json& input) {
+Json predict_eplb(const Json& input) {
   const auto loads = loads_of(input);
   const EplbShape shape{input.at("num_replicas").get<int>(), input.at("num_groups").get<int>(),
                         input.at("num_nodes").get<int>(), input.at("num_ranks").get<int>()};
@@ -96,7 +96,7 @@ VerifyTopic eplb_topic() {
   return {"eplb",
           "vLLM's expert load balancer (eplb.jsonl)",
           {"error", "tie_sensitive", "phy2log", "phy2log_sha256", "phy2log_stable", "python_ms"},
-          [](const std::string&, const Json& input, VerifyModels&) { return predict(input); }};
+          [](const std::string&, const Json& input, VerifyModels&) { return predict_eplb(input); }};
 }
 
 }  // namespace shardwise

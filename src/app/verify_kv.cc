@@ -170,7 +170,7 @@ Json predict_model(const Json& input, const Model& model, const ModelFacts& fact
   return plan_to_json(std::get<KvPlan>(result));
 }
 
-Json predict(const std::string&, const Json& input, VerifyModels& models) {
+Json predict_kv(const std::string&, const Json& input, VerifyModels& models) {
   if (input.contains("specs")) return predict_given_specs(input);
   const auto name = input.at("model").get<std::string>();
   auto model = models.get(name);
@@ -186,7 +186,7 @@ Json predict(const std::string&, const Json& input, VerifyModels& models) {
 }  // namespace
 
 VerifyTopic verify_kv_topic() {
-  return {"kv", "KV-cache specs per layer and plans for given memory, of models or of given specs", {}, predict};
+  return {"kv", "KV-cache specs per layer and plans for given memory, of models or of given specs", {}, predict_kv};
 }
 
 }  // namespace shardwise

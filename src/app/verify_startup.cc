@@ -97,7 +97,7 @@ void set_features(Prediction& out, const StartupFeatures& f, const EngineConfig&
   out.set("f_version", to_string(engine.vllm_version));
 }
 
-Prediction predict(const StartRow& row, const StartLaunch& launch) {
+Prediction predict_start_row(const StartRow& row, const StartLaunch& launch) {
   Prediction out;
   out.set("id", row.id);
   std::vector<std::string> notes = launch.assumed;
@@ -181,7 +181,7 @@ StartupVerification run_verify_startup(const std::string& file, const std::strin
     auto launch = read_launch(row, *model);
     if (!assumption.empty()) launch.assumed.push_back(assumption);
     if (!launch.gpu && launch.rejected.empty()) unnamed_gpus.insert(row.id);
-    out += predict(row, launch).line();
+    out += predict_start_row(row, launch).line();
     ++answered;
   }
   if (!predictions.empty()) {

@@ -116,7 +116,7 @@ Json layout_verdict(const Model& model, const Json& args, int capability, const 
   return Json{{"refused_at", nullptr}};
 }
 
-Json predict(PreparedModels& prepared, const Json& input, VerifyModels& models) {
+Json predict_weights(PreparedModels& prepared, const Json& input, VerifyModels& models) {
   static const Json none = Json::object();
   const auto args_at = input.find("args");
   const Json& args = args_at == input.end() ? none : *args_at;
@@ -152,7 +152,7 @@ VerifyTopic weights_topic() {
           .doc = "parameters and buffers of one rank, to the byte",
           .aside = {"model_class", "where", "message"},
           .predict = [prepared](const std::string&, const Json& input, VerifyModels& models) {
-            return predict(*prepared, input, models);
+            return predict_weights(*prepared, input, models);
           }};
 }
 

@@ -14,6 +14,9 @@ struct VllmVersion {
 
 inline constexpr VllmVersion kDefaultVllmVersion{0, 32, 0};
 
+/// Ends of ranges of versions: since the first release, not gone yet.
+inline constexpr VllmVersion always{0, 0, 0}, ever{99, 0, 0};
+
 /// "0.32" or "0.32.0" or "v0.20.1rc0". Throws InputError on anything else.
 VllmVersion parse_vllm_version(std::string_view text);
 std::string to_string(VllmVersion version);

@@ -7,6 +7,8 @@ namespace shardwise {
 
 /// Biases and norms of an architecture's layers; `field` = taken from config.json (attention_bias, use_bias ...).
 enum class Bias { none, field, always };
+/// Whether there is a bias; `field`: what the config says.
+inline bool resolve(Bias bias, bool field) { return bias == Bias::always || (bias == Bias::field && field); }
 enum class QkNorm { none, field, per_head, all_heads };
 
 struct ArchitectureTraits {

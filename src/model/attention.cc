@@ -10,8 +10,6 @@ namespace {
 
 using Kind = LinearAttention::Kind;
 
-bool resolve(Bias bias, bool field) { return bias == Bias::always || (bias == Bias::field && field); }
-
 bool one_of(const std::string& word, std::initializer_list<const char*> words) {
   return std::find(words.begin(), words.end(), word) != words.end();
 }

@@ -8,8 +8,6 @@
 namespace shardwise {
 namespace {
 
-bool resolve(Bias bias, bool field) { return bias == Bias::always || (bias == Bias::field && field); }
-
 const ArchitectureTraits kGeneric{.name = "", .ffn_bias = Bias::field};
 
 bool gated(const LayerContext& c) {

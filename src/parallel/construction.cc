@@ -12,8 +12,6 @@
 namespace shardwise {
 namespace {
 
-constexpr VllmVersion always{0, 0, 0}, ever{99, 0, 0};
-
 const Rule rows[] = {
     {"vocab_not_divisible_by_tp", "model", "distributed/utils.py:ensure_divisibility",
      "The vocabulary, padded to a multiple of 64, divides by TP.", "a TP that divides it", always, ever},

@@ -5,13 +5,11 @@
 #include <limits>
 #include <numeric>
 
+#include "parallel/eplb_index.h"
 #include "parallel/eplb_refine.h"
 
 namespace shardwise {
 namespace {
-
-using Index = std::size_t;
-Index at(int i) { return static_cast<Index>(i); }
 
 /// numpy's pairwise float32 sum of contiguous values: the order of additions decides the last bits.
 float pairwise_sum(const float* v, int n) {

@@ -6,12 +6,10 @@
 #include <queue>
 
 #include "parallel/eplb.h"
+#include "parallel/eplb_index.h"
 
 namespace shardwise {
 namespace {
-
-using Index = std::size_t;
-Index at(int i) { return static_cast<Index>(i); }
 
 /// Share of the heaviest replica when `spare` replicas are given one by one to whatever is heaviest, which is the best
 /// that can be done about it.

@@ -4,11 +4,10 @@
 #include <limits>
 #include <numeric>
 
+#include "parallel/eplb_index.h"
+
 namespace shardwise {
 namespace {
-
-using Index = std::size_t;
-Index at(int i) { return static_cast<Index>(i); }
 
 constexpr double kEven = 1 + 1e-6;  // the heaviest GPU this close to what cannot be beaten is even enough
 constexpr double kGain = 1 - 1e-9;  // a step that gains less is none: rounding could be all of it

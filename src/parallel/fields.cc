@@ -9,7 +9,6 @@ namespace shardwise {
 namespace {
 
 using S = ResolveState;
-constexpr VllmVersion always{0, 0, 0}, ever{99, 0, 0};
 
 struct Word {
   std::string_view name;

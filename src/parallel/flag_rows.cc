@@ -11,7 +11,7 @@ namespace {
 using A = EngineArgs;
 using K = FlagKind;
 
-constexpr VllmVersion always{0, 0, 0}, v0_18{0, 18, 1}, v0_22{0, 22, 1}, never_gone{99, 0, 0};
+constexpr VllmVersion v0_18{0, 18, 1}, v0_22{0, 22, 1}, never_gone = ever;
 
 std::vector<FlagRow> used_rows() {
   return {

@@ -4,7 +4,7 @@ namespace shardwise {
 namespace {
 
 using W = WithoutConfig;
-constexpr VllmVersion always{0, 0, 0}, ever{99, 0, 0}, v0_24{0, 24, 0}, v0_28{0, 28, 0};
+constexpr VllmVersion v0_24{0, 24, 0}, v0_28{0, 28, 0};
 
 // Capabilities, types and file names: get_min_capability, get_supported_act_dtypes and get_config_filenames of the
 // classes in model_executor/layers/quantization.

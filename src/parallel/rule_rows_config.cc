@@ -9,7 +9,6 @@ namespace shardwise {
 namespace {
 
 using S = ResolveState;
-constexpr VllmVersion always{0, 0, 0}, ever{99, 0, 0};
 constexpr std::string_view kServe = "entrypoints/cli/serve.py:cmd", kArgs = "engine/arg_utils.py:create_engine_config",
                            kParallel = "config/parallel.py:__post_init__",
                            kParallelValidate = "config/parallel.py:_validate_parallel_config",

@@ -7,7 +7,6 @@ namespace shardwise {
 namespace {
 
 using S = ResolveState;
-constexpr VllmVersion always{0, 0, 0}, ever{99, 0, 0};
 constexpr std::string_view kSpec = "config/speculative.py:__post_init__",
                            kSpecVerify = "config/speculative.py:_verify_args",
                            kScheduler = "config/scheduler.py:verify_max_model_len",

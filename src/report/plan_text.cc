@@ -17,12 +17,6 @@ std::string why_not_text(const WhyNot& a, const Style& style) {
 
 namespace {
 
-std::string heading(const Style& style, const std::string& text) { return "\n" + style.bold(text) + "\n"; }
-
-std::string paragraph(const Style& style, const std::string& text) {
-  return "  " + wrap(text, std::max(40, style.width - 4), "    ") + "\n";
-}
-
 const char* word(ExpertPlacement p) { return p == ExpertPlacement::linear ? "linear" : "round_robin"; }
 
 /// The same shape with other numbers of copies is one line of the table: its best.

@@ -13,9 +13,7 @@ namespace {
 constexpr const char* kLevels[] = {" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
 constexpr std::size_t kEnginesListed = 16;
 
-std::string heading(const Style& style, const std::string& text) { return "\n" + style.bold(text) + "\n"; }
-
-std::string paragraph(const Style& style, const std::string& text) {
+std::string wide_paragraph(const Style& style, const std::string& text) {
   return "  " + wrap(text, style.width - 2, "    ") + "\n";
 }
 
@@ -93,7 +91,7 @@ std::string latencies(const SimulationResult& r, const Style& style) {
 }
 
 std::string rates(const SimulationResult& r, const Style& style) {
-  std::string out = paragraph(
+  std::string out = wide_paragraph(
       style, fmt::format("{:.2f} requests/s, {} output tokens/s{}, {} tokens/s in all; {:.1f} requests in flight",
                          r.request_throughput, with_commas(std::llround(r.output_throughput)),
                          r.output_throughput_half_width > 0
@@ -106,7 +104,7 @@ std::string rates(const SimulationResult& r, const Style& style) {
   if (r.prefix_hit_rate > 0)
     more += fmt::format("; prefix hits {} of the tokens looked up", percent(r.prefix_hit_rate));
   if (r.engines.size() > 1) more += fmt::format("; busiest engine {:+.1f} % over the mean", 100 * r.engine_skew);
-  out += paragraph(style, more);
+  out += wide_paragraph(style, more);
   for (const auto& slo : r.slos)
     out += fmt::format("  {} {}: {} ms\n", slo.met ? style.good("keeps") : style.bad("misses"), to_string(slo.slo),
                        ms(slo.value));
@@ -177,7 +175,7 @@ std::string timeline(const SimulationResult& r, const Style& style) {
   row(
       "waiting", [](const TimelinePoint& p) { return p.waiting; }, count);
   row(
-      "KV use", [](const TimelinePoint& p) { return p.kv_use; }, percent);
+      "KV use", [](const TimelinePoint& p) { return p.kv_use; }, [](double v) { return percent(v); });
   row(
       "tokens/s", [](const TimelinePoint& p) { return p.output_tokens_per_second; }, count);
   return out;
@@ -206,33 +204,35 @@ std::string cdfs(const SimulationResult& r, const Style& style) {
 
 std::string max_rate(const MaxRate& m, const Style& style) {
   if (m.request_rate <= 0)
-    return paragraph(style, style.bad("no rate keeps the SLOs") +
-                                fmt::format(": tried down to almost none ({} simulations)", m.simulations));
-  return paragraph(style, style.good(fmt::format("{:.3g} requests/s", m.request_rate)) +
-                              fmt::format(" is the highest rate that keeps the SLOs{} ({} simulations of {} requests)",
-                                          m.bounded ? ", within 2 %" : ": the SLOs held at the highest rate tried",
-                                          m.simulations, with_commas(m.result.completed)));
+    return wide_paragraph(style, style.bad("no rate keeps the SLOs") +
+                                     fmt::format(": tried down to almost none ({} simulations)", m.simulations));
+  return wide_paragraph(
+      style, style.good(fmt::format("{:.3g} requests/s", m.request_rate)) +
+                 fmt::format(" is the highest rate that keeps the SLOs{} ({} simulations of {} requests)",
+                             m.bounded ? ", within 2 %" : ": the SLOs held at the highest rate tried", m.simulations,
+                             with_commas(m.result.completed)));
 }
 
 }  // namespace
 
 std::string simulation_text(const SimulateAnswer& a, const Style& style) {
   const Model& model = *a.check.request.model;
-  std::string out = style.bold(model.name) + "  " + model_line(model) + "\n" + paragraph(style, question(a));
+  std::string out = style.bold(model.name) + "  " + model_line(model) + "\n" + wide_paragraph(style, question(a));
   for (const auto& note : a.notes)
     out += "  " + style.accent("note: ") + wrap(note, style.width - 10, "        ") + "\n";
   if (a.transfer)
-    out += paragraph(style, fmt::format("KV moves over {}: {:.1f} KiB a token, {:.0f} GB/s from each instance that "
-                                        "prefills",
-                                        a.transfer->link, static_cast<double>(a.transfer->bytes_per_token.value) / 1024,
-                                        a.transfer->bandwidth.value * 1e-9));
+    out += wide_paragraph(style,
+                          fmt::format("KV moves over {}: {:.1f} KiB a token, {:.0f} GB/s from each instance that "
+                                      "prefills",
+                                      a.transfer->link, static_cast<double>(a.transfer->bytes_per_token.value) / 1024,
+                                      a.transfer->bandwidth.value * 1e-9));
   if (a.max_rate) out += max_rate(*a.max_rate, style);
   if (!a.result) return out;
   const auto& r = *a.result;
-  out +=
-      paragraph(style, fmt::format("{} requests in {:.1f} simulated seconds, {} steps{}; {}", with_commas(r.completed),
-                                   r.duration, with_commas(r.steps),
-                                   r.failed > 0 ? ", " + style.bad(with_commas(r.failed) + " refused") : "", r.warmup));
+  out += wide_paragraph(
+      style, fmt::format("{} requests in {:.1f} simulated seconds, {} steps{}; {}", with_commas(r.completed),
+                         r.duration, with_commas(r.steps),
+                         r.failed > 0 ? ", " + style.bad(with_commas(r.failed) + " refused") : "", r.warmup));
   return out + latencies(r, style) + rates(r, style) + engines(r, style) + timeline(r, style) + cdfs(r, style);
 }
 

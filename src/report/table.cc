@@ -93,6 +93,12 @@ std::string Table::text(const Style& style, const std::string& indent) const {
   return out;
 }
 
+std::string heading(const Style& style, const std::string& text) { return "\n" + style.bold(text) + "\n"; }
+
+std::string paragraph(const Style& style, const std::string& text) {
+  return "  " + wrap(text, std::max(40, style.width - 4), "    ") + "\n";
+}
+
 std::string wrap(const std::string& text, int width, const std::string& indent) {
   std::string out;
   std::size_t column = 0;

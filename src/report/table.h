@@ -46,6 +46,11 @@ class Table {
 /// Breaks text at spaces so that no line is wider than `width`; following lines are indented by `indent`.
 std::string wrap(const std::string& text, int width, const std::string& indent);
 
+/// A title above a part of the answer, after an empty line.
+std::string heading(const Style& style, const std::string& text);
+/// Text indented by two, its following lines by four, four columns short of the style's width.
+std::string paragraph(const Style& style, const std::string& text);
+
 /// A bar of `width` cells whose parts are proportional to `parts` of `total`: one letter a part, '.' for the rest.
 struct BarPart {
   char letter;

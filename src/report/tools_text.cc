@@ -11,8 +11,6 @@
 namespace shardwise {
 namespace {
 
-std::string heading(const Style& style, const std::string& text) { return "\n" + style.bold(text) + "\n"; }
-
 std::string head(const CheckRequest& r, const Style& style) {
   return style.bold(r.model->name) + "  " + model_line(*r.model) + "\n" + style.bold(r.cluster.name) + "  " +
          fmt::format("{} x {} of {:.1f} GiB", r.cluster.total_gpus(), r.cluster.first_gpu().name,

@@ -8,7 +8,7 @@
 namespace shardwise {
 namespace {
 
-struct Live {
+struct Replayed {
   std::size_t index = 0;  ///< into the workload's requests
   int verify_steps = 0;
 };
@@ -53,7 +53,7 @@ class Replay {
     int call;
   };
 
-  Live& live(std::int32_t slot) {
+  Replayed& live(std::int32_t slot) {
     if (static_cast<std::size_t>(slot) >= live_.size()) live_.resize(slot + 1);
     return live_[slot];
   }
@@ -191,7 +191,7 @@ class Replay {
   std::map<int, std::vector<std::size_t>> arrivals_;
   std::map<int, std::vector<std::int64_t>> aborts_;
   std::unordered_map<std::int64_t, std::int32_t> slots_;  ///< of unfinished requests
-  std::vector<Live> live_;
+  std::vector<Replayed> live_;
   std::vector<Scheduler::Output> outputs_;
   std::size_t next_ = 0;
   int to_start_ = 0;
