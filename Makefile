@@ -21,11 +21,12 @@ build: packages  ## the optimised binary, build/release/shardwise
 run: build  ## plan a real model
 	./build/release/shardwise plan $(PLAN)
 
-test: build  ## unit, golden, property, oracle and text-case tests
+test: packages  ## one build with assertions: plans a real model, then unit, golden, property, oracle and text-case tests
 	@cmake --preset dev >/dev/null
 	@cmake --build --preset dev -j$(JOBS)
+	./build/dev/shardwise plan $(PLAN)
 	cd build/dev && ctest --output-on-failure -j$(JOBS)
-	python3 tests/cases/run.py build/release/shardwise
+	python3 tests/cases/run.py build/dev/shardwise
 
 cases: build  ## rewrite the expected output of tests/cases after a wanted change
 	python3 tests/cases/run.py build/release/shardwise --update
@@ -40,7 +41,7 @@ accuracy: build  ## predictions of rows the fit has not seen, beside AIConfigura
 	@cmake --build --preset release --target fit_serving -j$(JOBS)
 	@build/release/fit_serving bench/data/serving.csv --baseline bench/data/aiconfigurator.csv --ranking bench/data/layouts.csv --report docs/accuracy.md --date "$$(date +%F)"
 
-lint: packages  ## formatting, layer table, clang warnings
+lint: packages  ## formatting, layer table, headers that compile alone; every other line meets clang in `make fuzz`
 	@tools/checks/lint.sh
 
 sanitize:  ## the tests under address, undefined-behaviour and thread sanitizers

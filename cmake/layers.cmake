@@ -2,12 +2,22 @@
 # and a changed file still takes only its few neighbours with it. Names in anonymous namespaces are therefore unique
 # within a layer; the few files that do not keep to it yet stand in SHARDWISE_ALONE.
 set(SHARDWISE_ALONE parallel/construction.cc parallel/rule_rows_config.cc memory/kv_cache_dtype.cc cost/layer_tables.cc
-                    cost/bands.cc)
+                    cost/bands.cc cost/step_time_test.cc base/fmt_library.cc)
 function(shardwise_unity target)
   set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 6)
   foreach(file ${SHARDWISE_ALONE})
     set_source_files_properties(${CMAKE_CURRENT_SOURCE_DIR}/${file} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
   endforeach()
+endfunction()
+
+# shardwise_test_program(NAME LIBRARY): every x_test.cc of this folder as one googletest program, ctest NAME.
+function(shardwise_test_program name library)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_test.cc)
+  add_executable(${name}_test ${sources})
+  shardwise_unity(${name}_test)
+  target_link_libraries(${name}_test PRIVATE ${library} GTest::gmock GTest::gtest_main)
+  target_compile_definitions(${name}_test PRIVATE SHARDWISE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  add_test(NAME ${name} COMMAND ${name}_test)
 endfunction()
 
 # shardwise_layer(NAME DEP...): the library of src/NAME. DEP... is the complete list of layers whose headers NAME may
@@ -31,7 +41,7 @@ function(shardwise_layer name)
   foreach(dep ${ARGN})
     target_link_libraries(shardwise_${name} ${visibility} shardwise_${dep})
   endforeach()
-  target_link_libraries(shardwise_${name} ${visibility} fmt::fmt nlohmann_json::nlohmann_json Threads::Threads)
+  target_link_libraries(shardwise_${name} ${visibility} nlohmann_json::nlohmann_json Threads::Threads)
   set_property(GLOBAL APPEND PROPERTY SHARDWISE_LAYERS shardwise_${name})
   if(SHARDWISE_TESTS AND tests)
     add_executable(${name}_test ${tests})

@@ -6,7 +6,7 @@
 
 namespace shardwise {
 
-/// Text of data/NAME ("gpus/nvidia.yaml"), or nullopt if there is none. Lives as long as the program.
+/// Text of data/NAME ("gpus/gpus.csv"), or nullopt if there is none. Lives as long as the program.
 std::optional<std::string_view> embedded_file(std::string_view name);
 
 /// Names of all embedded files that start with `prefix` ("models/"), sorted.

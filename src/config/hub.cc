@@ -1,12 +1,12 @@
 #include "config/hub.h"
 
 #include <curl/curl.h>
+#include <dlfcn.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
-#include <mutex>
 
 #include "base/input_error.h"
 #include "base/text.h"
@@ -31,6 +31,41 @@ std::size_t append(char* data, std::size_t size, std::size_t count, void* out) {
   if (text.size() + size * count > kLargestFile) return 0;
   text.append(data, size * count);
   return size * count;
+}
+
+/// libcurl, loaded when a model is first fetched: it brings thirty libraries that planning never needs.
+struct Curl {
+  decltype(&curl_global_init) global_init;
+  decltype(&curl_easy_init) easy_init;
+  decltype(&curl_easy_setopt) easy_setopt;
+  decltype(&curl_easy_perform) easy_perform;
+  decltype(&curl_easy_getinfo) easy_getinfo;
+  decltype(&curl_easy_strerror) easy_strerror;
+  decltype(&curl_easy_cleanup) easy_cleanup;
+  decltype(&curl_slist_append) slist_append;
+  decltype(&curl_slist_free_all) slist_free_all;
+};
+
+/// nullopt if this machine has no libcurl.
+std::optional<Curl> load_curl() {
+  void* library = nullptr;
+  for (const char* name : {"libcurl.so.4", "libcurl-gnutls.so.4", "libcurl.so"})
+    if (!library) library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+  if (!library) return std::nullopt;
+  bool complete = true;
+  const auto find = [&](auto& function, const char* name) {
+    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(library, name));
+    complete = complete && function;
+  };
+  Curl c{};
+  find(c.global_init, "curl_global_init"), find(c.easy_init, "curl_easy_init");
+  find(c.easy_setopt, "curl_easy_setopt"), find(c.easy_perform, "curl_easy_perform");
+  find(c.easy_getinfo, "curl_easy_getinfo"), find(c.easy_strerror, "curl_easy_strerror");
+  find(c.easy_cleanup, "curl_easy_cleanup"), find(c.slist_append, "curl_slist_append");
+  find(c.slist_free_all, "curl_slist_free_all");
+  if (!complete) return std::nullopt;
+  c.global_init(CURL_GLOBAL_DEFAULT);
+  return c;
 }
 
 }  // namespace
@@ -78,33 +113,35 @@ std::optional<std::string> HubSource::read(const std::string& name) {
   if (options_.offline)
     throw InputError(repo, 0, "", "is not in the local cache, and HF_HUB_OFFLINE forbids asking the hub",
                      "unset HF_HUB_OFFLINE, or give a directory with its config.json");
-  static std::once_flag once;
-  std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
-  const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl(curl_easy_init(), &curl_easy_cleanup);
+  static const std::optional<Curl> api = load_curl();
+  if (!api)
+    throw InputError(repo, 0, "", "cannot be fetched: this machine has no libcurl (libcurl.so.4)",
+                     "install libcurl4, or give a directory with its config.json");
+  const std::unique_ptr<CURL, decltype(api->easy_cleanup)> curl(api->easy_init(), api->easy_cleanup);
   if (!curl) throw InputError(repo, 0, "", "cannot be asked for: libcurl does not start");
   const std::string url = options_.endpoint + "/" + repo + "/resolve/main/" + file,
                     bearer = "Authorization: Bearer " + options_.token;
-  std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)> headers(nullptr, &curl_slist_free_all);
-  if (!options_.token.empty()) headers.reset(curl_slist_append(nullptr, bearer.c_str()));
+  std::unique_ptr<curl_slist, decltype(api->slist_free_all)> headers(nullptr, api->slist_free_all);
+  if (!options_.token.empty()) headers.reset(api->slist_append(nullptr, bearer.c_str()));
   std::string body;
-  curl_easy_setopt(curl.get(), CURLOPT_URL, url.c_str());
-  curl_easy_setopt(curl.get(), CURLOPT_HTTPHEADER, headers.get());
-  curl_easy_setopt(curl.get(), CURLOPT_FOLLOWLOCATION, 1L);
-  curl_easy_setopt(curl.get(), CURLOPT_MAXREDIRS, 5L);
-  curl_easy_setopt(curl.get(), CURLOPT_PROTOCOLS_STR, "http,https");
-  curl_easy_setopt(curl.get(), CURLOPT_TIMEOUT, options_.timeout_seconds);
-  curl_easy_setopt(curl.get(), CURLOPT_CONNECTTIMEOUT, 8L);
-  curl_easy_setopt(curl.get(), CURLOPT_NOSIGNAL, 1L);
-  curl_easy_setopt(curl.get(), CURLOPT_USERAGENT, "shardwise");
-  curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, &append);
-  curl_easy_setopt(curl.get(), CURLOPT_WRITEDATA, &body);
-  const CURLcode code = curl_easy_perform(curl.get());
+  api->easy_setopt(curl.get(), CURLOPT_URL, url.c_str());
+  api->easy_setopt(curl.get(), CURLOPT_HTTPHEADER, headers.get());
+  api->easy_setopt(curl.get(), CURLOPT_FOLLOWLOCATION, 1L);
+  api->easy_setopt(curl.get(), CURLOPT_MAXREDIRS, 5L);
+  api->easy_setopt(curl.get(), CURLOPT_PROTOCOLS_STR, "http,https");
+  api->easy_setopt(curl.get(), CURLOPT_TIMEOUT, options_.timeout_seconds);
+  api->easy_setopt(curl.get(), CURLOPT_CONNECTTIMEOUT, 8L);
+  api->easy_setopt(curl.get(), CURLOPT_NOSIGNAL, 1L);
+  api->easy_setopt(curl.get(), CURLOPT_USERAGENT, "shardwise");
+  api->easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, &append);
+  api->easy_setopt(curl.get(), CURLOPT_WRITEDATA, &body);
+  const CURLcode code = api->easy_perform(curl.get());
   if (code != CURLE_OK)
     throw InputError(repo, 0, "",
-                     std::string("the hub at ") + options_.endpoint + " cannot be reached: " + curl_easy_strerror(code),
+                     std::string("the hub at ") + options_.endpoint + " cannot be reached: " + api->easy_strerror(code),
                      "give a directory with its config.json, or a bundled name (shardwise models)");
   long status = 0;
-  curl_easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &status);
+  api->easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &status);
   if (status == 404) return std::nullopt;
   if (status == 401 || status == 403) {
     // The hub answers 401 for repositories that do not exist, too.
