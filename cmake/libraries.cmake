@@ -9,6 +9,7 @@ find_path(CURL_INCLUDE_DIR curl/curl.h REQUIRED)
 if(fmt_VERSION VERSION_GREATER_EQUAL 9 AND fmt_VERSION VERSION_LESS 10)
   get_target_property(fmt_include fmt::fmt-header-only INTERFACE_INCLUDE_DIRECTORIES)
   include_directories(SYSTEM ${fmt_include})
+  add_compile_definitions(FMT_SHARED)  # as its headers see a compiled library
 else()
   link_libraries($<BUILD_INTERFACE:fmt::fmt-header-only>)
 endif()
