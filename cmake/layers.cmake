@@ -2,7 +2,7 @@
 # and a changed file still takes only its few neighbours with it. Names in anonymous namespaces are therefore unique
 # within a layer; the few files that do not keep to it yet stand in SHARDWISE_ALONE.
 set(SHARDWISE_ALONE parallel/construction.cc parallel/rule_rows_config.cc memory/kv_cache_dtype.cc cost/layer_tables.cc
-                    cost/bands.cc cost/step_time_test.cc base/fmt_library.cc)
+                    cost/bands.cc base/fmt_library.cc)
 function(shardwise_unity target)
   set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 6)
   foreach(file ${SHARDWISE_ALONE})
@@ -45,7 +45,6 @@ function(shardwise_layer name)
   set_property(GLOBAL APPEND PROPERTY SHARDWISE_LAYERS shardwise_${name})
   if(SHARDWISE_TESTS AND tests)
     add_executable(${name}_test ${tests})
-    shardwise_unity(${name}_test)
     target_link_libraries(${name}_test PRIVATE shardwise_${name} GTest::gmock GTest::gtest_main)
     target_compile_definitions(${name}_test PRIVATE SHARDWISE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
     add_test(NAME ${name} COMMAND ${name}_test)
