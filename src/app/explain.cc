@@ -49,14 +49,14 @@ const char* goal_words(Goal goal) {
   return "";
 }
 
-const BestBy* curve_point(const SearchResult& r, std::string_view dimension, int value) {
+const BestBy* curve_point(const SearchResult& r, std::string_view dimension, const DimensionValue& value) {
   for (const auto& b : r.best_by)
     if (b.dimension == dimension && b.value == value) return &b;
   return nullptr;
 }
 
 /// The best plan with another value of `dimension` than the winner's.
-const BestBy* best_other(const SearchResult& r, std::string_view dimension, int value) {
+const BestBy* best_other(const SearchResult& r, std::string_view dimension, const DimensionValue& value) {
   const BestBy* best = nullptr;
   for (const auto& b : r.best_by)
     if (b.dimension == dimension && b.value != value && (!best || b.score > best->score)) best = &b;
@@ -151,10 +151,11 @@ std::string reason_tp(const Question& q) {
                             gpu.name);
 }
 
-std::string reason_dimension(const Question& q, const char* dimension, int value, const std::string& name,
+std::string reason_dimension(const Question& q, std::string_view dimension, const std::string& name,
                              const std::string& meaning) {
   std::string text = name + ": " + meaning;
-  if (const auto* found = best_other(q.answer.search, dimension, value)) {
+  const auto ours = value_of(*find_dimension(dimension), q.w.layout);
+  if (const auto* found = best_other(q.answer.search, dimension, ours)) {
     const auto other = as_priced(q, *found);
     text += fmt::format("; the best plan otherwise is {}, {}", describe(other), percent(ratio(q, other.score)));
   } else
@@ -162,53 +163,93 @@ std::string reason_dimension(const Question& q, const char* dimension, int value
   return text + ".";
 }
 
-std::vector<std::string> reasons(const Question& q) {
-  std::vector<std::string> out;
+using Sentences = std::vector<std::string>;
+
+Sentences reason_dp(const Question& q) {
+  const int copies = q.w.layout.parallel.data_parallel_size;
+  const std::string meaning = copies == 1 ? "one engine"
+                              : q.request.model->is_moe()
+                                  ? fmt::format("{} attention ranks that step together and share the experts", copies)
+                                  : fmt::format("{} independent engines share the load", copies);
+  return {reason_dimension(q, "data_parallel_size", fmt::format("DP {}", copies), meaning)};
+}
+
+Sentences reason_replicas(const Question& q) {
+  if (q.w.layout.replicas == 1) return {};
+  return {reason_dimension(q, "replicas", fmt::format("{} replicas", q.w.layout.replicas),
+                           "separate deployments behind a router, no lockstep between them")};
+}
+
+Sentences reason_pp(const Question& q) {
   const auto& p = q.w.layout.parallel;
-  const Model& model = *q.request.model;
-  out.push_back(reason_tp(q));
-  const int copies = p.data_parallel_size;
-  std::string dp_meaning =
-      copies > 1 ? (model.is_moe() ? fmt::format("{} attention ranks that step together and share the experts", copies)
-                                   : fmt::format("{} independent engines share the load", copies))
-                 : "one engine";
-  out.push_back(reason_dimension(q, "data_parallel_size", copies, fmt::format("DP {}", copies), dp_meaning));
-  if (q.w.layout.replicas > 1)
-    out.push_back(reason_dimension(q, "replicas", q.w.layout.replicas, fmt::format("{} replicas", q.w.layout.replicas),
-                                   "separate deployments behind a router, no lockstep between them"));
-  const auto partition = pp_layers(model.num_hidden_layers(), p);
-  std::string pp_meaning = "no pipeline: every rank holds all layers";
+  std::string meaning = "no pipeline: every rank holds all layers";
   if (p.pipeline_parallel_size > 1) {
     std::vector<std::string> counts;
-    for (const auto& [first, last] : partition) counts.push_back(std::to_string(last - first));
-    pp_meaning = "layers " + join(counts, " + ");
+    for (const auto& [first, last] : pp_layers(q.request.model->num_hidden_layers(), p))
+      counts.push_back(std::to_string(last - first));
+    meaning = "layers " + join(counts, " + ");
   }
-  out.push_back(reason_dimension(q, "pipeline_parallel_size", p.pipeline_parallel_size,
-                                 fmt::format("PP {}", p.pipeline_parallel_size), pp_meaning));
-  if (model.is_moe()) {
-    const int ep = p.expert_parallel_size();
-    out.push_back(reason_dimension(q, "enable_expert_parallel", p.enable_expert_parallel ? 1 : 0,
-                                   p.enable_expert_parallel ? fmt::format("EP {}", ep) : "EP off",
-                                   p.enable_expert_parallel
-                                       ? fmt::format("{} of {} experts a rank, whole; adds no GPUs",
-                                                     (model.num_experts() + ep - 1) / ep, model.num_experts())
-                                       : fmt::format("each expert is split over TP x DP = {} ranks",
-                                                     p.tensor_parallel_size * p.data_parallel_size)));
-    if (p.enable_expert_parallel)
-      out.push_back(fmt::format("Placement {}: {}.",
-                                q.w.engine.effective_placement == ExpertPlacement::linear ? "linear" : "round_robin",
-                                q.w.engine.effective_placement == p.expert_placement_strategy
-                                    ? (q.w.engine.effective_placement == ExpertPlacement::linear
-                                           ? "round_robin would change nothing here or be turned into linear by vLLM"
-                                           : "neighbouring experts of a group spread over the ranks")
-                                    : "asked for round_robin, but vLLM falls back to linear here"));
-  } else {
-    out.push_back("EP: the model has no experts.");
+  return {reason_dimension(q, "pipeline_parallel_size", fmt::format("PP {}", p.pipeline_parallel_size), meaning)};
+}
+
+Sentences reason_ep(const Question& q) {
+  const auto& p = q.w.layout.parallel;
+  const Model& model = *q.request.model;
+  if (!model.is_moe()) return {"EP: the model has no experts."};
+  const int ep = p.expert_parallel_size();
+  const std::string meaning =
+      p.enable_expert_parallel
+          ? fmt::format("{} of {} experts a rank, whole; adds no GPUs", (model.num_experts() + ep - 1) / ep,
+                        model.num_experts())
+          : fmt::format("each expert is split over TP x DP = {} ranks", p.tensor_parallel_size * p.data_parallel_size);
+  return {reason_dimension(q, "enable_expert_parallel", p.enable_expert_parallel ? fmt::format("EP {}", ep) : "EP off",
+                           meaning)};
+}
+
+Sentences reason_placement(const Question& q) {
+  const auto effective = q.w.engine.effective_placement, asked = q.w.layout.parallel.expert_placement_strategy;
+  if (!q.request.model->is_moe() || !q.w.layout.parallel.enable_expert_parallel) return {};
+  const char* why = effective != asked ? "asked for round_robin, but vLLM falls back to linear here"
+                    : effective == ExpertPlacement::linear
+                        ? "round_robin would change nothing here or be turned into linear by vLLM"
+                        : "neighbouring experts of a group spread over the ranks";
+  return {fmt::format("Placement {}: {}.", to_string(effective), why)};
+}
+
+Sentences reason_dcp(const Question& q) {
+  const int dcp = q.w.layout.parallel.decode_context_parallel_size;
+  if (dcp == 1) return {};
+  return {reason_dimension(q, "decode_context_parallel_size", fmt::format("DCP {}", dcp),
+                           "KV of a sequence is spread over the TP ranks instead of copied")};
+}
+
+/// What a dimension means for a plan, where its label and value do not say it.
+struct Reason {
+  std::string_view dimension;
+  Sentences (*words)(const Question&);
+};
+constexpr Reason kReasons[] = {
+    {"tensor_parallel_size", [](const Question& q) { return Sentences{reason_tp(q)}; }},
+    {"data_parallel_size", reason_dp},
+    {"replicas", reason_replicas},
+    {"pipeline_parallel_size", reason_pp},
+    {"pp_layer_partition", [](const Question&) { return Sentences{}; }},  // the stages say it
+    {"enable_expert_parallel", reason_ep},
+    {"expert_placement_strategy", reason_placement},
+    {"decode_context_parallel_size", reason_dcp},
+};
+
+std::vector<std::string> reasons(const Question& q) {
+  Sentences out;
+  for (const auto& reason : kReasons)
+    for (auto& sentence : reason.words(q)) out.push_back(std::move(sentence));
+  for (const auto* d : rungs()) {
+    const bool said =
+        std::any_of(std::begin(kReasons), std::end(kReasons), [&](const Reason& r) { return r.dimension == d->name; });
+    if (said || d->role == Role::total || at_default(*d, q.w.layout)) continue;
+    const std::string name = fmt::format("{} {}", d->label, value_text(value_of(*d, q.w.layout)));
+    out.push_back(has_curve(*d) ? reason_dimension(q, d->name, name, "chosen") : name + ".");
   }
-  if (p.decode_context_parallel_size > 1)
-    out.push_back(reason_dimension(q, "decode_context_parallel_size", p.decode_context_parallel_size,
-                                   fmt::format("DCP {}", p.decode_context_parallel_size),
-                                   "KV of a sequence is spread over the TP ranks instead of copied"));
   return out;
 }
 
@@ -247,47 +288,43 @@ LadderStep ladder_step(const Question& q, const Layout& layout, std::string chan
   return step;
 }
 
+/// "TP 1 -> 2", "expert parallel on", "placement round_robin".
+std::string change_text(const Dimension& d, const Layout& from, const Layout& to) {
+  const auto value = value_of(d, to);
+  if (std::holds_alternative<int>(value))
+    return fmt::format("{} {} -> {}", d.label, value_text(value_of(d, from)), value_text(value));
+  if (const auto* on = std::get_if<bool>(&value)) return fmt::format("{} {}", d.label, *on ? "on" : "off");
+  if (const auto* word = std::get_if<std::string>(&value)) return fmt::format("{} {}", d.label, *word);
+  return std::string(d.label);
+}
+
+/// Tensor parallel alone, the fewest GPUs that fit; else pipeline stages as well. What is given stays.
+std::optional<Layout> simplest_layout(const Question& q) {
+  const Layout& target = q.w.layout;
+  Layout layout;
+  layout.group = target.group;
+  for (const auto* d : dimensions())
+    if (d->role == Role::given) copy_value(*d, target, layout);
+  for (int pp = 1; pp <= std::max(1, target.parallel.pipeline_parallel_size); ++pp)
+    for (int tp = 1; tp <= budget_gpus(q.request); ++tp) {
+      layout.parallel.tensor_parallel_size = tp;
+      layout.parallel.pipeline_parallel_size = pp;
+      if (layout.gpus() <= budget_gpus(q.request) && evaluate_layout(q.request, layout, nullptr)) return layout;
+    }
+  return std::nullopt;
+}
+
 std::vector<LadderStep> ladder(const Question& q) {
   std::vector<LadderStep> steps;
-  const auto& target = q.w.layout.parallel;
-  // The simplest plan that fits: tensor parallel alone, the fewest GPUs; else pipeline stages as well.
-  Layout layout = q.w.layout;
-  layout.replicas = 1;
-  ParallelConfig& p = layout.parallel;
-  p = q.request.fixed;
-  bool found = false;
-  for (int pp = 1; pp <= std::max(1, target.pipeline_parallel_size) && !found; ++pp)
-    for (int tp = 1; tp <= budget_gpus(q.request) && !found; ++tp) {
-      p.tensor_parallel_size = tp;
-      p.pipeline_parallel_size = pp;
-      Rejection why;
-      found = tp * pp <= budget_gpus(q.request) && evaluate_layout(q.request, layout, &why).has_value();
-    }
-  if (!found) return steps;
-  steps.push_back(ladder_step(q, layout, "the simplest plan that fits"));
-  const auto move = [&](const char* name, int& value, int to) {
-    if (value == to) return;
-    const int from = value;
-    value = to;
-    steps.push_back(ladder_step(q, layout, fmt::format("{} {} -> {}", name, from, to)));
-  };
-  move("TP", p.tensor_parallel_size, target.tensor_parallel_size);
-  move("PP", p.pipeline_parallel_size, target.pipeline_parallel_size);
-  if (!target.pp_layer_partition.empty()) {
-    p.pp_layer_partition = target.pp_layer_partition;
-    steps.push_back(ladder_step(q, layout, "lighter last stage"));
+  auto layout = simplest_layout(q);
+  if (!layout) return steps;
+  steps.push_back(ladder_step(q, *layout, "the simplest plan that fits"));
+  for (const auto* d : rungs()) {
+    if (d->role == Role::total || same_value(*d, *layout, q.w.layout)) continue;
+    auto change = change_text(*d, *layout, q.w.layout);
+    copy_value(*d, q.w.layout, *layout);
+    steps.push_back(ladder_step(q, *layout, std::move(change)));
   }
-  move("DP", p.data_parallel_size, target.data_parallel_size);
-  if (target.enable_expert_parallel != p.enable_expert_parallel) {
-    p.enable_expert_parallel = target.enable_expert_parallel;
-    steps.push_back(ladder_step(q, layout, "expert parallel on"));
-  }
-  if (target.expert_placement_strategy != p.expert_placement_strategy) {
-    p.expert_placement_strategy = target.expert_placement_strategy;
-    steps.push_back(ladder_step(q, layout, "placement round_robin"));
-  }
-  move("DCP", p.decode_context_parallel_size, target.decode_context_parallel_size);
-  move("replicas", layout.replicas, q.w.layout.replicas);
   double last = steps.front().score;
   for (std::size_t i = 1; i < steps.size(); ++i) {
     if (!steps[i].estimate) continue;
@@ -297,6 +334,13 @@ std::vector<LadderStep> ladder(const Question& q) {
   return steps;
 }
 
+/// Another way to use the GPUs, not the same with one GPU fewer.
+bool another_shape(const Layout& a, const Layout& b) {
+  const auto& all = dimensions();
+  return std::any_of(all.begin(), all.end(),
+                     [&](const Dimension* d) { return d->role == Role::shape && !same_value(*d, a, b); });
+}
+
 std::vector<CurvePoint> curves(const Question& q) {
   std::vector<CurvePoint> out;
   double best = 0;  // by the closed form, like the others
@@ -304,7 +348,8 @@ std::vector<CurvePoint> curves(const Question& q) {
     if (b.layout == q.w.layout) best = b.score;
   if (best <= 0) best = q.w.score;
   for (const auto& b : q.answer.search.best_by)
-    out.push_back({b.dimension, std::to_string(b.value), b.layout, b.estimate, best > 0 ? b.score / best : 0, ""});
+    out.push_back(
+        {std::string(b.dimension), value_text(b.value), b.layout, b.estimate, best > 0 ? b.score / best : 0, ""});
   return out;
 }
 
@@ -403,15 +448,8 @@ Explanation explain(const PlanAnswer& answer, const SearchRequest& request) {
   x.binding = binding(q);
   x.curves = curves(q);
   x.ladder = ladder(q);
-  // The runner-up is the best plan that is another way to use the GPUs, not the winner with one GPU fewer.
-  for (std::size_t i = 1; i < answer.search.plans.size() && !x.runner_up; ++i) {
-    const auto& a = answer.search.plans[i].layout.parallel;
-    const auto& b = q.w.layout.parallel;
-    if (a.tensor_parallel_size != b.tensor_parallel_size || a.pipeline_parallel_size != b.pipeline_parallel_size ||
-        a.enable_expert_parallel != b.enable_expert_parallel ||
-        a.decode_context_parallel_size != b.decode_context_parallel_size)
-      x.runner_up = i;
-  }
+  for (std::size_t i = 1; i < answer.search.plans.size() && !x.runner_up; ++i)
+    if (another_shape(answer.search.plans[i].layout, q.w.layout)) x.runner_up = i;
   if (x.runner_up) x.runner_up_note = join(compare_plans(answer, q.w, answer.search.plans[*x.runner_up]), "; ");
   constexpr std::size_t kSearchesAffordable = 4000;  // layouts; larger spaces answer without what-if searches
   if (answer.search.layouts <= kSearchesAffordable) x.flips = flips(q);

@@ -17,30 +17,13 @@
 namespace shardwise {
 namespace {
 
-template <class T>
-std::optional<int> as_int(const std::optional<T>& value) {
-  return value ? std::optional<int>(static_cast<int>(*value)) : std::nullopt;
-}
-
-std::optional<ExpertPlacement> placement_pin(const EngineArgs& args) {
-  if (!args.expert_placement_strategy) return std::nullopt;
-  if (*args.expert_placement_strategy == "linear") return ExpertPlacement::linear;
-  if (*args.expert_placement_strategy == "round_robin") return ExpertPlacement::round_robin;
-  throw InputError("--expert-placement-strategy", 0, "", "unknown '" + *args.expert_placement_strategy + "'",
-                   "linear or round_robin");
-}
-
 Pins pins_of(const PlanRequest& request) {
-  const auto& a = request.pinned;
-  Pins pins;
-  pins.tensor_parallel_size = as_int(a.tensor_parallel_size);
-  pins.pipeline_parallel_size = as_int(a.pipeline_parallel_size);
-  pins.data_parallel_size = as_int(a.data_parallel_size);
-  pins.decode_context_parallel_size = as_int(a.decode_context_parallel_size);
-  pins.prefill_context_parallel_size = as_int(a.prefill_context_parallel_size);
-  pins.enable_expert_parallel = a.enable_expert_parallel;
-  pins.expert_placement_strategy = placement_pin(a);
-  pins.replicas = request.replicas;
+  Pins pins = request.pins;
+  for (const auto* d : dimensions())
+    if (auto given = argument(request.pinned, *d)) pins.try_emplace(d->name, std::move(*given));
+  const Json eplb = Json::parse(request.pinned.eplb_config.value_or("{}"), nullptr, false);
+  if (eplb.is_object() && eplb.contains("num_redundant_experts"))
+    pins.try_emplace("num_redundant_experts", eplb.value("num_redundant_experts", 0));
   return pins;
 }
 
@@ -62,46 +45,67 @@ EngineArgs engine_only(EngineArgs args) {
 /// Engine arguments that describe one layout for vLLM's own checks.
 EngineArgs layout_args(const PlanRequest& request, const Layout& layout) {
   EngineArgs args = request.pinned;
-  const auto& p = layout.parallel;
-  args.tensor_parallel_size = p.tensor_parallel_size;
-  args.pipeline_parallel_size = p.pipeline_parallel_size;
-  args.data_parallel_size = p.data_parallel_size;
-  args.decode_context_parallel_size = p.decode_context_parallel_size;
-  args.prefill_context_parallel_size = p.prefill_context_parallel_size;
-  args.enable_expert_parallel = p.enable_expert_parallel;
+  lay_over(args, layout);
   return args;
 }
 
+/// The layout as far as it is pinned.
+Layout pinned_layout(const Pins& pins) {
+  Layout layout;
+  for (const auto& [name, pin] : pins) {
+    const auto& d = *find_dimension(name);
+    if (std::holds_alternative<int>(pin) && !read_value(d, value_text(pin)))
+      throw InputError(flag_of(d), 0, "", value_text(pin) + " is no size", "write 1 or more");
+    set_value(d, layout, pin);
+  }
+  return layout;
+}
+
 void check_pins(const PlanRequest& request, const std::vector<NodeGroup>& groups) {
-  const Pins pins = pins_of(request);
   int budget = 0;
   for (const auto& g : groups) budget = std::max(budget, g.total());
   if (request.max_gpus && *request.max_gpus < 1)
     throw InputError("--max-gpus", 0, "", "a plan needs at least 1 GPU", "write 1 or more");
   if (budget == 0) throw InputError("--gpus", 0, "", "no GPU is free", "take fewer with --gpus-taken");
-  const auto check = [&](const char* flag, std::optional<int> pin) {
-    if (pin && *pin < 1) throw InputError(flag, 0, "", fmt::format("{} is no size", *pin), "write 1 or more");
-  };
-  check("--tensor-parallel-size", pins.tensor_parallel_size);
-  check("--pipeline-parallel-size", pins.pipeline_parallel_size);
-  check("--data-parallel-size", pins.data_parallel_size);
-  check("--decode-context-parallel-size", pins.decode_context_parallel_size);
-  check("--replicas", pins.replicas);
-  const int pinned = pins.tensor_parallel_size.value_or(1) * pins.pipeline_parallel_size.value_or(1) *
-                     pins.data_parallel_size.value_or(1) * pins.prefill_context_parallel_size.value_or(1) *
-                     pins.replicas.value_or(1);
-  if (pinned > budget)
+  const Layout pinned = pinned_layout(pins_of(request));
+  const auto& p = pinned.parallel;
+  if (pinned.gpus() > budget)
     throw InputError("plan", 0, "",
                      fmt::format("the pinned sizes take {} GPUs (TP {} x PP {} x DP {} x {} replicas), {} are on offer",
-                                 pinned, pins.tensor_parallel_size.value_or(1), pins.pipeline_parallel_size.value_or(1),
-                                 pins.data_parallel_size.value_or(1), pins.replicas.value_or(1), budget),
+                                 pinned.gpus(), p.tensor_parallel_size, p.pipeline_parallel_size, p.data_parallel_size,
+                                 pinned.replicas, budget),
                      "pin fewer or name more GPUs");
   if (request.workload.concurrency && request.workload.request_rate)
     throw InputError("plan", 0, "", "--concurrency and --rate contradict each other", "a load is one or the other");
-  if (pins.enable_expert_parallel.value_or(false) && !request.model->is_moe())
+  if (p.enable_expert_parallel && !request.model->is_moe())
     throw InputError("--enable-expert-parallel", 0, "",
                      request.model->name + " has no experts: vLLM refuses expert parallel for dense models",
                      "leave it out");
+}
+
+/// "tp, pp, dp or replicas": what can be asked about.
+std::string dimension_names() {
+  std::vector<std::string> names;
+  for (const auto* d : dimensions()) names.emplace_back(d->short_name);
+  const std::string last = names.back();
+  names.pop_back();
+  return join(names, ", ") + " or " + last;
+}
+
+/// "tp=8,pp=1" over what is pinned already.
+void pin(Pins& pins, const std::string& question) {
+  for (const auto& part : split(question, ',')) {
+    const auto at = part.find('=');
+    const std::string name = to_lower(trim(std::string_view(part).substr(0, at))),
+                      text = at == std::string::npos ? "" : std::string(trim(std::string_view(part).substr(at + 1)));
+    const Dimension* d = find_dimension(name);
+    if (!d) throw InputError("--why-not", 0, "", "unknown part '" + name + "'", dimension_names() + ", e.g. tp=8,pp=1");
+    auto value = read_value(*d, text);
+    if (!value)
+      throw InputError("--why-not", 0, name, "'" + text + "' is no " + (words_of(*d).empty() ? "size" : name),
+                       words_of(*d).empty() ? "e.g. --why-not tp=8,pp=1" : join(words_of(*d), " or "));
+    pins.insert_or_assign(d->name, std::move(*value));
+  }
 }
 
 }  // namespace
@@ -147,17 +151,12 @@ SearchRequest search_request(const PlanRequest& request, std::vector<Assumption>
                        refusal->instead);
     s.base.push_back(engine_config(std::get<Resolved>(resolution)));
   }
-  s.fixed.enable_eplb = request.pinned.enable_eplb.value_or(false);
-  if (request.pinned.all2all_backend) s.fixed.all2all_backend = *request.pinned.all2all_backend;
-
+  s.num_expert_group = facts->num_expert_group;
   s.rules = [facts, version](const NodeGroup& group, const ParallelConfig& p) -> std::optional<Rejection> {
     const auto refused =
         check_layout(*facts, p, node_facts(group.cluster.first_gpu(), group.cluster.nodes.front().gpus), version);
     if (!refused) return std::nullopt;
     return Rejection{refused->rule, refused->message};
-  };
-  s.effective_placement = [facts, version](const ParallelConfig& p) {
-    return effective_placement(p, facts->num_expert_group, version);
   };
 
   const auto longest = request.workload.isl.max() + request.workload.osl.max();
@@ -254,36 +253,7 @@ WhyNot why_not(const PlanAnswer& answer, const std::string& question) {
   result.question = question;
   PlanRequest request = answer.request;
   request.explain = false;
-  auto& a = request.pinned;
-  for (const auto& part : split(question, ',')) {
-    const auto at = part.find('=');
-    const std::string name = to_lower(trim(std::string_view(part).substr(0, at))),
-                      value = at == std::string::npos ? "" : std::string(trim(std::string_view(part).substr(at + 1)));
-    const auto number = [&]() -> std::int64_t {
-      char* end = nullptr;
-      const long n = std::strtol(value.c_str(), &end, 10);
-      if (value.empty() || *end || n < 1)
-        throw InputError("--why-not", 0, name, "'" + value + "' is no size", "e.g. --why-not tp=8,pp=1");
-      return n;
-    };
-    if (name == "tp" || name == "tensor_parallel_size")
-      a.tensor_parallel_size = number();
-    else if (name == "pp" || name == "pipeline_parallel_size")
-      a.pipeline_parallel_size = number();
-    else if (name == "dp" || name == "data_parallel_size")
-      a.data_parallel_size = number();
-    else if (name == "dcp" || name == "decode_context_parallel_size")
-      a.decode_context_parallel_size = number();
-    else if (name == "replicas")
-      request.replicas = static_cast<int>(number());
-    else if (name == "ep" || name == "enable_expert_parallel")
-      a.enable_expert_parallel = !(value == "0" || value == "off" || value == "false" || value == "no");
-    else if (name == "placement" || name == "expert_placement_strategy")
-      a.expert_placement_strategy = value;
-    else
-      throw InputError("--why-not", 0, "", "unknown part '" + name + "'",
-                       "tp, pp, dp, dcp, ep, replicas or placement, e.g. tp=8,pp=1");
-  }
+  pin(request.pins, question);
   SearchRequest s = search_request(request, nullptr);
   auto found = search(s);
   result.rejected = found.rejected;

@@ -24,9 +24,9 @@ struct PlanRequest {
   std::vector<int> gpus_taken;  ///< per node, in use by others
   Workload workload;
   Goal goal = Goal::balanced;
-  EngineArgs pinned;                          ///< vLLM arguments that the plan must keep
-  std::optional<int> replicas;                ///< pin
-  bool allow_replicas = false;                ///< a dense model may be split into separate deployments
+  EngineArgs pinned;            ///< vLLM arguments that the plan must keep
+  Pins pins;                    ///< further parts of the plan that it must keep, before `pinned`: replicas
+  bool allow_replicas = false;  ///< a dense model may be split into separate deployments
   std::optional<std::int64_t> min_model_len;  ///< max_model_len of the plan is at least this
   std::optional<int> max_gpus;
   bool fewest_gpus = false;

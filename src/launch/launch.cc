@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "base/units.h"
 #include "config/json.h"
+#include "parallel/dimensions.h"
 
 namespace shardwise {
 namespace {
@@ -87,23 +88,8 @@ EngineArgs plan_args(const LaunchRequest& request) {
   const ParallelConfig& parallel = engine.parallel;
   EngineArgs args;
   args.model = request.model;
-  args.tensor_parallel_size = parallel.tensor_parallel_size;
-  if (parallel.pipeline_parallel_size > 1) args.pipeline_parallel_size = parallel.pipeline_parallel_size;
-  if (parallel.prefill_context_parallel_size > 1)
-    args.prefill_context_parallel_size = parallel.prefill_context_parallel_size;
-  if (parallel.decode_context_parallel_size > 1)
-    args.decode_context_parallel_size = parallel.decode_context_parallel_size;
-  if (parallel.data_parallel_size > 1) args.data_parallel_size = parallel.data_parallel_size;
-  if (parallel.enable_expert_parallel) {
-    args.enable_expert_parallel = true;
-    args.expert_placement_strategy =
-        parallel.expert_placement_strategy == ExpertPlacement::round_robin ? "round_robin" : "linear";
-    if (parallel.data_parallel_size > 1) args.all2all_backend = parallel.all2all_backend;
-  }
-  if (parallel.enable_eplb) {
-    args.enable_eplb = true;
-    args.eplb_config = Json{{"num_redundant_experts", parallel.num_redundant_experts}}.dump();
-  }
+  lay_over(args, {0, parallel, request.replicas});
+  if (parallel.enable_eplb) args.eplb_config = Json{{"num_redundant_experts", parallel.num_redundant_experts}}.dump();
   if (engine.max_model_len > 0) args.max_model_len = engine.max_model_len;
   args.max_num_seqs = engine.max_num_seqs;
   args.max_num_batched_tokens = engine.max_num_batched_tokens;
@@ -171,11 +157,7 @@ std::variant<std::vector<LaunchCommand>, PlacementProblem> launch_commands(const
         for (const int device : share.devices) devices.push_back(std::to_string(device));
         command.env["CUDA_VISIBLE_DEVICES"] = join(devices, ",");
       }
-      if (!request.engine.parallel.pp_layer_partition.empty()) {
-        std::vector<std::string> layers;
-        for (const int count : request.engine.parallel.pp_layer_partition) layers.push_back(std::to_string(count));
-        command.env["VLLM_PP_LAYER_PARTITION"] = join(layers, ",");
-      }
+      command.env.merge(environment({0, request.engine.parallel, request.replicas}));
       // vLLM wants an IP address here, no host name.
       if (deployment.shares.size() > 1 && node.address.find_first_not_of("0123456789.:") == std::string::npos &&
           !node.address.empty())

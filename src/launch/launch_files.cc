@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "config/json.h"
 #include "launch/parts.h"
+#include "parallel/layout_json.h"
 
 namespace shardwise {
 
@@ -87,20 +88,12 @@ std::string ray_notes(const PlacedLaunch& launch) {
 
 std::string manifest(const PlacedLaunch& launch) {
   const LaunchRequest& request = launch.request;
-  const ParallelConfig& parallel = request.engine.parallel;
   Json out;
   out["format"] = "shardwise launch 1";
   out["model"] = request.model;
   out["vllm_version"] = to_string(request.engine.vllm_version);
   out["cluster"] = request.cluster.name;
-  out["tensor_parallel_size"] = parallel.tensor_parallel_size;
-  out["pipeline_parallel_size"] = parallel.pipeline_parallel_size;
-  out["prefill_context_parallel_size"] = parallel.prefill_context_parallel_size;
-  out["decode_context_parallel_size"] = parallel.decode_context_parallel_size;
-  out["data_parallel_size"] = parallel.data_parallel_size;
-  out["enable_expert_parallel"] = parallel.enable_expert_parallel;
-  out["expert_parallel_size"] = parallel.expert_parallel_size();
-  out["replicas"] = request.replicas;
+  out.update(layout_json({0, request.engine.parallel, request.replicas}));
   out["gpus"] = launch.placement.gpus_used();
   out["launch"] = Json::array();
   for (const auto& command : launch.commands) {

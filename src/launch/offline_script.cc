@@ -1,6 +1,7 @@
 // Batch inference with the layout of the plan, without a server.
 #include "base/text.h"
 #include "launch/parts.h"
+#include "parallel/dimensions.h"
 
 namespace shardwise {
 namespace {
@@ -86,11 +87,8 @@ std::string offline_script(const PlacedLaunch& launch) {
         "    first = local_rank * WORLD_SIZE\n"
         "    os.environ[\"CUDA_VISIBLE_DEVICES\"] = \",\".join(str(first + i) for i in range(WORLD_SIZE))\n";
   }
-  if (!parallel.pp_layer_partition.empty()) {
-    std::vector<std::string> layers;
-    for (const int count : parallel.pp_layer_partition) layers.push_back(std::to_string(count));
-    out += "    os.environ[\"VLLM_PP_LAYER_PARTITION\"] = \"" + join(layers, ",") + "\"\n";
-  }
+  for (const auto& [name, value] : environment({0, parallel, 1}))
+    out += "    os.environ[\"" + name + "\"] = \"" + value + "\"\n";
   out +=
       "    from vllm import LLM, SamplingParams\n\n"
       "    # A contiguous share; the first ranks take one more. An empty share still gets a prompt, so that the rank "

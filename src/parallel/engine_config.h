@@ -10,6 +10,7 @@
 namespace shardwise {
 
 enum class ExpertPlacement { linear, round_robin };
+const char* to_string(ExpertPlacement placement);
 enum class DpLoadBalancing { internal, hybrid, external };
 
 /// GPUs = tensor x pipeline x prefill-context x data. EP is derived and adds none.
@@ -66,7 +67,7 @@ struct EngineConfig {
 /// [first, last) layer of every pipeline stage: vLLM's get_pp_indices (distributed/utils.py), or the given partition.
 std::vector<std::pair<int, int>> pp_layers(int num_hidden_layers, const ParallelConfig& parallel);
 
-/// Bits of the plan as users write it: "TP2 x DP4", "TP8 x PP2 + EP16 round_robin".
+/// A deployment as users write it: "TP2 x DP4", "TP8 x PP2 + EP16 round_robin" (from the table of dimensions).
 std::string to_string(const ParallelConfig& parallel);
 
 }  // namespace shardwise

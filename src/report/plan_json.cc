@@ -1,4 +1,5 @@
 #include "config/json.h"
+#include "parallel/layout_json.h"
 #include "report/report.h"
 
 namespace shardwise {
@@ -6,21 +7,9 @@ namespace {
 
 Json interval(const Interval& v) { return {{"mean", v.mean}, {"lo", v.lo}, {"hi", v.hi}}; }
 
-Json layout_json(const Layout& l) {
-  const auto& p = l.parallel;
-  Json j = {
-      {"plan", to_string(l)},
-      {"tensor_parallel_size", p.tensor_parallel_size},
-      {"pipeline_parallel_size", p.pipeline_parallel_size},
-      {"data_parallel_size", p.data_parallel_size},
-      {"prefill_context_parallel_size", p.prefill_context_parallel_size},
-      {"decode_context_parallel_size", p.decode_context_parallel_size},
-      {"enable_expert_parallel", p.enable_expert_parallel},
-      {"expert_parallel_size", p.expert_parallel_size()},
-      {"expert_placement_strategy", p.expert_placement_strategy == ExpertPlacement::linear ? "linear" : "round_robin"},
-      {"replicas", l.replicas},
-      {"gpus", l.gpus()}};
-  if (!p.pp_layer_partition.empty()) j["pp_layer_partition"] = p.pp_layer_partition;
+Json named_layout(const Layout& l) {
+  Json j = {{"plan", to_string(l)}};
+  j.update(layout_json(l));
   return j;
 }
 
@@ -79,8 +68,8 @@ Json launch_json(const std::vector<LaunchCommand>& launch) {
 }
 
 Json plan_object(const PlanRequest& request, const Plan& p, bool with_launch) {
-  Json j = layout_json(p.layout);
-  j["effective_expert_placement"] = p.engine.effective_placement == ExpertPlacement::linear ? "linear" : "round_robin";
+  Json j = named_layout(p.layout);
+  j["effective_expert_placement"] = to_string(p.engine.effective_placement);
   j["max_model_len"] = p.engine.max_model_len;
   j["max_num_seqs"] = p.engine.max_num_seqs;
   j["max_num_batched_tokens"] = p.engine.max_num_batched_tokens;
@@ -115,7 +104,7 @@ Json changes_json(const std::vector<Change>& changes) {
   Json out = Json::array();
   for (const auto& c : changes) {
     Json j = {{"change", c.what}, {"stands", c.fits}, {"gain", c.gain}, {"note", c.note}};
-    if (c.plan) j["plan"] = layout_json(c.plan->layout), j["estimate"] = estimate_json(c.plan->estimate);
+    if (c.plan) j["plan"] = named_layout(c.plan->layout), j["estimate"] = estimate_json(c.plan->estimate);
     out.push_back(std::move(j));
   }
   return out;
@@ -167,7 +156,7 @@ std::string plan_json(const PlanAnswer& a) {
     if (x.runner_up) e["runner_up"] = {{"index", *x.runner_up}, {"note", x.runner_up_note}};
     e["ladder"] = Json::array();
     for (const auto& s : x.ladder) {
-      Json step = {{"change", s.change}, {"plan", layout_json(s.layout)}, {"note", s.note}};
+      Json step = {{"change", s.change}, {"plan", named_layout(s.layout)}, {"note", s.note}};
       if (s.estimate) step["estimate"] = estimate_json(*s.estimate);
       e["ladder"].push_back(std::move(step));
     }
@@ -218,7 +207,7 @@ std::string check_json(const CheckAnswer& a) {
     }
   }
   if (a.plan) {
-    j["plan"] = layout_json(a.plan->layout);
+    j["plan"] = named_layout(a.plan->layout);
     j["prediction"] = estimate_json(a.plan->estimate);
     j["decode_step"] = Json::array();
     for (const auto& op : a.decode_step)

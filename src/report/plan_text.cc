@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/text.h"
+#include "parallel/dimensions.h"
 #include "report/report.h"
 
 namespace shardwise {
@@ -17,12 +18,10 @@ std::string why_not_text(const WhyNot& a, const Style& style) {
 
 namespace {
 
-const char* word(ExpertPlacement p) { return p == ExpertPlacement::linear ? "linear" : "round_robin"; }
-
 /// The same shape with other numbers of copies is one line of the table: its best.
-bool same_shape(Layout a, Layout b) {
-  a.replicas = b.replicas = 1;
-  a.parallel.data_parallel_size = b.parallel.data_parallel_size = 1;
+bool same_but_copies(const Layout& a, Layout b) {
+  for (const auto* d : dimensions())
+    if (d->role == Role::copies) copy_value(*d, a, b);
   return a == b;
 }
 
@@ -39,7 +38,7 @@ std::string plan_table(const std::vector<Plan>& plans, std::size_t count, const 
   for (std::size_t i = 0; i < plans.size() && listed < count; ++i) {
     const auto& p = plans[i];
     if (std::any_of(plans.begin(), plans.begin() + static_cast<std::ptrdiff_t>(i),
-                    [&](const Plan& q) { return same_shape(p.layout, q.layout); }))
+                    [&](const Plan& q) { return same_but_copies(p.layout, q.layout); }))
       continue;
     ++listed;
     const auto& e = p.estimate;
@@ -91,9 +90,9 @@ std::string arithmetic(const Plan& p, int available) {
   if (p.layout.replicas > 1) text += fmt::format(" x {} replicas", p.layout.replicas);
   text += fmt::format(" = {} of {}", p.layout.gpus(), available);
   if (c.enable_expert_parallel)
-    text +=
-        fmt::format(". EP = TP x PCP x DP = {}, derived: it adds no GPUs. Effective placement: {} (asked for: {})",
-                    c.expert_parallel_size(), word(p.engine.effective_placement), word(c.expert_placement_strategy));
+    text += fmt::format(". EP = TP x PCP x DP = {}, derived: it adds no GPUs. Effective placement: {} (asked for: {})",
+                        c.expert_parallel_size(), to_string(p.engine.effective_placement),
+                        to_string(c.expert_placement_strategy));
   return text + ".";
 }
 

@@ -3,26 +3,20 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
-#include <map>
+#include <set>
 
 #include "base/parallel_map.h"
 #include "cost/compiled_step.h"
+#include "parallel/resolve.h"
 #include "search/goal.h"
+#include "search/space.h"
 
 namespace shardwise {
 namespace {
 
 constexpr std::size_t kMaxPlans = 100;  // listed in full; the Pareto set covers all
 constexpr std::size_t kMaxNearMisses = 8;
-
-/// Layouts that differ only in data parallel size and replicas: they share memory and step time where the model is
-/// dense.
-struct Family {
-  Layout base;
-  std::vector<std::pair<int, int>> copies;  // (data_parallel_size, replicas), ascending
-};
 
 /// One deployment size of a family, evaluated.
 struct Evaluated {
@@ -49,7 +43,6 @@ struct FamilyResult {
   std::vector<Scored> scored;
   std::vector<Point> points;
   std::vector<RejectionCount> rejected;
-  std::size_t fitting = 0;
 };
 
 bool load_given(const Workload& w) { return w.concurrency || w.request_rate || w.trace; }
@@ -63,9 +56,9 @@ void count_rejection(std::vector<RejectionCount>& counts, const std::string& rul
 }
 
 EnginePlacement placement_of(const NodeGroup& group, const ParallelConfig& p) {
-  const int largest = *std::max_element(group.free_gpus.begin(), group.free_gpus.end());
-  const auto span = engine_span(p.world_size(), largest, static_cast<int>(group.free_gpus.size()));
+  const auto span = engine_span(group, p.world_size());
   if (span.nodes > 1) return {span.gpus_per_node};
+  const int largest = *std::max_element(group.free_gpus.begin(), group.free_gpus.end());
   const int local_engines = std::max(1, std::min(p.data_parallel_size, largest / p.world_size()));
   return {local_engines * p.world_size()};
 }
@@ -76,7 +69,8 @@ std::optional<Evaluated> fit(const SearchRequest& request, const Layout& layout,
   Evaluated out;
   out.engine = request.base[static_cast<std::size_t>(layout.group)];
   out.engine.parallel = layout.parallel;
-  out.engine.effective_placement = request.effective_placement(layout.parallel);
+  out.engine.effective_placement =
+      effective_placement(layout.parallel, request.num_expert_group, out.engine.vllm_version);
   out.memory = plan_memory(*request.model, out.engine, group.cluster.first_gpu());
   if (out.memory.refusal && out.memory.refusal->kind == MemoryRefusal::Kind::max_model_len_does_not_fit &&
       !request.pinned_model_len) {
@@ -237,7 +231,6 @@ FamilyResult evaluate_family(const SearchRequest& request, const Family& family,
       one_replica.reset();
     }
     shared->engine.parallel.data_parallel_size = dp;
-    ++result.fitting;
     Choice choice;
     if (scale_replicas && one_replica && evaluated_dp == dp && replicas > 1) {
       // Without a given load every replica runs at its own best load: the same point, `replicas` times.
@@ -279,58 +272,24 @@ Plan materialise(const SearchRequest& request, const Scored& s) {
   return plan;
 }
 
-bool same_family(const Layout& a, const Layout& b) {
-  const auto& p = a.parallel;
-  const auto& q = b.parallel;
-  return a.group == b.group && p.tensor_parallel_size == q.tensor_parallel_size &&
-         p.pipeline_parallel_size == q.pipeline_parallel_size &&
-         p.prefill_context_parallel_size == q.prefill_context_parallel_size &&
-         p.decode_context_parallel_size == q.decode_context_parallel_size &&
-         p.enable_expert_parallel == q.enable_expert_parallel &&
-         p.expert_placement_strategy == q.expert_placement_strategy && p.pp_layer_partition == q.pp_layer_partition;
-}
-
-struct Dimension {
-  const char* name;
-  int (*value)(const Layout&);
-};
-constexpr Dimension kDimensions[] = {
-    {"tensor_parallel_size", [](const Layout& l) { return l.parallel.tensor_parallel_size; }},
-    {"pipeline_parallel_size", [](const Layout& l) { return l.parallel.pipeline_parallel_size; }},
-    {"data_parallel_size", [](const Layout& l) { return l.parallel.data_parallel_size; }},
-    {"enable_expert_parallel", [](const Layout& l) { return l.parallel.enable_expert_parallel ? 1 : 0; }},
-    {"decode_context_parallel_size", [](const Layout& l) { return l.parallel.decode_context_parallel_size; }},
-    {"replicas", [](const Layout& l) { return l.replicas; }},
-    {"gpus", [](const Layout& l) { return l.gpus(); }},
-};
 constexpr std::size_t kMaxCurveValues = 12;
 
-/// Indices into `good`, per dimension the best layout of each value.
-std::vector<std::pair<const Dimension*, std::size_t>> best_by_value(const std::vector<Scored>& good,
-                                                                    const auto& order) {
-  std::vector<std::pair<const Dimension*, std::size_t>> result;
-  for (const auto& dimension : kDimensions) {
-    std::map<int, std::size_t> best;
-    for (std::size_t i = 0; i < good.size(); ++i) {
-      const auto [it, fresh] = best.try_emplace(dimension.value(good[i].layout), i);
-      if (!fresh && order(good[i], good[it->second])) it->second = i;
-    }
-    std::vector<std::size_t> chosen;
-    for (const auto& [value, index] : best) chosen.push_back(index);
-    if (chosen.size() > kMaxCurveValues) {
-      std::partial_sort(chosen.begin(), chosen.begin() + kMaxCurveValues, chosen.end(),
-                        [&](std::size_t a, std::size_t b) { return order(good[a], good[b]); });
-      chosen.resize(kMaxCurveValues);
-      std::sort(chosen.begin(), chosen.end(), [&](std::size_t a, std::size_t b) {
-        return dimension.value(good[a].layout) < dimension.value(good[b].layout);
-      });
-    }
-    for (const auto index : chosen) result.emplace_back(&dimension, index);
+/// Indices into `good`: the best layout of each value of a dimension, by rising value.
+std::vector<std::size_t> best_by_value(const Dimension& d, const std::vector<Scored>& good, const auto& order) {
+  const auto lower = [&](std::size_t a, std::size_t b) { return lower_value(d, good[a].layout, good[b].layout); };
+  std::set<std::size_t, decltype(lower)> best(lower);
+  for (std::size_t i = 0; i < good.size(); ++i) {
+    const auto [it, fresh] = best.insert(i);
+    if (!fresh && order(good[i], good[*it])) best.insert(best.erase(it), i);
   }
-  return result;
+  std::vector<std::size_t> chosen(best.begin(), best.end());
+  if (chosen.size() <= kMaxCurveValues) return chosen;
+  std::partial_sort(chosen.begin(), chosen.begin() + kMaxCurveValues, chosen.end(),
+                    [&](std::size_t a, std::size_t b) { return order(good[a], good[b]); });
+  chosen.resize(kMaxCurveValues);
+  std::sort(chosen.begin(), chosen.end(), lower);
+  return chosen;
 }
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 }  // namespace
 
@@ -355,42 +314,21 @@ std::optional<Plan> evaluate_layout(const SearchRequest& request, const Layout& 
 SearchResult search(const SearchRequest& request) {
   SearchResult result;
   const int budget = budget_gpus(request);
-  double started = now();
-  const auto pass = [&](const char* name, std::size_t in, std::size_t out) {
-    result.passes.push_back({name, in, out, now() - started});
-    started = now();
-  };
-
-  std::vector<Family> families;
-  enumerate_layouts(request, [&](const Layout& layout) {
-    ++result.layouts;
-    // Layouts of a family come with the placement innermost, so the last few families are the only candidates.
-    for (std::size_t back = 1; back <= std::min<std::size_t>(families.size(), 2); ++back) {
-      auto& family = families[families.size() - back];
-      if (same_family(family.base, layout))
-        return family.copies.emplace_back(layout.parallel.data_parallel_size, layout.replicas), void();
-    }
-    families.push_back({layout, {{layout.parallel.data_parallel_size, layout.replicas}}});
-    families.back().base.parallel.data_parallel_size = 1;
-    families.back().base.replicas = 1;
-  });
-  pass("enumerate", result.layouts, result.layouts);
+  const auto families = layout_families(request);
+  for (const auto& family : families) result.layouts += family.copies.size();
 
   std::vector<FamilyResult> done(families.size());
   parallel_for(families.size(), request.threads,
                [&](std::size_t i) { done[i] = evaluate_family(request, families[i], budget); });
 
-  std::size_t fitting = 0;
   std::vector<Scored> good, near;
   std::vector<Point> points;
   for (auto& f : done) {
-    fitting += f.fitting;
     for (auto& r : f.rejected) count_rejection(result.rejected, r.rule, r.count, [&] { return r.example; });
     for (auto& s : f.scored) (s.excess == 0 && !s.saturated ? good : near).push_back(s);
     points.insert(points.end(), f.points.begin(), f.points.end());
   }
   done.clear();
-  pass("rules, memory, estimate", result.layouts, fitting);
   std::stable_sort(result.rejected.begin(), result.rejected.end(),
                    [](const auto& a, const auto& b) { return a.count > b.count; });
 
@@ -407,12 +345,16 @@ SearchResult search(const SearchRequest& request) {
     std::partial_sort(from.begin(), from.begin() + static_cast<std::ptrdiff_t>(n), from.end(), less);
     from.resize(n);
   };
-  const auto curve = best_by_value(good, order);
-  result.best_by.resize(curve.size());
-  parallel_for(curve.size(), request.threads, [&](std::size_t i) {
-    const auto& s = good[curve[i].second];
-    const Plan plan = materialise(request, s);
-    result.best_by[i] = {curve[i].first->name, curve[i].first->value(s.layout), s.layout, plan.estimate, s.key.score};
+  std::vector<std::pair<const Dimension*, std::size_t>> curves;
+  for (const auto* d : rungs())
+    if (has_curve(*d))
+      for (const auto i : best_by_value(*d, good, order)) curves.emplace_back(d, i);
+  result.best_by.resize(curves.size());
+  parallel_for(curves.size(), request.threads, [&](std::size_t i) {
+    const auto& [dimension, index] = curves[i];
+    const auto& s = good[index];
+    result.best_by[i] = {dimension->name, value_of(*dimension, s.layout), s.layout, materialise(request, s).estimate,
+                         s.key.score};
   });
   take(good, kMaxPlans, order);
   take(near, kMaxNearMisses, nearer);
@@ -421,7 +363,6 @@ SearchResult search(const SearchRequest& request) {
   parallel_for(good.size(), request.threads, [&](std::size_t i) { result.plans[i] = materialise(request, good[i]); });
   parallel_for(near.size(), request.threads,
                [&](std::size_t i) { result.near_misses[i] = materialise(request, near[i]); });
-  pass("rank", fitting, good.size());
 
   keep_pareto(points);
   for (const auto& p : points) result.pareto.push_back({p.layout, p.load, p.per_gpu, p.per_user});

@@ -14,18 +14,12 @@
 #include "hardware/hardware.h"
 #include "memory/memory_plan.h"
 #include "model/model.h"
-#include "search/layout.h"
+#include "parallel/dimensions.h"
+#include "parallel/layout.h"
+#include "search/node_groups.h"
 #include "workload/workload.h"
 
 namespace shardwise {
-
-/// Parts of the plan that the user fixed; empty = free.
-struct Pins {
-  std::optional<int> tensor_parallel_size, pipeline_parallel_size, data_parallel_size, decode_context_parallel_size,
-      prefill_context_parallel_size, replicas;
-  std::optional<bool> enable_expert_parallel;
-  std::optional<ExpertPlacement> expert_placement_strategy;
-};
 
 /// Says whether vLLM takes a layout on a group of nodes: the rule that refuses it, or nothing.
 struct Rejection {
@@ -38,12 +32,11 @@ struct SearchRequest {
   const Model* model = nullptr;
   std::vector<NodeGroup> groups;
   std::vector<EngineConfig> base;  ///< per group: resolved engine defaults; `parallel` is replaced by each layout's
-  ParallelConfig fixed;            ///< what every layout shares (all2all backend, EPLB); its sizes are ignored
   LayoutRules rules;
-  std::function<ExpertPlacement(const ParallelConfig&)> effective_placement;
-  Workload workload;  ///< concurrency and request_rate both empty = sweep of loads
+  std::optional<int> num_expert_group;  ///< of the model's router: whether round_robin placement has an effect
+  Workload workload;                    ///< concurrency and request_rate both empty = sweep of loads
   Goal goal = Goal::balanced;
-  Pins pins;
+  Pins pins;                          ///< what the user fixed
   std::int64_t needed_model_len = 0;  ///< tokens that must fit: longest request, or the user's minimum
   bool pinned_model_len = false;      ///< max_model_len of `base` is the user's and may not be lowered
   std::optional<int> max_gpus;        ///< use at most so many
@@ -76,10 +69,10 @@ struct ParetoPoint {
   double concurrency, tokens_per_s_per_gpu, tokens_per_s_per_user;
 };
 
-/// The best plan among all with one value of one part of the layout.
+/// The best plan among all with one value of one dimension.
 struct BestBy {
-  std::string dimension;
-  int value = 0;
+  std::string_view dimension;  ///< its name
+  DimensionValue value;
   Layout layout;
   ServingEstimate estimate;
   double score = 0;
@@ -91,20 +84,13 @@ struct RejectionCount {
   std::string example;
 };
 
-struct PassRecord {
-  std::string name;
-  std::size_t in = 0, out = 0;
-  double seconds = 0;
-};
-
 struct SearchResult {
   std::vector<Plan> plans;        ///< ranked, best first; only plans that fit and keep the SLOs (and serve the rate)
   std::vector<Plan> near_misses;  ///< fit, but miss an SLO or the rate; nearest first, at most 8
   std::vector<RejectionCount> rejected;  ///< by rule, most frequent first
   std::vector<ParetoPoint> pareto;       ///< over every fitting plan and load, by rising tokens/s per user
   std::vector<BestBy> best_by;           ///< per dimension by rising value; at most 12 values each, the best ones
-  std::vector<PassRecord> passes;
-  std::size_t layouts = 0;  ///< enumerated
+  std::size_t layouts = 0;               ///< enumerated
 };
 
 SearchResult search(const SearchRequest& request);

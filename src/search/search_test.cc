@@ -51,7 +51,6 @@ SearchRequest request(const Model& model, const std::string& gpus) {
     if (p.decode_context_parallel_size > 1) return Rejection{"dcp", "not here"};
     return std::nullopt;
   };
-  r.effective_placement = [](const ParallelConfig&) { return ExpertPlacement::linear; };
   r.workload.isl = parse_length("1024", "--isl");
   r.workload.osl = parse_length("256", "--osl");
   r.needed_model_len = 1280;
@@ -110,8 +109,7 @@ TEST(Search, SlosAreConstraints) {
 TEST(Search, PinsHold) {
   const Model model = load("Llama-3.1-8B");
   auto question = request(model, "8xH100");
-  question.pins.tensor_parallel_size = 2;
-  question.pins.data_parallel_size = 4;
+  question.pins = {{"tensor_parallel_size", 2}, {"data_parallel_size", 4}};
   const auto r = search(question);
   ASSERT_FALSE(r.plans.empty());
   for (const auto& p : r.plans) {

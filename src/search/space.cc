@@ -1,28 +1,107 @@
-// The space: every layout whose GPUs are there. Legality is not decided here.
+// The space: every layout whose GPUs are there, as the product of the dimensions' values. Legality is not decided here.
+#include "search/space.h"
+
 #include <algorithm>
+#include <cassert>
 
 #include "search/search.h"
 
 namespace shardwise {
 namespace {
 
-template <class T>
-bool matches(const std::optional<T>& pin, const T& value) {
-  return !pin || *pin == value;
+Space space_of(const SearchRequest& request, std::size_t index) {
+  const NodeGroup& group = request.groups[index];
+  Space space;
+  space.gpus = std::min(group.total(), request.max_gpus.value_or(group.total()));
+  space.engines = space.nodes = {0};
+  for (int ranks = 1; ranks <= space.gpus; ++ranks) {
+    space.engines.push_back(std::min(engine_capacity(group, ranks), space.gpus / ranks));
+    space.nodes.push_back(engine_span(group, ranks).nodes);
+  }
+  space.layers = request.model->num_hidden_layers();
+  space.moe = request.model->is_moe();
+  space.allow_replicas = request.allow_replicas;
+  space.num_expert_group = request.num_expert_group;
+  space.version = request.base[index].vllm_version;
+  return space;
 }
 
-/// vLLM's default split (empty) and, where that gives every stage as many layers, one with a layer fewer on the last
-/// stage, which also holds the head (VLLM_PP_LAYER_PARTITION). Where the layers do not divide, vLLM's own split already
-/// spares the last stage (get_pp_indices: the remainder goes to the stages before it).
-std::vector<std::vector<int>> partitions(int layers, int stages) {
-  std::vector<std::vector<int>> result{{}};
-  if (stages < 2 || layers % stages != 0 || layers < 2 * stages) return result;
-  std::vector<int> lighter(static_cast<std::size_t>(stages), layers / stages);
-  --lighter.back();
-  ++lighter.front();
-  result.push_back(lighter);
-  return result;
+/// A dimension as one search varies it.
+struct Axis {
+  const Dimension* dimension;
+  const DimensionValue* pin;           ///< null: free
+  std::vector<DimensionValue> values;  ///< those of the layout that is being enumerated
+};
+
+/// Slowest first.
+std::vector<Axis> axes_of(const Pins& pins) {
+  std::vector<Axis> axes;
+  for (const auto* d : dimensions()) {
+    const auto pin = pins.find(d->name);
+    axes.push_back({d, pin == pins.end() ? nullptr : &pin->second, {}});
+  }
+  std::stable_sort(axes.begin(), axes.end(),
+                   [](const Axis& a, const Axis& b) { return a.dimension->role < b.dimension->role; });
+  return axes;
 }
+
+class Product {
+ public:
+  Product(const Space& space, const Pins& pins) : space_(space), axes_(axes_of(pins)) {
+    const auto first = [&](auto is) {
+      return static_cast<std::size_t>(std::find_if(axes_.begin(), axes_.end(), is) - axes_.begin());
+    };
+    copies_ = first([](const Axis& a) { return a.dimension->role == Role::copies; });
+    outside_ = first([](const Axis& a) { return std::holds_alternative<int Layout::*>(a.dimension->member); });
+  }
+
+  /// Visits `layout` with every combination of values of the axes that are not copies.
+  template <class Visit>
+  void shapes(Layout& layout, const Visit& visit) {
+    vary(0, copies_, layout, visit);
+  }
+  /// The same of those that are.
+  template <class Visit>
+  void copies(Layout& layout, const Visit& visit) {
+    vary(copies_, axes_.size(), layout, visit);
+  }
+
+ private:
+  template <class Visit>
+  void vary(std::size_t from, std::size_t end, Layout& layout, const Visit& visit) {
+    if (from == outside_ && twin_of_another(layout.parallel)) return;
+    if (from == end) return visit(layout);
+    Axis& axis = axes_[from];
+    find_values(axis, layout);
+    for (const auto& value : axis.values) {
+      set_value(*axis.dimension, layout, value);
+      vary(from + 1, end, layout, visit);
+    }
+    copy_value(*axis.dimension, Layout{}, layout);
+  }
+
+  void find_values(Axis& axis, const Layout& layout) const {
+    const Dimension& d = *axis.dimension;
+    axis.values.clear();
+    if (!d.values) {
+      axis.values.push_back(axis.pin ? *axis.pin : value_of(d, Layout{}));
+      return;
+    }
+    d.values(space_, layout, axis.pin, axis.values);
+    if (axis.pin) std::erase_if(axis.values, [&](const DimensionValue& v) { return v != *axis.pin; });
+  }
+
+  bool twin_of_another(const ParallelConfig& parallel) const {
+    return std::any_of(axes_.begin(), axes_.end(), [&](const Axis& a) {
+      return !a.pin && a.dimension->twin && a.dimension->twin(space_, parallel);
+    });
+  }
+
+  const Space& space_;
+  std::vector<Axis> axes_;
+  std::size_t copies_ = 0;   ///< first axis of copies
+  std::size_t outside_ = 0;  ///< first axis outside a deployment: those before it are all of its ParallelConfig
+};
 
 }  // namespace
 
@@ -32,71 +111,32 @@ int budget_gpus(const SearchRequest& request) {
   return request.max_gpus ? std::min(total, *request.max_gpus) : total;
 }
 
-void enumerate_layouts(const SearchRequest& request, const std::function<void(const Layout&)>& visit) {
-  const Model& model = *request.model;
-  const auto& pins = request.pins;
-  const int layers = model.num_hidden_layers();
-  const bool moe = model.is_moe();
+std::vector<Family> layout_families(const SearchRequest& request) {
+  assert(std::all_of(request.pins.begin(), request.pins.end(), [](const auto& p) { return find_dimension(p.first); }));
+  std::vector<Family> families;
   for (std::size_t g = 0; g < request.groups.size(); ++g) {
-    const auto& group = request.groups[g];
-    const int budget = std::min(group.total(), request.max_gpus.value_or(group.total()));
-    for (int tp = 1; tp <= budget; ++tp) {
-      if (!matches(pins.tensor_parallel_size, tp)) continue;
-      for (int pp = 1; tp * pp <= budget && pp <= std::max(1, layers); ++pp) {
-        if (!matches(pins.pipeline_parallel_size, pp)) continue;
-        const int pcp_last = pins.prefill_context_parallel_size.value_or(1);
-        const int pcp = pcp_last;
-        const int world = tp * pp * pcp;
-        if (world > budget) continue;
-        const int capacity = std::min(engine_capacity(group, world), budget / world);
-        if (capacity < 1) continue;
-        const auto span = engine_span(world, *std::max_element(group.free_gpus.begin(), group.free_gpus.end()),
-                                      static_cast<int>(group.free_gpus.size()));
-        for (int dcp = 1; dcp <= tp; ++dcp) {
-          if (tp % dcp != 0 || !matches(pins.decode_context_parallel_size, dcp)) continue;
-          for (int ep = 0; ep <= (moe ? 1 : 0); ++ep) {
-            if (!matches(pins.enable_expert_parallel, ep == 1)) continue;
-            for (const auto& partition : partitions(layers, pp)) {
-              Layout layout;
-              layout.group = static_cast<int>(g);
-              auto& p = layout.parallel;
-              p = request.fixed;
-              p.tensor_parallel_size = tp;
-              p.pipeline_parallel_size = pp;
-              p.prefill_context_parallel_size = pcp;
-              p.decode_context_parallel_size = dcp;
-              p.enable_expert_parallel = ep == 1;
-              p.pp_layer_partition = partition;
-              for (int dp = 1; dp <= capacity; ++dp) {
-                if (!matches(pins.data_parallel_size, dp)) continue;
-                if (ep == 1 && tp * pcp * dp == 1 && !pins.enable_expert_parallel)
-                  continue;  // the same plan as without it
-                if (!moe && dp > 1 && span.nodes > 1)
-                  continue;  // no data parallel over engines that span nodes: replicas
-                // Copies of a dense model are data parallel ranks of one deployment; separate deployments only where
-                // that is not possible, or asked for.
-                const bool may_replicate = moe || span.nodes > 1 || request.allow_replicas || pins.replicas;
-                for (int replicas = 1; replicas <= (may_replicate ? capacity / dp : 1); ++replicas) {
-                  if (!matches(pins.replicas, replicas)) continue;
-                  layout.replicas = replicas;
-                  p.data_parallel_size = dp;
-                  for (const auto placement : {ExpertPlacement::linear, ExpertPlacement::round_robin}) {
-                    p.expert_placement_strategy = placement;
-                    if (!matches(pins.expert_placement_strategy, placement)) continue;
-                    // A round_robin that vLLM silently turns into linear is the linear plan: listed once.
-                    if (placement == ExpertPlacement::round_robin && !pins.expert_placement_strategy &&
-                        request.effective_placement(p) != placement)
-                      continue;
-                    if (placement == ExpertPlacement::round_robin && ep == 0 && !pins.expert_placement_strategy)
-                      continue;
-                    visit(layout);
-                  }
-                }
-              }
-            }
-          }
-        }
-      }
+    const Space space = space_of(request, g);
+    Product product(space, request.pins);
+    Layout layout;
+    layout.group = static_cast<int>(g);
+    product.shapes(layout, [&](Layout& shape) {
+      Family family{shape, {}};
+      product.copies(shape, [&](const Layout& l) {
+        family.copies.push_back({l.parallel.data_parallel_size, l.replicas});
+      });
+      if (!family.copies.empty()) families.push_back(std::move(family));
+    });
+  }
+  return families;
+}
+
+void enumerate_layouts(const SearchRequest& request, const std::function<void(const Layout&)>& visit) {
+  for (const auto& family : layout_families(request)) {
+    Layout layout = family.base;
+    for (const auto& [dp, replicas] : family.copies) {
+      layout.parallel.data_parallel_size = dp;
+      layout.replicas = replicas;
+      visit(layout);
     }
   }
 }

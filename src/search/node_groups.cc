@@ -1,10 +1,9 @@
-#include "search/layout.h"
+#include "search/node_groups.h"
 
 #include <algorithm>
 #include <numeric>
 
 #include "base/input_error.h"
-#include "base/text.h"
 
 namespace shardwise {
 
@@ -40,9 +39,13 @@ EngineSpan engine_span(int world_size, int gpus_per_node, int max_nodes) {
   return {0, 0};
 }
 
-int engine_capacity(const NodeGroup& group, int world_size) {
+EngineSpan engine_span(const NodeGroup& group, int world_size) {
   const int largest = *std::max_element(group.free_gpus.begin(), group.free_gpus.end());
-  const auto span = engine_span(world_size, largest, static_cast<int>(group.free_gpus.size()));
+  return engine_span(world_size, largest, static_cast<int>(group.free_gpus.size()));
+}
+
+int engine_capacity(const NodeGroup& group, int world_size) {
+  const auto span = engine_span(group, world_size);
   if (span.nodes == 0) return 0;
   if (span.nodes == 1) {
     int engines = 0;
@@ -52,27 +55,6 @@ int engine_capacity(const NodeGroup& group, int world_size) {
   const auto usable = std::count_if(group.free_gpus.begin(), group.free_gpus.end(),
                                     [&](int free) { return free >= span.gpus_per_node; });
   return static_cast<int>(usable) / span.nodes;
-}
-
-int complexity(const Layout& layout) {
-  const auto& p = layout.parallel;
-  return (p.data_parallel_size > 1 ? 1 : 0) + (p.enable_expert_parallel ? 2 : 0) + (layout.replicas > 1 ? 4 : 0) +
-         (p.expert_placement_strategy != ExpertPlacement::linear ? 8 : 0) +
-         (p.decode_context_parallel_size > 1 ? 16 : 0) + (p.pipeline_parallel_size > 1 ? 32 : 0) +
-         (p.pp_layer_partition.empty() ? 0 : 64) + (p.prefill_context_parallel_size > 1 ? 128 : 0);
-}
-
-std::string to_string(const Layout& layout) {
-  std::string text = to_string(layout.parallel);
-  const auto& partition = layout.parallel.pp_layer_partition;
-  if (!partition.empty()) {
-    std::vector<std::string> counts;
-    for (const int layers : partition) counts.push_back(std::to_string(layers));
-    text += " (layers " +
-            (counts.size() <= 4 ? join(counts, "+") : counts[0] + "+" + counts[1] + "+...+" + counts.back()) + ")";
-  }
-  if (layout.replicas > 1) text += " x " + std::to_string(layout.replicas) + " replicas";
-  return text;
 }
 
 }  // namespace shardwise
