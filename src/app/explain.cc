@@ -15,15 +15,6 @@
 
 namespace shardwise {
 
-NodeFacts node_facts(const Gpu& gpu, int gpus) {
-  NodeFacts node;
-  node.gpu_name = gpu.name;
-  node.memory_bytes = gpu.memory_total.value;
-  node.capability = gpu.compute_capability;
-  node.gpus = gpus;
-  return node;
-}
-
 StepBatch decode_batch(const Plan& plan, const Workload& workload) {
   StepBatch batch;
   batch.decode_seqs = std::max(1.0, plan.estimate.running_per_engine);

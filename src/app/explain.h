@@ -1,7 +1,6 @@
 #pragma once
 // Words for numbers that are already there: why the winner won, what holds it, what would flip the choice.
 #include "app/plan.h"
-#include "parallel/resolve.h"
 
 namespace shardwise {
 
@@ -16,8 +15,5 @@ std::vector<std::string> compare_plans(const PlanAnswer& answer, const Plan& win
 
 /// The decode step of one engine rank at the plan's load, contexts at their mean.
 StepBatch decode_batch(const Plan& plan, const Workload& workload);
-
-/// What vLLM's checks see of a node of `gpus` GPUs.
-NodeFacts node_facts(const Gpu& gpu, int gpus);
 
 }  // namespace shardwise

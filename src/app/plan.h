@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "app/calibration.h"
 #include "hardware/hardware.h"
 #include "launch/launch.h"
+#include "measured/calibration.h"
 #include "model/model.h"
 #include "parallel/engine_args.h"
 #include "search/search.h"

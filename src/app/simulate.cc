@@ -6,6 +6,8 @@
 
 #include "base/input_error.h"
 #include "base/text.h"
+#include "serve/compiled_step_time.h"
+#include "serve/simulation_config.h"
 
 namespace shardwise {
 namespace {
@@ -86,39 +88,37 @@ SimulateAnswer simulate_command(const SimulateRequest& request) {
   if (request.prefill) a.prefill = check_for_simulation(request, request.prefill->args);
   if (!a.check.plan || (a.prefill && !a.prefill->plan)) return a;
 
-  PlanRequest plan_request;
-  plan_request.model = a.check.request.model;
-  plan_request.workload = request.command.workload;
-  plan_request.pinned = request.command.args;
-  Plan plan = *a.check.plan;
-  plan.layout.replicas = request.replicas;
+  const Plan& plan = *a.check.plan;
+  const auto config_of = [&](const Plan& p, const EngineArgs& args) {
+    return simulation_config({*a.check.request.model, p.engine, p.memory, *p.step, request.replicas}, args,
+                             request.command.workload);
+  };
   check_gpus(request, *a.check.plan, a.prefill ? a.prefill->plan : std::nullopt);
 
-  auto config = simulation_config(plan_request, plan);
+  auto config = config_of(plan, request.command.args);
   config.routing = request.routing;
   if (request.dp_balancing) config.dp_balancing = *request.dp_balancing;
   config.num_requests = request.requests;
   config.warmup_requests = request.warmup_requests;
   config.acceptance_rate = request.acceptance_rate;
   config.record_steps = request.record_steps;
-  const PlanStepTime time(plan.step);
-  std::optional<PlanStepTime> prefill_time;
+  const CompiledStepTime time(plan.step);
+  std::optional<CompiledStepTime> prefill_time;
   if (a.prefill) {
     const Plan& p = *a.prefill->plan;
     if (p.layout.parallel.data_parallel_size > 1)
       throw InputError("--prefill", 0, "", "data parallel prefill instances are not simulated",
                        "give each rank as an instance: --prefill-replicas");
-    plan_request.pinned = request.prefill->args;
     prefill_time.emplace(p.step);
     a.transfer = kv_transfer(request.command.cluster, p, request.prefill->replicas, plan);
-    config.disaggregation = DisaggregationConfig{simulation_config(plan_request, p).scheduler,
+    config.disaggregation = DisaggregationConfig{config_of(p, request.prefill->args).scheduler,
                                                  request.prefill->replicas,
                                                  &*prefill_time,
                                                  a.transfer->bytes_per_token,
                                                  a.transfer->bandwidth,
                                                  a.transfer->latency};
   }
-  a.workload = simulated_workload(plan_request, plan);
+  a.workload = simulated_workload(request.command.workload, plan.estimate.concurrency);
   if (request.find_max_rate) {
     const double start = std::max(0.01, a.check.plan->estimate.requests_per_second * request.replicas);
     a.max_rate = max_rate_under_slo(config, a.workload, time, request.seed, start);

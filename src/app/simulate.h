@@ -5,7 +5,8 @@
 #include <vector>
 
 #include "app/check.h"
-#include "app/simulate_plan.h"
+#include "sim/max_rate.h"
+#include "sim/simulate.h"
 
 namespace shardwise {
 

@@ -6,167 +6,12 @@
 #include <cmath>
 
 #include "base/parallel_map.h"
-#include "cost/compiled_step.h"
 #include "search/goal.h"
+#include "serve/compiled_step_time.h"
+#include "serve/simulation_config.h"
+#include "sim/max_rate.h"
 
 namespace shardwise {
-
-namespace {
-
-StepBatch batch_of(std::span<const ScheduledChunk> batch) {
-  StepBatch b;
-  for (const auto& c : batch) {
-    const auto tokens = static_cast<double>(c.tokens), context = static_cast<double>(c.context);
-    if (c.decode) {
-      b.decode_seqs += static_cast<double>(c.requests);
-      b.decode_context += context + tokens;
-    } else {
-      b.prefill_seqs += 1;
-      b.prefill_tokens += tokens;
-      b.prefill_context += tokens * (context + tokens / 2);
-    }
-  }
-  return b;
-}
-
-}  // namespace
-
-Seconds PlanStepTime::step_time(std::span<const ScheduledChunk> batch) const {
-  return step_->step_time(batch_of(batch));
-}
-
-Seconds PlanStepTime::lockstep_time(std::span<const std::span<const ScheduledChunk>> ranks) const {
-  const CompiledStepData& d = step_->data();
-  const auto& experts = d.op_mixed[static_cast<std::size_t>(TokenOp::experts)];
-  double most = 0, total = 0;
-  bool prompts = false;
-  for (const auto& chunks : ranks) {
-    double tokens = chunks.empty() ? 1 : 0;  // a dummy batch of one token
-    for (const auto& c : chunks) tokens += static_cast<double>(c.tokens), prompts = prompts || !c.decode;
-    most = std::max(most, tokens), total += tokens;
-  }
-  const bool padded = !prompts || most <= d.largest_graph;
-  const auto& table = prompts ? d.mixed_all : d.decode_all;
-  const TokenAt fullest(most), mean(total / static_cast<double>(ranks.size()));
-  double slowest = 0;
-  for (const auto& chunks : ranks) {
-    if (chunks.empty()) continue;
-    const StepBatch batch = batch_of(chunks);
-    const double tokens = batch.prefill_tokens + batch.decode_seqs * d.tokens_per_sequence;
-    const TokenAt own(tokens);
-    const double alone = step_parts(d, batch).all;
-    slowest = std::max(
-        slowest, padded ? alone + std::max(0.0, fullest(table) - own(table)) : alone + mean(experts) - own(experts));
-  }
-  return Seconds(slowest);
-}
-
-Seconds PlanStepTime::stage_time(std::span<const ScheduledChunk> batch, int) const {
-  return Seconds(step_parts(step_->data(), batch_of(batch)).busiest);
-}
-
-namespace {
-
-/// vLLM's SpeculativeConfig.use_eagle() and uses_draft_model(): what the scheduler keeps slots for.
-SchedulerConfig::Speculation speculation_of(const std::string& method) {
-  using Speculation = SchedulerConfig::Speculation;
-  if (method.empty()) return Speculation::none;
-  if (method == "draft_model") return Speculation::draft_model;
-  for (const char* eagle : {"eagle", "eagle3", "mtp", "dflash"})
-    if (method == eagle) return Speculation::eagle;
-  return Speculation::ngram;  // no slots, no dropped hits: also suffix, medusa, mlp_speculator
-}
-
-SchedulerConfig::KvGroup kv_group(const MemoryPlan::Group& g, int max_model_len) {
-  using Keeps = MemoryPlan::Group::Keeps;
-  using Kind = SchedulerConfig::KvGroup::Kind;
-  SchedulerConfig::KvGroup group;
-  group.block_size = g.block_size;
-  switch (g.keeps) {
-    case Keeps::all:
-      break;
-    case Keeps::sliding_window:
-      group.kind = Kind::sliding_window;
-      group.sliding_window = g.window;
-      break;
-    case Keeps::attention_chunk:
-      group.kind = Kind::chunked_local;
-      group.attention_chunk_size = g.window;
-      break;
-    case Keeps::state:
-      group.kind = Kind::mamba;
-      group.mamba_align = g.mamba_align;
-      if (!g.mamba_align) group.block_size = max_model_len;  // one state a request
-      break;
-  }
-  return group;
-}
-
-SchedulerConfig scheduler_config(const PlanRequest& request, const Plan& plan) {
-  SchedulerConfig s;
-  const auto& args = request.pinned;
-  s.max_model_len = static_cast<int>(plan.engine.max_model_len);
-  s.kv_groups.clear();
-  for (const auto& g : plan.memory.groups) s.kv_groups.push_back(kv_group(g, s.max_model_len));
-  if (s.kv_groups.empty()) s.kv_groups.push_back({});
-  s.num_blocks = static_cast<int>(std::min<std::int64_t>(plan.memory.num_blocks, 2'000'000'000));
-  s.max_num_seqs = static_cast<int>(plan.engine.max_num_seqs);
-  s.max_num_batched_tokens = static_cast<int>(plan.engine.max_num_batched_tokens);
-  if (args.max_num_scheduled_tokens) s.max_num_scheduled_tokens = static_cast<int>(*args.max_num_scheduled_tokens);
-  if (args.max_num_active_seqs) s.max_num_active_seqs = static_cast<int>(*args.max_num_active_seqs);
-  s.long_prefill_token_threshold = static_cast<int>(args.long_prefill_token_threshold.value_or(0));
-  if (args.scheduling_policy == "priority") s.policy = SchedulerConfig::Policy::priority;
-  s.enable_chunked_prefill = plan.engine.enable_chunked_prefill;
-  // Random prompts share nothing; hashing them would only cost time. States are cached in mode align only.
-  const Workload& w = request.workload;
-  const bool cacheable = std::all_of(s.kv_groups.begin(), s.kv_groups.end(), [](const auto& g) {
-    return g.kind != SchedulerConfig::KvGroup::Kind::mamba || g.mamba_align;
-  });
-  s.enable_prefix_caching =
-      plan.engine.enable_prefix_caching && cacheable && (w.prefix_share > 0 || w.trace || w.turns > 1);
-  s.async_scheduling = plan.engine.async_scheduling;
-  s.pipeline_parallel_size = plan.layout.parallel.pipeline_parallel_size;
-  s.decode_context_parallel_size = plan.layout.parallel.decode_context_parallel_size;
-  s.use_v2_model_runner = true;
-  s.num_speculative_tokens = plan.engine.num_speculative_tokens;
-  if (s.num_speculative_tokens > 0) s.speculation = speculation_of(plan.engine.speculative_method);
-  return s;
-}
-
-}  // namespace
-
-SimulationConfig simulation_config(const PlanRequest& request, const Plan& plan) {
-  SimulationConfig c;
-  const int dp = plan.layout.parallel.data_parallel_size;
-  c.scheduler = scheduler_config(request, plan);
-  c.data_parallel_size = dp;
-  c.lockstep = request.model->is_moe() && dp > 1;
-  c.replicas = plan.layout.replicas;
-  c.dp_balancing =
-      plan.engine.vllm_version < VllmVersion{0, 27, 0} ? DpBalancing::queue_length : DpBalancing::in_flight;
-  // vllm serve starts one API server a data parallel rank.
-  c.api_server_count = std::max(1, static_cast<int>(request.pinned.api_server_count.value_or(dp)));
-  // The same host costs as in the closed-loop replay that is fitted to measurements (cost/replay.cc).
-  const auto& d = plan.step->data();
-  c.api_request_time = c.api_output_time = Seconds(d.http / 2);
-  c.api_serial_prompt_token_time = Seconds(d.front_end);
-  c.api_first_token_time = Seconds(d.first_token), c.api_streaming_time = Seconds(d.stream);
-  return c;
-}
-
-constexpr double kLeastVaried = 10;  // tokens: a tenth of less is no token
-
-Workload simulated_workload(const PlanRequest& request, const Plan& plan) {
-  Workload w = request.workload;
-  if (!w.concurrency && !w.request_rate && !w.trace && w.arrivals != Arrivals::burst)
-    w.concurrency = std::max(1, static_cast<int>(std::lround(plan.estimate.concurrency)));
-  // Equal answers keep all requests of a closed loop in lock step, as benchmarks of fixed length show
-  // (bench/data/serving.csv). Those of users vary; uniform[n,n] stays as it is.
-  const bool loop = w.concurrency && !w.request_rate;
-  if (loop && w.osl.kind == LengthDistribution::Kind::constant && w.osl.a >= kLeastVaried)
-    w.osl = {LengthDistribution::Kind::uniform, std::round(0.9 * w.osl.a), std::round(1.1 * w.osl.a), {}};
-  return w;
-}
 
 namespace {
 
@@ -213,12 +58,13 @@ Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan pla
   if (one.workload.request_rate) *one.workload.request_rate /= copies;
   if (one.workload.ramp_up) one.workload.ramp_up->start_rps /= copies, one.workload.ramp_up->end_rps /= copies;
   const double load = one.workload.concurrency ? *one.workload.concurrency : single.estimate.concurrency;
-  auto config = simulation_config(one, single);
+  auto config = simulation_config({*one.model, single.engine, single.memory, *single.step, single.layout.replicas},
+                                  one.pinned, one.workload);
   if (!one.workload.trace)
     config.num_requests = std::clamp<std::int64_t>(static_cast<std::int64_t>(10 * load), kFewest,
                                                    std::max(kMost, static_cast<std::int64_t>(3 * load)));
-  const PlanStepTime time(single.step);
-  const Workload workload = simulated_workload(one, single);
+  const CompiledStepTime time(single.step);
+  const Workload workload = simulated_workload(one.workload, single.estimate.concurrency);
   const auto r = simulate(config, workload, time, kSeed);
   auto& e = plan.estimate;
   e.ttft_ms.mean = 1e3 * r.ttft.mean, e.tpot_ms.mean = 1e3 * r.tpot.mean, e.e2e_ms.mean = 1e3 * r.e2e.mean;

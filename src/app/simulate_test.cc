@@ -8,6 +8,8 @@
 #include "config/text_source.h"
 #include "cost/compiled_step.h"
 #include "model/load.h"
+#include "serve/compiled_step_time.h"
+#include "serve/simulation_config.h"
 
 namespace shardwise {
 namespace {
@@ -32,11 +34,10 @@ SchedulerConfig scheduler_of(const SimulateRequest& r) {
   CheckRequest c = r.command;
   c.find_changes = false;
   const auto answer = check(c);
-  PlanRequest p;
-  p.model = answer.request.model;
-  p.workload = r.command.workload;
-  p.pinned = r.command.args;
-  return simulation_config(p, answer.plan.value()).scheduler;
+  const Plan& plan = answer.plan.value();
+  return simulation_config({*answer.request.model, plan.engine, plan.memory, *plan.step}, r.command.args,
+                           r.command.workload)
+      .scheduler;
 }
 
 bool has(const SchedulerConfig& s, Kind kind) {
@@ -70,11 +71,11 @@ TEST(SimulationConfig, FlagsReachTheScheduler) {
   EXPECT_FALSE(s.async_scheduling);  // n-gram speculation turns it off
 }
 
-TEST(PlanStepTime, LockstepPadsDecodesAndSpreadsExperts) {
+TEST(CompiledStepTime, LockstepPadsDecodesAndSpreadsExperts) {
   CheckRequest c = question("Qwen3-30B-A3B", "4xH100", {"-dp", "4", "--enable-expert-parallel"}).command;
   c.find_changes = false;
   const auto plan = check(c).plan.value();
-  const PlanStepTime time(plan.step);
+  const CompiledStepTime time(plan.step);
   using Chunks = std::vector<ScheduledChunk>;
   using Ranks = std::vector<std::span<const ScheduledChunk>>;
   const Chunks one(1, {1, 1000, true}), many(100, {1, 1000, true});

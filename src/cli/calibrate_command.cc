@@ -1,7 +1,7 @@
 #include <cstdio>
 #include <fstream>
 
-#include "app/calibration_sources.h"
+#include "app/calibrate.h"
 #include "base/input_error.h"
 #include "cli/command.h"
 #include "cli/options.h"

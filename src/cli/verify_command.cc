@@ -1,9 +1,9 @@
 #include <cstdio>
 
-#include "app/verify.h"
-#include "app/verify_serving.h"
-#include "app/verify_startup.h"
 #include "cli/command.h"
+#include "verify/serving.h"
+#include "verify/startup.h"
+#include "verify/verify.h"
 
 namespace shardwise {
 

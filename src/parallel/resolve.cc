@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "base/text.h"
+#include "hardware/hardware.h"
 #include "parallel/construction.h"
 #include "parallel/rule_rows.h"
 
@@ -242,6 +243,15 @@ std::optional<Refusal> check_layout(const ModelFacts& m, const ParallelConfig& p
                                                   : "moonep_linear_only",
                           "moonep");
   return check_construction(m, p, m.quantization);
+}
+
+NodeFacts node_facts(const Gpu& gpu, int gpus) {
+  NodeFacts node;
+  node.gpu_name = gpu.name;
+  node.memory_bytes = gpu.memory_total.value;
+  node.capability = gpu.compute_capability;
+  node.gpus = gpus;
+  return node;
 }
 
 }  // namespace shardwise

@@ -32,6 +32,10 @@ struct NodeFacts {
   std::string host_ip = "10.0.0.1";
 };
 
+struct Gpu;
+/// What vLLM's checks see of a node of `gpus` GPUs.
+NodeFacts node_facts(const Gpu& gpu, int gpus);
+
 /// Environment variables that the command sees.
 using Environment = std::map<std::string, std::string, std::less<>>;
 

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "app/calibration_sources.h"
+#include "app/calibrate.h"
 #include "base/text.h"
 #include "config/json.h"
 #include "report/report.h"

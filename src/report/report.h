@@ -2,7 +2,7 @@
 // Values -> text and JSON. Computes nothing that is not already in the value.
 #include <string>
 
-#include "app/calibration_sources.h"
+#include "app/calibrate.h"
 #include "app/check.h"
 #include "app/estimate.h"
 #include "app/memory_answer.h"

@@ -11,6 +11,7 @@
 #include "parallel/resolve.h"
 #include "search/goal.h"
 #include "search/space.h"
+#include "serve/closed_form.h"
 
 namespace shardwise {
 namespace {

@@ -17,6 +17,7 @@
 #include "parallel/dimensions.h"
 #include "parallel/layout.h"
 #include "search/node_groups.h"
+#include "serve/estimate.h"
 #include "workload/workload.h"
 
 namespace shardwise {

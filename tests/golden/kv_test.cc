@@ -1,7 +1,7 @@
 // KV-cache specs and plans that vLLM itself computed, of models and of given specs, by version.
 #include <gtest/gtest.h>
 
-#include "app/verify.h"
+#include "verify/verify.h"
 
 namespace shardwise {
 namespace {

@@ -1,7 +1,7 @@
 // What vLLM accepts, resolves and places: recorded runs of vLLM 0.32.0 and, in versions.jsonl, of six other versions.
 #include <gtest/gtest.h>
 
-#include "app/verify.h"
+#include "verify/verify.h"
 
 namespace shardwise {
 namespace {

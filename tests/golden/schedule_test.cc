@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <set>
 
-#include "app/verify.h"
+#include "verify/verify.h"
 
 namespace shardwise {
 namespace {

@@ -1,5 +1,7 @@
 // Real start-ups of vLLM (public logs, source_url names each): weights and KV memory against the predicted ones. The
 // prediction reads the launch columns alone; the bounds are what the fit reached with some slack.
+#include "verify/startup.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -7,7 +9,6 @@
 #include <filesystem>
 #include <map>
 
-#include "app/verify_startup.h"
 #include "config/csv.h"
 #include "config/text_source.h"
 

@@ -2,7 +2,7 @@
 // refusals.
 #include <gtest/gtest.h>
 
-#include "app/verify.h"
+#include "verify/verify.h"
 
 namespace shardwise {
 namespace {

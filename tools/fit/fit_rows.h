@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "app/serving_rows.h"
+#include "measured/serving_rows.h"
 
 namespace shardwise {
 

@@ -6,8 +6,8 @@
 #include <map>
 #include <mutex>
 
-#include "app/calibration.h"
 #include "base/parallel_map.h"
+#include "measured/calibration.h"
 
 namespace shardwise {
 namespace {

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "app/serving_rows.h"
 #include "cost/constants.h"
+#include "measured/serving_rows.h"
 
 namespace shardwise {
 

@@ -1,8 +1,0 @@
-#pragma once
-#include "app/verify.h"
-
-namespace shardwise {
-
-VerifyTopic eplb_topic();
-
-}  // namespace shardwise

@@ -1,0 +1,9 @@
+#pragma once
+#include "verify/verify.h"
+
+namespace shardwise {
+
+VerifyTopic ranks_topic();
+VerifyTopic experts_topic();
+
+}  // namespace shardwise
