@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "app/check.h"
 #include "base/input_error.h"
 #include "config/text_source.h"
 #include "model/load.h"

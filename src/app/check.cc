@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "app/explain.h"
+#include "app/plan.h"
 #include "app/resolved_rows.h"
 #include "app/simulate_plan.h"
 #include "base/input_error.h"

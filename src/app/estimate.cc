@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "app/check.h"
 #include "app/explain.h"
 #include "cost/compiled_step.h"
 

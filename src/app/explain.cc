@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "app/plan.h"
 #include "app/simulate_plan.h"
 #include "base/parallel_map.h"
 #include "base/text.h"

@@ -1,6 +1,6 @@
 #pragma once
 // Words for numbers that are already there: why the winner won, what holds it, what would flip the choice.
-#include "app/plan.h"
+#include "app/answer.h"
 
 namespace shardwise {
 

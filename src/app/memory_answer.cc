@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "app/explain.h"
+#include "app/plan.h"
 #include "parallel/checked_versions.h"
 
 namespace shardwise {

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "app/explain.h"
+#include "app/plan.h"
 #include "base/input_error.h"
 #include "base/text.h"
 

@@ -2,7 +2,7 @@
 // What was given, what vLLM makes of it, and why they differ.
 #include <vector>
 
-#include "app/check.h"
+#include "app/answer.h"
 
 namespace shardwise {
 

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "app/check.h"
 #include "base/input_error.h"
 #include "base/text.h"
 #include "serve/compiled_step_time.h"

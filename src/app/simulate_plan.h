@@ -1,6 +1,6 @@
 #pragma once
 // A plan under the scheduler-exact simulator: the same step times, the same KV blocks, requests one by one.
-#include "app/plan.h"
+#include "app/answer.h"
 
 namespace shardwise {
 

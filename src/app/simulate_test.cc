@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "app/check.h"
 #include "base/input_error.h"
 #include "config/text_source.h"
 #include "cost/compiled_step.h"

@@ -1,5 +1,8 @@
 #include <cstdio>
 
+#include "app/check.h"
+#include "app/estimate.h"
+#include "app/memory_answer.h"
 #include "cli/command.h"
 #include "cli/options.h"
 #include "report/report.h"

@@ -5,8 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "app/check.h"
-#include "app/plan.h"
+#include "app/answer.h"
 #include "cli/command.h"
 #include "report/table.h"
 

@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "app/plan.h"
 #include "base/input_error.h"
 #include "cli/command.h"
 #include "cli/options.h"

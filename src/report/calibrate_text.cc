@@ -2,7 +2,6 @@
 
 #include <cmath>
 
-#include "app/calibrate.h"
 #include "base/text.h"
 #include "config/json.h"
 #include "report/report.h"

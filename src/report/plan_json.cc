@@ -1,3 +1,4 @@
+#include "app/plan.h"
 #include "config/json.h"
 #include "parallel/layout_json.h"
 #include "report/report.h"

@@ -2,13 +2,9 @@
 // Values -> text and JSON. Computes nothing that is not already in the value.
 #include <string>
 
-#include "app/calibrate.h"
-#include "app/check.h"
-#include "app/estimate.h"
-#include "app/memory_answer.h"
+#include "app/answer.h"
 #include "app/place.h"
-#include "app/plan.h"
-#include "app/simulate.h"
+#include "app/simulation.h"
 #include "report/table.h"
 
 namespace shardwise {
