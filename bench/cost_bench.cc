@@ -14,12 +14,12 @@ Cluster eight(const char* name, double bandwidth, double bf16, double fp8, doubl
   g.memory_bandwidth = gb_per_second(bandwidth);
   g.peak = {{GpuDType::bf16, tflops(bf16)}, {GpuDType::fp8, tflops(fp8)}};
   if (fp4 > 0) g.peak[GpuDType::fp4] = tflops(fp4);
-  g.scale_up_bandwidth = gb_per_second(link);
+  g.scale_up = {"NVLink", gb_per_second(link), 8};
   g.sm_count = 132;
   Cluster c;
   Node n;
   n.gpu = name, n.gpus = 8;
-  n.scale_up = {"NVLink", LinkClass::scale_up, g.scale_up_bandwidth, microseconds(2)};
+  n.scale_up = {"NVLink", LinkClass::scale_up, g.scale_up->bandwidth, microseconds(2)};
   n.network = {"InfiniBand", LinkClass::network, gb_per_second(50), microseconds(5)};
   c.nodes.push_back(n);
   c.gpus[name] = g;

@@ -33,12 +33,12 @@ std::vector<VllmCase> vllm_cases() {
   const CsvTable table = parse_csv(read_file(file), file);
   std::vector<VllmCase> cases;
   for (const CsvRow& row : table.rows) {
-    const auto number = [&](const char* column) { return std::stod(row.cells[table.column(column, file)]); };
-    const auto whole = [&](const char* column) { return static_cast<int>(number(column)); };
-    cases.push_back({row.cells[table.column("name", file)], whole("requests"), whole("prompt_lo"), whole("prompt_hi"),
-                     whole("output_lo"), whole("output_hi"), whole("max_num_seqs"), whole("max_num_batched_tokens"),
-                     whole("concurrency"), whole("prefix_caching") != 0, whole("async_scheduling") != 0,
-                     number("vllm_requests_per_s")});
+    const CsvCells cells(table, row);
+    const auto whole = [&](const char* column) { return cells.whole(column); };
+    cases.push_back({cells.text("name"), whole("requests"), whole("prompt_lo"), whole("prompt_hi"), whole("output_lo"),
+                     whole("output_hi"), whole("max_num_seqs"), whole("max_num_batched_tokens"), whole("concurrency"),
+                     whole("prefix_caching") != 0, whole("async_scheduling") != 0,
+                     cells.required("vllm_requests_per_s")});
   }
   return cases;
 }

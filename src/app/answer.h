@@ -158,8 +158,8 @@ struct MemoryAnswer {
   std::optional<Refusal> refusal;
   EngineConfig engine;
   MemoryPlan memory;
-  std::int64_t longest_model_len = 0;             ///< the largest max_model_len that starts; 0: none does
-  std::int64_t safe_model_len = 0;                ///< the largest at the low end of the KV memory's interval
+  std::optional<std::int64_t> longest_model_len;  ///< the largest max_model_len that starts
+  std::optional<std::int64_t> safe_model_len;     ///< the largest at the low end of the KV memory's interval
   double concurrency_at_mean = 0;                 ///< requests of the workload's mean length at once, per engine
   double recommended_gpu_memory_utilization = 0;  ///< the highest that is safe
   std::int64_t kv_tokens_at_recommended = 0;      ///< of one engine

@@ -41,49 +41,68 @@ ServingCase bench_case(const CheckAnswer& served, const BenchResult& bench) {
   return c;
 }
 
+namespace {
+
+/// The log's own scatter (ranks, fragmentation) against what the built-in figures do not know.
+Learned kv_correction(const MemoryPlan& memory, const std::vector<StartupLog>& logs) {
+  constexpr double kLogNoise = 0.1;  // GiB
+  const auto n = static_cast<double>(logs.size());
+  const double prior = (memory.kv_gib.hi - memory.kv_gib.lo) / (2 * 1.645);
+  const double information = n / (kLogNoise * kLogNoise);
+  double residual = 0;
+  for (const auto& log : logs) residual += (log.available_kv_gib - memory.kv_gib.mean) / n;
+  const double variance = 1 / (1 / (prior * prior) + information);
+  return {variance * information * residual, std::sqrt(variance + kLogNoise * kLogNoise)};
+}
+
+std::string made_from(const BenchResult& b) {
+  const auto load = b.max_concurrency ? fmt::format("{} in flight", *b.max_concurrency)
+                    : b.request_rate  ? fmt::format("{:.3g} requests/s", *b.request_rate)
+                                      : "all at once";
+  return fmt::format("{}: {:.0f} in, {:.0f} out, {}: TTFT {:.1f} ms, TPOT {:.2f} ms", b.name, b.isl, b.osl, load,
+                     b.mean_ttft_ms, b.mean_tpot_ms);
+}
+
+/// Why the measured command cannot be priced.
+std::string no_plan(const CheckAnswer& a) {
+  if (a.refusal) return "vLLM refuses this command (" + a.refusal->rule + "): " + a.refusal->message;
+  return a.memory && a.memory->refusal ? a.memory->refusal->message : "this command cannot be priced";
+}
+
+/// A measured run beside its predictions.
+void add_rows(CalibrationAnswer& out, const BenchResult& b, const ServingCase& before, const ServingCase& after,
+              const CostConstants& constants) {
+  const auto was = predict_serving(before, default_constants()), is = predict_serving(after, constants);
+  out.rows.push_back({b.name, "TTFT", "ms", b.mean_ttft_ms, was.ttft_ms, is.ttft_ms});
+  out.rows.push_back({b.name, "TPOT", "ms", b.mean_tpot_ms, was.tpot_ms, is.tpot_ms});
+  out.rows.push_back({b.name, "output/GPU", "tokens/s", *before.output_tok_s_per_gpu, was.output_tok_s_per_gpu,
+                      is.output_tok_s_per_gpu});
+}
+
+}  // namespace
+
 CalibrationAnswer calibrate_command(const CheckRequest& request, const std::vector<BenchResult>& benches,
                                     const std::vector<StartupLog>& logs) {
   if (benches.empty() && logs.empty())
     throw InputError("calibrate", 0, "", "nothing measured was given", "--bench RESULT.json or --log SERVER.log");
   const auto before = check(request);
   if (!before.plan)
-    throw InputError("vllm serve", 0, "",
-                     before.refusal
-                         ? "vLLM refuses this command (" + before.refusal->rule + "): " + before.refusal->message
-                     : before.memory && before.memory->refusal ? before.memory->refusal->message
-                                                               : "this command cannot be priced",
-                     "the flags that the measured server ran with, behind --");
+    throw InputError("vllm serve", 0, "", no_plan(before), "the flags that the measured server ran with, behind --");
   CalibrationAnswer out;
   auto& c = out.calibration;
-
   std::vector<ServingCase> points;
   for (const auto& b : benches) points.push_back(bench_case(before, b));
   c = calibrate(points, default_constants());
   c.model = before.request.model->name;
   c.gpu = request.cluster.first_gpu().name;
-
-  if (!logs.empty()) {
-    // The log's own scatter (ranks, fragmentation) against what the built-in figures do not know.
-    constexpr double kLogNoise = 0.1;  // GiB
-    const double prior = (before.memory->kv_gib.hi - before.memory->kv_gib.lo) / (2 * 1.645);
-    const double information = static_cast<double>(logs.size()) / (kLogNoise * kLogNoise);
-    double residual = 0;
-    for (const auto& log : logs)
-      residual += (*log.available_kv_gib - before.memory->kv_gib.mean) / static_cast<double>(logs.size());
-    const double variance = 1 / (1 / (prior * prior) + information);
-    c.kv_gib = Learned{variance * information * residual, std::sqrt(variance + kLogNoise * kLogNoise)};
-  }
+  if (!logs.empty()) c.kv_gib = kv_correction(*before.memory, logs);
   for (const auto& b : benches) {
-    const auto load = b.max_concurrency ? fmt::format("{} in flight", *b.max_concurrency)
-                      : b.request_rate  ? fmt::format("{:.3g} requests/s", *b.request_rate)
-                                        : "all at once";
-    c.made_from.push_back(fmt::format("{}: {:.0f} in, {:.0f} out, {}: TTFT {:.1f} ms, TPOT {:.2f} ms", b.name, b.isl,
-                                      b.osl, load, b.mean_ttft_ms, b.mean_tpot_ms));
-    if (!b.model_id.empty() && b.model_id != request.model_spec && b.model_id != c.model)
-      out.notes.push_back(b.name + ": measured on '" + b.model_id + "', calibrated as " + c.model);
+    c.made_from.push_back(made_from(b));
+    if (b.model_id && *b.model_id != request.model_spec && *b.model_id != c.model)
+      out.notes.push_back(b.name + ": measured on '" + *b.model_id + "', calibrated as " + c.model);
   }
   for (const auto& log : logs)
-    c.made_from.push_back(fmt::format("{}: {:.2f} GiB for the KV cache", log.name, *log.available_kv_gib));
+    c.made_from.push_back(fmt::format("{}: {:.2f} GiB for the KV cache", log.name, log.available_kv_gib));
 
   // Before and after, on the points themselves.
   auto changed = request;
@@ -91,18 +110,12 @@ CalibrationAnswer calibrate_command(const CheckRequest& request, const std::vect
   changed.calibration = std::make_shared<const Calibration>(c);
   const auto after = check(changed);
   const auto constants = calibrated(default_constants(), c, c.model);
-  for (std::size_t i = 0; i < benches.size(); ++i) {
-    const auto was = predict_serving(points[i], default_constants());
-    const auto is = predict_serving(after.plan ? bench_case(after, benches[i]) : points[i], constants);
-    out.rows.push_back({benches[i].name, "TTFT", "ms", benches[i].mean_ttft_ms, was.ttft_ms, is.ttft_ms});
-    out.rows.push_back({benches[i].name, "TPOT", "ms", benches[i].mean_tpot_ms, was.tpot_ms, is.tpot_ms});
-    out.rows.push_back({benches[i].name, "output/GPU", "tokens/s", *points[i].output_tok_s_per_gpu,
-                        was.output_tok_s_per_gpu, is.output_tok_s_per_gpu});
-  }
+  for (std::size_t i = 0; i < benches.size(); ++i)
+    add_rows(out, benches[i], points[i], after.plan ? bench_case(after, benches[i]) : points[i], constants);
   for (const auto& log : logs)
     if (after.memory)
       out.rows.push_back(
-          {log.name, "KV cache", "GiB", *log.available_kv_gib, before.memory->kv_gib, after.memory->kv_gib});
+          {log.name, "KV cache", "GiB", log.available_kv_gib, before.memory->kv_gib, after.memory->kv_gib});
   return out;
 }
 

@@ -104,8 +104,7 @@ void smaller_question(PlanAnswer& answer) {
   int tried = 0;
   std::vector<const Gpu*> larger;
   for (const auto& g : gpu_catalogue())
-    if (g.vendor == gpu.vendor && g.memory_total > gpu.memory_total && g.scale_up_bandwidth.value > 0)
-      larger.push_back(&g);
+    if (g.vendor == gpu.vendor && g.memory_total > gpu.memory_total && g.scale_up) larger.push_back(&g);
   std::stable_sort(larger.begin(), larger.end(),
                    [](const Gpu* a, const Gpu* b) { return a->memory_total < b->memory_total; });
   std::int64_t last = 0;

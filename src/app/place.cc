@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <cctype>
-#include <charconv>
 #include <numeric>
 
 #include "base/input_error.h"
 #include "base/text.h"
+#include "config/csv.h"
 #include "config/json.h"
+#include "config/json_fields.h"
+#include "config/quantity.h"
 #include "parallel/experts.h"
 
 namespace shardwise {
@@ -31,11 +33,11 @@ std::int64_t count_of(const Json& v, const std::string& file, const std::string&
 }
 
 std::optional<int> positive(const Json& j, const char* name, const std::string& file) {
-  const auto it = j.find(name);
-  if (it == j.end() || it->is_null()) return std::nullopt;
-  if (!it->is_number_integer() || it->get<std::int64_t>() < 1 || it->get<std::int64_t>() > 1000000)
-    throw InputError(file, 0, name, "not a positive whole number: " + it->dump());
-  return it->get<int>();
+  const Json* value = field_at(j, name);
+  if (!value) return std::nullopt;
+  if (!value->is_number_integer() || value->get<std::int64_t>() < 1 || value->get<std::int64_t>() > 1000000)
+    throw InputError(file, 0, name, "not a positive whole number: " + value->dump());
+  return value->get<int>();
 }
 
 ExpertLoadFile from_json(std::string_view text, const std::string& file) {
@@ -68,41 +70,38 @@ ExpertLoadFile from_json(std::string_view text, const std::string& file) {
   return out;
 }
 
+/// nullopt: a header, whose first cell is a word.
+std::optional<std::vector<std::int64_t>> counts_of(const CsvRow& row, bool may_be_header, const std::string& file) {
+  std::vector<std::int64_t> counts;
+  for (const auto& raw : row.cells) {
+    const auto cell = trim(raw);
+    std::int64_t value = -1;
+    if (!parse_number(cell, value) || value < 0 || value > kLargestCount) {
+      const bool word = !cell.empty() && !std::isdigit(static_cast<unsigned char>(cell.front())) && cell.front() != '-';
+      if (may_be_header && counts.empty() && word) return std::nullopt;
+      throw InputError(file, row.line, fmt::format("column {}", counts.size() + 1),
+                       "not a token count: '" + std::string(cell) + "'", kCountHint);
+    }
+    counts.push_back(value);
+  }
+  return counts;
+}
+
 ExpertLoadFile from_csv(std::string_view text, const std::string& file) {
   ExpertLoadFile out;
-  int line = 0;
-  for (const auto& raw : split(text, '\n')) {
-    ++line;
-    const auto row = trim(raw);
-    if (row.empty() || row.front() == '#') continue;
-    const auto cells = split(row, ',');
-    std::vector<std::int64_t> counts;
-    int column = 0;
-    bool header = false;
-    for (const auto& raw_cell : cells) {
-      ++column;
-      const auto cell = trim(raw_cell);
-      std::int64_t value = -1;
-      const auto [end, error] = std::from_chars(cell.data(), cell.data() + cell.size(), value);
-      if (error != std::errc() || end != cell.data() + cell.size() || value < 0 || value > kLargestCount) {
-        header = out.loads.layers == 0 && column == 1 && !cell.empty() &&
-                 std::isdigit(static_cast<unsigned char>(cell.front())) == 0 && cell.front() != '-';
-        if (header) break;
-        throw InputError(file, line, fmt::format("column {}", column), "not a token count: '" + std::string(cell) + "'",
-                         kCountHint);
-      }
-      counts.push_back(value);
-    }
-    if (header) continue;
-    if (out.loads.layers == 0) out.loads.experts = static_cast<int>(counts.size());
-    if (static_cast<int>(counts.size()) != out.loads.experts)
-      throw InputError(file, line, "",
-                       fmt::format("{} experts, the first layer has {}", counts.size(), out.loads.experts),
+  auto& loads = out.loads;
+  for (const auto& row : csv_rows(text, file)) {
+    const auto counts = counts_of(row, loads.layers == 0, file);
+    if (!counts) continue;
+    if (loads.layers == 0) loads.experts = static_cast<int>(counts->size());
+    if (static_cast<int>(counts->size()) != loads.experts)
+      throw InputError(file, row.line, "",
+                       fmt::format("{} experts, the first layer has {}", counts->size(), loads.experts),
                        "every row lists all logical experts of one layer");
-    ++out.loads.layers;
-    out.loads.counts.insert(out.loads.counts.end(), counts.begin(), counts.end());
+    ++loads.layers;
+    loads.counts.insert(loads.counts.end(), counts->begin(), counts->end());
   }
-  if (out.loads.layers == 0)
+  if (loads.layers == 0)
     throw InputError(file, 0, "", "no loads", "one row of token counts a layer, or JSON with \"load\"");
   return out;
 }
@@ -189,7 +188,7 @@ PlacedPolicy balanced(const PlaceRequest& q, const EplbShape& shape, PlacePolicy
         q.loads.experts, q.redundant_experts, q.ranks, q.redundant_experts + (q.ranks - shape.replicas % q.ranks));
   else if (const auto assertion = eplb_refusal(q.loads.experts, shape); !assertion.empty())
     out.refusal = "AssertionError: " + assertion;
-  if (!out.refusal.empty()) return out;
+  if (out.refusal) return out;
   const auto start = eplb_initial(q.loads.layers, q.loads.experts, shape.replicas);
   out.map = policy == PlacePolicy::eplb ? eplb_vllm(q.loads, shape, start) : eplb_ours(q.loads, shape, start);
   out.slots_of_rank.assign(at(q.ranks), shape.replicas / q.ranks);
@@ -241,12 +240,11 @@ PlaceAnswer place_experts(const PlaceRequest& request) {
                              ? kept(q, policy)
                              : balanced(q, shape, policy));
   for (Index i = 0; i < a.policies.size(); ++i)
-    if (a.policies[i].refusal.empty() &&
-        (!a.best || a.policies[i].critical < a.policies[*a.best].critical * (1 - 1e-9)))
+    if (!a.policies[i].refusal && (!a.best || a.policies[i].critical < a.policies[*a.best].critical * (1 - 1e-9)))
       a.best = i;
   if (a.num_physical % q.ranks == 0 && eplb_refusal(q.loads.experts, shape).empty())
     a.bound = balancedness_bound(q.loads, shape);
-  if (a.best && a.before.refusal.empty() && a.before.critical > 0)
+  if (a.best && !a.before.refusal && a.before.critical > 0)
     a.gain = 1 - a.policies[*a.best].critical / a.before.critical;
   a.worth_it = a.gain >= q.least_gain;
   return a;

@@ -40,10 +40,10 @@ struct PlaceRequest {
 /// One policy's outcome. Loads are tokens, a logical expert's shared evenly by its replicas.
 struct PlacedPolicy {
   PlacePolicy asked = PlacePolicy::linear, effective = PlacePolicy::linear;
-  std::string why;                 ///< why they differ; "" = they do not
-  std::string refusal;             ///< what vLLM refuses it with; "" = it stands. Nothing below holds then
-  PhysicalToLogical map;           ///< [layers][physical], rank after rank
-  std::vector<int> slots_of_rank;  ///< physical experts of each rank
+  std::optional<std::string> refusal;  ///< what vLLM refuses it with; nothing below holds then
+  std::optional<std::string> why;      ///< why asked and effective differ
+  PhysicalToLogical map;               ///< [layers][physical], rank after rank
+  std::vector<int> slots_of_rank;      ///< physical experts of each rank
   Balancedness balance;
   std::vector<double> rank_load;    ///< by rank, all layers
   std::vector<double> worst_layer;  ///< by rank: its load over the mean of all ranks in its worst layer

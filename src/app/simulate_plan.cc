@@ -46,30 +46,36 @@ Sustained sustained(const Workload& w, const SimulationResult& r) {
   return s;
 }
 
-}  // namespace
+/// One replica alone carries its share of the load: replicas are equal and independent. A trace is not split.
+struct Share {
+  int copies = 1, replicas = 1;
+  Workload workload;
+  double concurrency = 0;
+};
 
-Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan plan, bool find_max_rate) {
-  PlanRequest one = request;
-  const int copies = one.workload.trace ? 1 : plan.layout.replicas;  // a trace is not split: all replicas run it
-  Plan single = plan;
-  single.layout.replicas /= copies;
-  single.estimate.concurrency = plan.estimate.concurrency / copies;
-  if (one.workload.concurrency) one.workload.concurrency = std::max(1, *one.workload.concurrency / copies);
-  if (one.workload.request_rate) *one.workload.request_rate /= copies;
-  if (one.workload.ramp_up) one.workload.ramp_up->start_rps /= copies, one.workload.ramp_up->end_rps /= copies;
-  const double load = one.workload.concurrency ? *one.workload.concurrency : single.estimate.concurrency;
-  auto config = simulation_config({*one.model, single.engine, single.memory, *single.step, single.layout.replicas},
-                                  one.pinned, one.workload);
-  if (!one.workload.trace)
-    config.num_requests = std::clamp<std::int64_t>(static_cast<std::int64_t>(10 * load), kFewest,
-                                                   std::max(kMost, static_cast<std::int64_t>(3 * load)));
-  const CompiledStepTime time(single.step);
-  const Workload workload = simulated_workload(one.workload, single.estimate.concurrency);
-  const auto r = simulate(config, workload, time, kSeed);
+Share share_of(const Workload& workload, const Plan& plan) {
+  Share s{workload.trace ? 1 : plan.layout.replicas, 1, workload, 0};
+  auto& w = s.workload;
+  s.replicas = plan.layout.replicas / s.copies;
+  s.concurrency = plan.estimate.concurrency / s.copies;
+  if (w.concurrency) w.concurrency = std::max(1, *w.concurrency / s.copies);
+  if (w.request_rate) *w.request_rate /= s.copies;
+  if (w.ramp_up) w.ramp_up->start_rps /= s.copies, w.ramp_up->end_rps /= s.copies;
+  return s;
+}
+
+std::optional<std::int64_t> requests_of_run(const Share& s) {
+  if (s.workload.trace) return std::nullopt;
+  const double load = s.workload.concurrency ? *s.workload.concurrency : s.concurrency;
+  return std::clamp<std::int64_t>(static_cast<std::int64_t>(10 * load), kFewest,
+                                  std::max(kMost, static_cast<std::int64_t>(3 * load)));
+}
+
+/// Means and percentiles of the run; intervals keep their relative width.
+void set_estimate(Plan& plan, const Workload& workload, const SimulationResult& r, const Sustained& kept, int copies) {
   auto& e = plan.estimate;
   e.ttft_ms.mean = 1e3 * r.ttft.mean, e.tpot_ms.mean = 1e3 * r.tpot.mean, e.e2e_ms.mean = 1e3 * r.e2e.mean;
   e.ttft_p99_ms.mean = 1e3 * r.ttft.p99, e.tpot_p99_ms.mean = 1e3 * r.tpot.p99, e.e2e_p99_ms.mean = 1e3 * r.e2e.p99;
-  const auto kept = sustained(workload, r);
   e.output_tokens_per_second.mean = kept.tokens * copies;
   e.output_tokens_per_second_per_gpu.mean = kept.tokens * copies / plan.layout.gpus();
   e.slice.closed_form = false, e.slice.ttft_ms = e.ttft_ms.mean;
@@ -79,31 +85,46 @@ Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan pla
       t->lo = 0.97 * t->mean, t->hi = 1.03 * t->mean;
   }
   e.requests_per_second = kept.requests * copies;
-  if (!workload.slos.empty()) plan.request_goodput = r.request_goodput * copies;
-  const bool no_load = !request.workload.concurrency && !request.workload.request_rate && !request.workload.trace;
-  if (find_max_rate && no_load && !workload.slos.empty()) {
+}
+
+void judge(Plan& plan, const SimulationResult& r, const Sustained& kept) {
+  plan.slos_missed.clear();
+  if (kept.behind) plan.slos_missed.push_back("falls behind the request rate");
+  for (const auto& slo : r.slos)
+    if (!slo.met)
+      plan.slos_missed.push_back(to_string(slo.slo) + ": simulated " +
+                                 std::to_string(static_cast<long>(std::lround(1e3 * slo.value))) + " ms");
+  plan.slos_kept = plan.slos_missed.empty();
+}
+
+bool has_load(const Workload& w) { return w.concurrency || w.request_rate || w.trace; }
+
+}  // namespace
+
+Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan plan, bool find_max_rate) {
+  const Share share = share_of(request.workload, plan);
+  auto config = simulation_config({*request.model, plan.engine, plan.memory, *plan.step, share.replicas},
+                                  request.pinned, share.workload);
+  config.num_requests = requests_of_run(share);
+  const CompiledStepTime time(plan.step);
+  const Workload workload = simulated_workload(share.workload, share.concurrency);
+  const auto r = simulate(config, workload, time, kSeed);
+  const auto kept = sustained(workload, r);
+  set_estimate(plan, workload, r, kept, share.copies);
+  if (!workload.slos.empty()) plan.request_goodput = r.request_goodput * share.copies;
+  if (find_max_rate && !has_load(request.workload) && !workload.slos.empty()) {
     config.num_requests.reset();
     const auto best =
         max_rate_under_slo(config, workload, time, kSeed, std::max(0.01, r.request_throughput), kTolerance);
-    plan.max_request_rate = best.request_rate * copies;
+    plan.max_request_rate = best.request_rate * share.copies;
   }
   plan.simulated = true;
-  plan.score = goal_score(search, plan.layout, e, budget_gpus(search));
-  plan.slos_missed.clear();
-  plan.slos_kept = true;
-  if (kept.behind) {
-    plan.slos_kept = false;
-    plan.slos_missed.push_back("falls behind the request rate");
-  }
-  for (const auto& slo : r.slos)
-    if (!slo.met) {
-      plan.slos_kept = false;
-      plan.slos_missed.push_back(to_string(slo.slo) + ": simulated " +
-                                 std::to_string(static_cast<long>(std::lround(1e3 * slo.value))) + " ms");
-    }
-  e.band_reason += e.band_reason.empty() ? "simulated" : "; simulated";
+  plan.score = goal_score(search, plan.layout, plan.estimate, budget_gpus(search));
+  judge(plan, r, kept);
+  auto& reason = plan.estimate.band_reason;
+  reason += reason.empty() ? "simulated" : "; simulated";
   if (plan.engine.num_speculative_tokens > 0)
-    e.band_reason += fmt::format(", each draft token accepted with a chance of {:.0f} %", 100 * config.acceptance_rate);
+    reason += fmt::format(", each draft token accepted with a chance of {:.0f} %", 100 * config.acceptance_rate);
   return plan;
 }
 

@@ -45,7 +45,7 @@ int list_gpus(const std::string& name) {
     };
     t.row({g.name, g.architecture, fmt::format("{:.1f}", to_gib(g.memory_total)),
            fmt::format("{:.0f}", g.memory_bandwidth.value / 1e9), peak(GpuDType::bf16), peak(GpuDType::fp8),
-           g.scale_up_bandwidth.value > 0 ? fmt::format("{:.0f}", g.scale_up_bandwidth.value / 1e9) : "-",
+           g.scale_up ? fmt::format("{:.0f}", g.scale_up->bandwidth.value / 1e9) : "-",
            fmt::format("{:.0f}", g.pcie_bandwidth.value / 1e9),
            fmt::format("{:.0f}", static_cast<double>(g.l2_cache.value) / 1048576.0),
            fmt::format("{:.0f}", g.power.value), g.source + ", " + g.date});

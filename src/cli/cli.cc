@@ -26,6 +26,7 @@ Option Command::option(const std::string& names, T& value, const std::string& do
   return Option(app_->add_option(names, value, doc));
 }
 template Option Command::option(const std::string&, std::string&, const std::string&);
+template Option Command::option(const std::string&, std::optional<std::string>&, const std::string&);
 template Option Command::option(const std::string&, int&, const std::string&);
 template Option Command::option(const std::string&, unsigned&, const std::string&);
 template Option Command::option(const std::string&, std::int64_t&, const std::string&);

@@ -59,7 +59,7 @@ int run_place(const PlaceOptions& o) {
   std::fputs((o.json ? place_json(answer) : place_text(answer, style)).c_str(), stdout);
   if (!o.out.empty() && answer.best) {
     std::ofstream out(o.out, std::ios::binary);
-    out << place_map_json(answer);
+    out << place_map_json(answer, answer.policies[*answer.best]);
     out.close();
     if (!out) throw InputError("--out", 0, "", "cannot write " + o.out);
   }

@@ -21,7 +21,7 @@ Handler add_verify(Command command, const std::vector<std::string>&) {
   command.footer("Topics: kv, legality, ranks, experts, eplb, weights, schedule (JSON lines); serving, startup (CSV).");
   return [o, method] {
     if (o->topic == "startup") {
-      const auto r = run_verify_startup(o->file, o->models_dir, o->predictions);
+      const auto r = verify_startup(o->file, o->models_dir, o->predictions);
       std::fputs(r.text.c_str(), stdout);
       return r.exit_code;
     }

@@ -104,10 +104,10 @@ TEST(Csv, QuotesLinesAndErrors) {
   ASSERT_EQ(table.rows.size(), 2u);
   EXPECT_THAT(table.rows[0].cells, ElementsAre("x, \"y\"", "2"));
   EXPECT_EQ(table.rows[1].line, 4);
-  EXPECT_EQ(table.column("b", "f.csv"), 1u);
+  EXPECT_EQ(table.column("b"), 1u);
   EXPECT_EQ(error_of([] { parse_csv("a,b\n1\n", "f.csv"); }), "f.csv:2: 1 cells, but the header has 2");
   EXPECT_EQ(error_of([] { parse_csv("a\n\"x\n", "f.csv"); }), "f.csv:2: a quoted cell is not closed");
-  EXPECT_EQ(error_of([&] { table.column("c", "f.csv"); }), "f.csv:1: no column 'c' (did you mean 'a'?)");
+  EXPECT_EQ(error_of([&] { table.column("c"); }), "f.csv:1: no column 'c' (did you mean 'a'?)");
 }
 
 TEST(Json, KeepsTheOrderOfKeysAndTheLastOfEqualOnes) {

@@ -16,7 +16,7 @@ Gpu h100() {
   g.name = "H100-SXM", g.vendor = "nvidia", g.architecture = "Hopper", g.compute_capability = 90;
   g.memory_bandwidth = gb_per_second(3350);
   g.peak = {{GpuDType::bf16, tflops(989.4)}, {GpuDType::fp16, tflops(989.4)}, {GpuDType::fp8, tflops(1978.9)}};
-  g.scale_up_bandwidth = gb_per_second(450);
+  g.scale_up = {"NVLink4", gb_per_second(450), 8};
   g.sm_count = 132;
   return g;
 }
@@ -25,7 +25,7 @@ Cluster cluster_of(const Gpu& gpu, int nodes = 1, int gpus = 8) {
   Cluster c;
   Node n;
   n.gpu = gpu.name, n.gpus = gpus;
-  n.scale_up = {"NVLink4", LinkClass::scale_up, gpu.scale_up_bandwidth, microseconds(2)};
+  n.scale_up = {"NVLink4", LinkClass::scale_up, gpu.scale_up->bandwidth, microseconds(2)};
   n.network = {"InfiniBand NDR 400", LinkClass::network, gb_per_second(50), microseconds(5)};
   c.nodes.assign(static_cast<std::size_t>(nodes), n);
   c.gpus[gpu.name] = gpu;
@@ -94,7 +94,7 @@ TEST(StepTime, BetterHardwareIsNeverSlower) {
   const auto m = model("meta-llama/Meta-Llama-3.1-70B");
   Gpu base = h100(), wide = base, linked = base, fast = base;
   wide.memory_bandwidth = BytesPerSecond(base.memory_bandwidth.value * 1.5);
-  linked.scale_up_bandwidth = BytesPerSecond(base.scale_up_bandwidth.value * 2);
+  linked.scale_up->bandwidth = BytesPerSecond(base.scale_up->bandwidth.value * 2);
   for (auto& [dtype, peak] : fast.peak) peak = FlopsPerSecond(peak.value * 1.5);
   for (double n : {1.0, 16.0, 256.0}) {
     StepBatch b = decode(n, 3000);

@@ -6,7 +6,6 @@
 #include <optional>
 #include <unordered_map>
 
-#include "base/embedded.h"
 #include "base/input_error.h"
 #include "base/text.h"
 #include "config/csv.h"
@@ -16,43 +15,11 @@
 namespace shardwise {
 namespace {
 
-constexpr const char* kGpuFile = "gpus/gpus.csv";
-constexpr const char* kLinkFile = "links/links.csv";
-
 constexpr std::pair<const char*, GpuDType> kPeaks[] = {
     {"fp32", GpuDType::fp32}, {"tf32", GpuDType::tf32}, {"fp16", GpuDType::fp16}, {"bf16", GpuDType::bf16},
     {"fp8", GpuDType::fp8},   {"int8", GpuDType::int8}, {"fp4", GpuDType::fp4}};
 
-/// Cells of one row by column name. The catalogue is ours: a wrong cell is a bug that its test finds.
-class Cells {
- public:
-  Cells(const CsvTable& table, const CsvRow& row, const char* file) : table_(table), row_(row), file_(file) {}
-  const std::string& text(const char* column) const { return row_.cells[table_.column(column, file_)]; }
-  std::optional<double> number(const char* column) const {
-    const std::string& cell = text(column);
-    if (cell.empty()) return std::nullopt;
-    double value = 0;
-    if (!parse_number(cell, value)) throw InputError(file_, row_.line, column, "'" + cell + "' is not a number");
-    return value;
-  }
-  double required(const char* column) const {
-    const auto value = number(column);
-    if (!value) throw InputError(file_, row_.line, column, "is missing");
-    return *value;
-  }
-  int whole(const char* column) const { return static_cast<int>(required(column)); }
-  std::vector<std::string> list(const char* column) const {
-    const std::string& cell = text(column);
-    return cell.empty() ? std::vector<std::string>{} : split(cell, '|');
-  }
-
- private:
-  const CsvTable& table_;
-  const CsvRow& row_;
-  const char* file_;
-};
-
-Gpu gpu_of(const Cells& cells) {
+Gpu gpu_of(const CsvCells& cells) {
   Gpu gpu;
   gpu.name = cells.text("name");
   gpu.vendor = cells.text("vendor");
@@ -64,9 +31,9 @@ Gpu gpu_of(const Cells& cells) {
   gpu.memory_bandwidth = gb_per_second(cells.required("memory_bandwidth_gbs"));
   for (const auto& [column, dtype] : kPeaks)
     if (const auto peak = cells.number(column)) gpu.peak[dtype] = tflops(*peak);
-  gpu.scale_up = cells.text("scale_up");
-  gpu.scale_up_bandwidth = gb_per_second(cells.number("scale_up_gbs").value_or(0));
-  gpu.scale_up_domain = cells.whole("scale_up_domain");
+  if (cells.text("scale_up") != "none")
+    gpu.scale_up = {cells.text("scale_up"), gb_per_second(cells.required("scale_up_gbs")),
+                    cells.whole("scale_up_domain")};
   gpu.pcie = cells.text("pcie").substr(5);
   gpu.pcie_bandwidth = find_link(cells.text("pcie")).link.bandwidth;
   gpu.pcie_peer_to_peer = cells.text("p2p") == "y";
@@ -89,9 +56,9 @@ struct GpuCatalogue {
 const GpuCatalogue& gpus() {
   static const GpuCatalogue catalogue = [] {
     GpuCatalogue c;
-    const CsvTable table = parse_csv(embedded_file(kGpuFile).value(), kGpuFile);
+    const CsvTable table = embedded_csv("gpus/gpus.csv");
     for (const CsvRow& row : table.rows) {
-      const Cells cells(table, row, kGpuFile);
+      const CsvCells cells(table, row);
       c.gpus.push_back(gpu_of(cells));
       c.aliases.push_back(cells.list("aliases"));
       c.by_name.emplace(plain_name(c.gpus.back().name), c.gpus.size() - 1);
@@ -118,9 +85,9 @@ LinkClass link_class_of(const std::string& text) {
 const LinkCatalogue& links() {
   static const LinkCatalogue catalogue = [] {
     LinkCatalogue c;
-    const CsvTable table = parse_csv(embedded_file(kLinkFile).value(), kLinkFile);
+    const CsvTable table = embedded_csv("links/links.csv");
     for (const CsvRow& row : table.rows) {
-      const Cells cells(table, row, kLinkFile);
+      const CsvCells cells(table, row);
       LinkRow link;
       link.link = {cells.text("name"), link_class_of(cells.text("kind")),
                    gb_per_second(cells.required("bandwidth_gbs")), microseconds(cells.required("latency_us"))};

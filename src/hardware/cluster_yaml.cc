@@ -95,7 +95,6 @@ Gpu read_gpu(const YamlValue& value) {
     gpu.pcie = "gen4 x16";
     gpu.network = "Ethernet 100G";
     gpu.gpus_per_nic = 8;
-    gpu.scale_up = "none";
     gpu.source = "cluster file " + value.place.file;
   }
   auto bytes = [&](const char* key, Bytes& into, bool required) {
@@ -143,15 +142,13 @@ Gpu read_gpu(const YamlValue& value) {
   }
   if (const YamlValue* v = value.find("scale_up")) {
     if (v->kind == YamlValue::Kind::scalar && v->scalar == "none") {
-      gpu.scale_up = "none";
-      gpu.scale_up_bandwidth = {};
-      gpu.scale_up_domain = 1;
+      gpu.scale_up.reset();
     } else {
       v->only_keys({"name", "bandwidth", "domain"});
-      gpu.scale_up = named_link(v->at("name")).link.name;
-      gpu.scale_up_bandwidth = parse_bandwidth(v->at("bandwidth").text(), v->at("bandwidth").place);
-      gpu.scale_up_domain = static_cast<int>(v->at("domain").integer(1, 100000));
-      if (gpu.scale_up_domain > 1 && gpu.scale_up_bandwidth.value <= 0) v->at("bandwidth").fail("must be above 0");
+      const auto& link = gpu.scale_up.emplace(ScaleUp{
+          named_link(v->at("name")).link.name, parse_bandwidth(v->at("bandwidth").text(), v->at("bandwidth").place),
+          static_cast<int>(v->at("domain").integer(1, 100000))});
+      if (link.domain > 1 && link.bandwidth.value <= 0) v->at("bandwidth").fail("must be above 0");
     }
   }
   if (const YamlValue* v = value.find("pcie_peer_to_peer")) gpu.pcie_peer_to_peer = v->boolean();
@@ -194,7 +191,7 @@ Node read_node(const YamlValue& value, const Cluster& cluster, const std::map<st
   gpu = *found;
   Node node = default_node(gpu, static_cast<int>(value.at("gpus").integer(1, kMaxGpusPerNode)));
   defaulted = {!value.find("scale_up"), !value.find("network"), !value.find("numa_domains")};
-  const bool fast = gpu.scale_up_domain > 1;
+  const bool fast = gpu.scale_up_domain() > 1;
   if (const YamlValue* v = value.find("numa_domains")) {
     node.numa_domains = static_cast<int>(v->integer(1, 64));
     if (!fast) node.scale_up_domain = static_cast<int>(ceil_div(node.gpus, node.numa_domains));
@@ -208,10 +205,11 @@ Node read_node(const YamlValue& value, const Cluster& cluster, const std::map<st
       node.scale_up_domain = static_cast<int>(ceil_div(node.gpus, node.numa_domains));
     } else {
       Link base = node.scale_up;
-      if (!fast) base = {gpu.scale_up, LinkClass::scale_up, gpu.scale_up_bandwidth, microseconds(1.5)};
+      const ScaleUp usual = gpu.scale_up.value_or(ScaleUp{"none", {}, 1});
+      if (!fast) base = {usual.name, LinkClass::scale_up, usual.bandwidth, microseconds(1.5)};
       node.scale_up = read_link(*v, base);
-      if (v->kind == YamlValue::Kind::scalar && node.scale_up.name == gpu.scale_up && gpu.scale_up_bandwidth.value > 0)
-        node.scale_up.bandwidth = gpu.scale_up_bandwidth;
+      if (v->kind == YamlValue::Kind::scalar && node.scale_up.name == usual.name && usual.bandwidth.value > 0)
+        node.scale_up.bandwidth = usual.bandwidth;
       const bool bridge = node.scale_up.name.find("bridge") != std::string::npos;
       if (!fast) node.scale_up_domain = bridge ? std::min(2, node.gpus) : node.gpus;
       if (const YamlValue* domain = v->find("domain"))
@@ -260,9 +258,9 @@ std::string gpu_yaml(const Gpu& gpu) {
     if (gpu.peak.count(dtype))
       peak += (peak.size() > 1 ? ", " : "") + std::string(name) + ": " + flops_text(gpu.peak.at(dtype));
   line("peak", peak + "}");
-  if (gpu.scale_up != "none")
-    line("scale_up", "{name: " + yaml_scalar(gpu.scale_up) + ", bandwidth: " + bandwidth_text(gpu.scale_up_bandwidth) +
-                         ", domain: " + std::to_string(gpu.scale_up_domain) + "}");
+  if (const auto& link = gpu.scale_up)
+    line("scale_up", "{name: " + yaml_scalar(link->name) + ", bandwidth: " + bandwidth_text(link->bandwidth) +
+                         ", domain: " + std::to_string(link->domain) + "}");
   line("pcie", yaml_scalar(gpu.pcie));
   line("pcie_peer_to_peer", gpu.pcie_peer_to_peer ? "true" : "false");
   if (gpu.l2_cache.value) line("l2_cache", bytes_text(gpu.l2_cache));
@@ -276,7 +274,7 @@ std::string gpu_yaml(const Gpu& gpu) {
 }
 
 Node without_address(Node node) {
-  node.address.clear();
+  node.address.reset();
   return node;
 }
 
@@ -334,7 +332,7 @@ std::string cluster_yaml(const Cluster& cluster) {
     const Node& node = cluster.nodes[i];
     std::size_t end = i + 1;
     while (end < cluster.nodes.size() && without_address(cluster.nodes[end]) == without_address(node) &&
-           cluster.nodes[end].address.empty() == node.address.empty())
+           cluster.nodes[end].address.has_value() == node.address.has_value())
       ++end;
     out += "  - gpu: " + yaml_scalar(node.gpu) + "\n";
     auto line = [&](const std::string& key, const std::string& value) { out += "    " + key + ": " + value + "\n"; };
@@ -348,9 +346,9 @@ std::string cluster_yaml(const Cluster& cluster) {
     line("nics", std::to_string(node.nics));
     line("network", link_yaml(node.network, LinkClass::network, std::nullopt));
     if (node.price_per_gpu_hour) line("price", price_per_hour_text(*node.price_per_gpu_hour));
-    if (!node.address.empty()) {
+    if (node.address) {
       std::string list = "[";
-      for (std::size_t n = i; n < end; ++n) list += (n > i ? ", " : "") + yaml_scalar(cluster.nodes[n].address);
+      for (std::size_t n = i; n < end; ++n) list += (n > i ? ", " : "") + yaml_scalar(*cluster.nodes[n].address);
       line("addresses", list + "]");
     }
     i = end;

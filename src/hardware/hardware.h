@@ -12,6 +12,14 @@ namespace shardwise {
 
 enum class GpuDType { fp32, tf32, fp16, bf16, fp8, int8, fp4 };
 
+/// NVLink or xGMI of a GPU.
+struct ScaleUp {
+  std::string name;          ///< NVLink4, xGMI3 ...
+  BytesPerSecond bandwidth;  ///< per GPU, one direction
+  int domain = 1;            ///< GPUs that reach each other at that speed in the usual node (8; 72 for NVL72)
+  friend bool operator==(const ScaleUp&, const ScaleUp&) = default;
+};
+
 /// One GPU product. Figures are the vendor's dense ones (no sparsity); `source` and `date` say where they were read.
 struct Gpu {
   std::string name;                 ///< "H100-SXM"; aliases are in the catalogue
@@ -23,11 +31,9 @@ struct Gpu {
   std::string memory_total_source;  ///< where the previous number comes from; says if estimated
   BytesPerSecond memory_bandwidth;
   std::map<GpuDType, FlopsPerSecond> peak;  ///< dense; absent = no hardware support
-  BytesPerSecond scale_up_bandwidth;        ///< NVLink/xGMI per GPU, one direction; 0 = none
-  std::string scale_up;                     ///< NVLink4, xGMI3, none ...
-  int scale_up_domain = 1;        ///< GPUs that reach each other at that speed in the usual node (8; 72 for NVL72)
-  BytesPerSecond pcie_bandwidth;  ///< one direction
-  std::string pcie;               ///< "gen5 x16"
+  std::optional<ScaleUp> scale_up;          ///< nullopt: PCIe alone
+  BytesPerSecond pcie_bandwidth;            ///< one direction
+  std::string pcie;                         ///< "gen5 x16"
   Bytes l2_cache;
   int sm_count = 0;
   Watts power;
@@ -42,6 +48,7 @@ struct Gpu {
     friend bool operator==(const KvCorrection&, const KvCorrection&) = default;
   };
   std::optional<KvCorrection> kv_correction;
+  int scale_up_domain() const { return scale_up ? scale_up->domain : 1; }
   friend bool operator==(const Gpu&, const Gpu&) = default;
 };
 
@@ -70,7 +77,7 @@ struct Node {
                          ///< run of such nodes: 8 in an HGX node, 2 with a bridge, 72 across the nodes of an NVL72
   Link pcie;             ///< between GPUs of one node outside a scale-up domain, same NUMA domain
   Link pcie_cross_numa;  ///< the same across NUMA domains
-  std::string address;   ///< host name or IP address for launch commands; "" = not given
+  std::optional<std::string> address;  ///< host name or IP address for launch commands
   int usable_gpus() const { return available.value_or(gpus); }
   friend bool operator==(const Node&, const Node&) = default;
 };

@@ -37,10 +37,10 @@ Node default_node(const Gpu& gpu, int gpu_count) {
   node.pcie_cross_numa.bandwidth = std::min(node.pcie_cross_numa.bandwidth, node.pcie.bandwidth);
   node.pcie_cross_numa.latency = std::max(node.pcie_cross_numa.latency, node.pcie.latency);
 
-  if (gpu.scale_up_domain > 1) {
-    node.scale_up = find_link(gpu.scale_up).link;
-    node.scale_up.bandwidth = gpu.scale_up_bandwidth;
-    node.scale_up_domain = gpu.scale_up_domain;
+  if (gpu.scale_up && gpu.scale_up->domain > 1) {
+    node.scale_up = find_link(gpu.scale_up->name).link;
+    node.scale_up.bandwidth = gpu.scale_up->bandwidth;
+    node.scale_up_domain = gpu.scale_up->domain;
   } else {
     node.scale_up = node.pcie;
     node.scale_up_domain = static_cast<int>(ceil_div(gpu_count, node.numa_domains));

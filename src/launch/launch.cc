@@ -79,8 +79,8 @@ int node_number(const LaunchRequest& request, int node) {
 }
 
 std::string node_address(const LaunchRequest& request, int node) {
-  const std::string& given = request.cluster.nodes[static_cast<std::size_t>(node)].address;
-  return given.empty() ? "node" + std::to_string(node_number(request, node)) : given;
+  const auto& given = request.cluster.nodes[static_cast<std::size_t>(node)].address;
+  return given ? *given : "node" + std::to_string(node_number(request, node));
 }
 
 EngineArgs plan_args(const LaunchRequest& request) {
@@ -159,9 +159,9 @@ std::variant<std::vector<LaunchCommand>, PlacementProblem> launch_commands(const
       }
       command.env.merge(environment({0, request.engine.parallel, request.replicas}));
       // vLLM wants an IP address here, no host name.
-      if (deployment.shares.size() > 1 && node.address.find_first_not_of("0123456789.:") == std::string::npos &&
-          !node.address.empty())
-        command.env["VLLM_HOST_IP"] = node.address;
+      if (deployment.shares.size() > 1 && node.address &&
+          node.address->find_first_not_of("0123456789.:") == std::string::npos)
+        command.env["VLLM_HOST_IP"] = *node.address;
       command.note = note_of(request, deployment, i, static_cast<int>(replica));
       commands.push_back(std::move(command));
     }

@@ -114,7 +114,7 @@ std::string slurm_script(const PlacedLaunch& launch) {
   std::vector<std::string> addresses;
   for (const int node : nodes) {
     gpus = std::max(gpus, launch.node(node).gpus);
-    if (!launch.node(node).address.empty()) addresses.push_back(launch.node(node).address);
+    if (const auto& address = launch.node(node).address) addresses.push_back(*address);
   }
   std::string out = "#!/usr/bin/env bash\n#SBATCH --job-name=" + plain_label(launch.request.model) +
                     "\n#SBATCH --nodes=" + std::to_string(nodes.size()) +

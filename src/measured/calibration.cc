@@ -136,7 +136,7 @@ void apply_calibration(Cluster& cluster, const Calibration& c, const std::string
 Calibration calibrate(std::span<const ServingCase> all, const CostConstants& constants) {
   std::vector<ServingCase> points;
   for (const auto& c : all)
-    if (c.refusal.empty() && (c.ttft_ms || c.tpot_ms)) points.push_back(c);
+    if (c.ttft_ms || c.tpot_ms) points.push_back(c);
   if (points.empty()) return {};
   const auto& first = points.front();
   const auto name = to_lower(first.model->name);

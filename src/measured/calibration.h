@@ -44,8 +44,7 @@ void apply_calibration(Cluster& cluster, const Calibration& calibration, const s
 
 /// The most probable values given measured points of one model on one GPU kind (rows with ttft_ms or tpot_ms), starting
 /// from `constants`: Gauss-Newton on ln TTFT and ln TPOT with the priors and noise of kCalibrationPriors. Low-load
-/// points say most about the front end: a constant matters where TTFT is short. Points that cannot be priced are
-/// ignored.
+/// points say most about the front end: a constant matters where TTFT is short.
 Calibration calibrate(std::span<const ServingCase> points, const CostConstants& constants);
 
 /// Spread of what is learned before anything is measured, and of measurements around a run's own constants. From

@@ -3,81 +3,28 @@
 #include <algorithm>
 #include <cmath>
 #include <mutex>
+#include <unordered_map>
 
 #include "base/input_error.h"
 #include "base/parallel_map.h"
 #include "base/text.h"
+#include "config/csv.h"
+#include "config/quantity.h"
 #include "config/text_source.h"
 #include "hardware/catalogue.h"
 #include "model/load.h"
 
 namespace shardwise {
 
-int ServingTable::column(std::string_view name) const {
-  const auto it = std::find(header.begin(), header.end(), name);
-  return it == header.end() ? -1 : static_cast<int>(it - header.begin());
-}
-
-std::string_view ServingTable::cell(std::size_t row, std::string_view name) const {
-  const int c = column(name);
-  return c < 0 || static_cast<std::size_t>(c) >= rows[row].size()
-             ? std::string_view{}
-             : std::string_view(rows[row][static_cast<std::size_t>(c)]);
-}
-
-ServingTable read_serving_csv(std::string_view text, const std::string& file) {
-  ServingTable out;
-  std::vector<std::string> row;
-  std::string cell;
-  bool quoted = false;
-  const auto end_row = [&] {
-    row.push_back(std::move(cell)), cell.clear();
-    if (out.header.empty())
-      out.header = std::move(row);
-    else if (row.size() > 1 || !row[0].empty())
-      out.rows.push_back(std::move(row));
-    row.clear();
-  };
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (quoted) {
-      if (c == '"' && i + 1 < text.size() && text[i + 1] == '"')
-        cell += '"', ++i;
-      else if (c == '"')
-        quoted = false;
-      else
-        cell += c;
-    } else if (c == '"') {
-      quoted = true;
-    } else if (c == ',') {
-      row.push_back(std::move(cell)), cell.clear();
-    } else if (c == '\n') {
-      end_row();
-    } else if (c != '\r') {
-      cell += c;
-    }
-  }
-  if (!cell.empty() || !row.empty()) end_row();
-  if (quoted) throw InputError(file, static_cast<int>(out.rows.size()) + 1, "", "a quoted cell does not end");
-  if (out.column("id") < 0) throw InputError(file, 1, "", "no column 'id'");
-  return out;
-}
-
 namespace {
 
-std::optional<double> number(std::string_view s) {
-  if (s.empty()) return std::nullopt;
-  try {
-    std::size_t used = 0;
-    const double v = std::stod(std::string(s), &used);
-    return used == s.size() && std::isfinite(v) ? std::optional(v) : std::nullopt;
-  } catch (const std::exception&) {
-    return std::nullopt;
-  }
+std::optional<double> number(std::string_view text) {
+  double value = 0;
+  return parse_number(text, value) ? std::optional(value) : std::nullopt;
 }
 
-/// GPU of a normalised system name; "" where none is named.
-std::string gpu_of(std::string_view system) {
+/// GPU of a normalised system name.
+std::optional<std::string> gpu_of(std::string_view system) {
   static constexpr std::pair<std::string_view, std::string_view> rows[] = {{"h100_sxm", "H100-SXM"},
                                                                            {"h100_pcie", "H100-PCIe"},
                                                                            {"h200_sxm", "H200-SXM"},
@@ -96,7 +43,7 @@ std::string gpu_of(std::string_view system) {
                                                                            {"mi300x", "MI300X"}};
   for (const auto& [name, gpu] : rows)
     if (name == system) return std::string(gpu);
-  return find_gpu_or_null(system) ? std::string(system) : "";
+  return find_gpu_or_null(system) ? std::optional<std::string>(system) : std::nullopt;
 }
 
 /// Checkpoints that exist under another name for a quantisation.
@@ -213,9 +160,14 @@ class Models {
   std::unordered_map<std::string, std::shared_ptr<const Model>> models_;
 };
 
-int flag_value(std::string_view flags, std::string_view name) {
+/// The whole number behind `name` among the flags.
+std::optional<int> flag_value(std::string_view flags, std::string_view name) {
   const auto at = flags.find(name);
-  return at == std::string_view::npos ? 0 : std::atoi(std::string(flags.substr(at + name.size())).c_str());
+  if (at == std::string_view::npos) return std::nullopt;
+  const auto rest = flags.substr(at + name.size());
+  std::int64_t value = 0;
+  const auto digits = std::min(rest.find_first_not_of("0123456789"), rest.size());
+  return parse_number(rest.substr(0, digits), value) ? std::optional(static_cast<int>(value)) : std::nullopt;
 }
 
 /// What AIConfigurator's gap analysis leaves out. Its own runs (vLLM 0.12) send prompts and outputs of one length to
@@ -234,121 +186,152 @@ void settle_gap_analysis(ServingCase& c, bool budget_stated) {
   for (auto* l : {&isl, &osl}) l->kind = LengthDistribution::Kind::uniform, l->b = l->a, l->a = std::ceil(0.8 * l->b);
 }
 
-void read_row(const ServingTable& t, std::size_t i, Models& models, ServingCase& c) {
-  const auto text = [&](const char* name) { return std::string(t.cell(i, name)); };
-  const auto value = [&](const char* name) { return number(t.cell(i, name)); };
-  c.id = text("id"), c.load_class = text("class"), c.model_name = text("model"), c.system = text("system");
-  c.quantisation = text("quantisation"), c.architecture = text("arch"), c.basis = text("throughput_basis"),
-  c.repeat_group = text("repeat_group"), c.campaign = text("source") + " " + text("date");
-  const auto stated = [&](const char* name) { return !t.cell(i, name).empty(); };
-  const auto plain = [&](const char* stat) { return text(stat).empty() || text(stat) == "mean"; };
-  if (plain("ttft_stat")) c.ttft_ms = value("ttft_ms");
-  if (plain("tpot_stat")) c.tpot_ms = value("tpot_ms");
-  c.output_tok_s_per_gpu = value("output_tok_s_per_gpu");
-  c.saturated = text("saturated") == "y";
-  c.p50_statistics = text("tpot_stat") == "p50" || c.load_class == "study_p50";
-  c.gpus = static_cast<int>(value("gpus").value_or(1));
-  if (text("mode") == "disagg") {
-    c.refusal = "prefill and decode on different workers";
-    return;
+/// A row's cells as text and numbers; a column that the table lacks is an empty cell.
+struct Cells {
+  const CsvCells& row;
+  std::string text(std::string_view name) const { return std::string(row.text_or_empty(name)); }
+  bool stated(std::string_view name) const { return !row.text_or_empty(name).empty(); }
+  std::optional<double> value(std::string_view name) const { return number(row.text_or_empty(name)); }
+  std::int64_t whole(std::string_view name, std::int64_t otherwise) const {
+    return static_cast<std::int64_t>(value(name).value_or(static_cast<double>(otherwise)));
   }
-  if (!value("isl_mean") || !value("osl_mean")) {
-    c.refusal = "prompt or output length not stated";
-    return;
+};
+
+void read_names(const Cells& t, ServingCase& c) {
+  c.id = t.text("id"), c.load_class = t.text("class"), c.model_name = t.text("model"), c.system = t.text("system");
+  c.quantisation = t.text("quantisation"), c.architecture = t.text("arch"), c.basis = t.text("throughput_basis");
+  c.repeat_group = t.text("repeat_group"), c.campaign = t.text("source") + " " + t.text("date");
+  c.gpus = static_cast<int>(t.whole("gpus", 1));
+}
+
+void read_measurements(const Cells& t, ServingCase& c) {
+  const auto plain = [&](const char* stat) { return !t.stated(stat) || t.text(stat) == "mean"; };
+  if (plain("ttft_stat")) c.ttft_ms = t.value("ttft_ms");
+  if (plain("tpot_stat")) c.tpot_ms = t.value("tpot_ms");
+  c.output_tok_s_per_gpu = t.value("output_tok_s_per_gpu");
+  c.saturated = t.text("saturated") == "y";
+  c.p50_statistics = t.text("tpot_stat") == "p50" || c.load_class == "study_p50";
+  c.derived_throughput = c.basis.starts_with("derived") || (c.basis.empty() && c.id.starts_with("AICV"));
+}
+
+/// Layout and nodes. Replicas where the GPUs are a multiple of one engine.
+void read_layout(const Cells& t, const std::string& gpu, ServingCase& c) {
+  auto& p = c.engine.parallel;
+  const int tp = static_cast<int>(t.whole("tp", c.gpus)), pp = static_cast<int>(t.whole("pp", 1));
+  const int dp = static_cast<int>(t.whole("dp", std::max(1, c.gpus / std::max(1, tp * pp))));
+  p.tensor_parallel_size = std::max(1, tp), p.pipeline_parallel_size = std::max(1, pp);
+  p.data_parallel_size = c.ranks = std::max(1, dp);
+  p.enable_expert_parallel = t.value("ep").value_or(1) > 1 && c.model->is_moe();
+  const int nodes = static_cast<int>(std::max<std::int64_t>(1, t.whole("nodes", 1)));
+  const int in_node = std::max(1, (p.gpus() + nodes - 1) / nodes);
+  c.cluster = parse_cluster((nodes > 1 ? std::to_string(nodes) + "x" : "") + std::to_string(in_node) + "x" +
+                            cluster_name_of_gpu(gpu));
+}
+
+/// Flags; what is not stated is the engine's default on that GPU.
+void read_engine(const Cells& t, const std::string& gpu, ServingCase& c) {
+  auto& e = c.engine;
+  const std::string flags = t.text("other_flags"), kv = t.text("kv_cache_dtype");
+  const auto mentions = [&](std::string_view what) { return flags.find(what) != std::string::npos; };
+  const bool large =
+      find_gpu(gpu).memory_total.value > (std::int64_t{70} << 30) && gpu.find("A100") == std::string::npos;
+  e.max_num_batched_tokens = t.whole("max_num_batched_tokens", large ? 8192 : 2048);
+  e.max_num_seqs = t.whole("max_num_seqs", large ? 1024 : 256);
+  e.gpu_memory_utilization =
+      t.value("gpu_memory_utilization").value_or(e.vllm_version >= VllmVersion{0, 20, 0} ? 0.92 : 0.90);
+  e.kv_cache_dtype = kv.empty() ? "auto" : kv;
+  e.enable_prefix_caching = t.text("prefix_caching") != "off";
+  e.async_scheduling = e.vllm_version >= VllmVersion{0, 14, 0} || mentions("async-scheduling");
+  if (mentions("enforce-eager")) e.enforce_eager = true;
+  const auto capture = flag_value(flags, "max-cudagraph-capture-size=");
+  e.cudagraph_capture_sizes = capture_sizes(capture ? *capture : flag_value(flags, "cuda-graph-sizes=").value_or(512));
+  c.stream_interval = std::max(1, flag_value(flags, "stream-interval=").value_or(1));
+  if (mentions("allreduce+rms fusion on")) c.fused_all_reduce = true;
+}
+
+void read_lengths(const Cells& t, ServingCase& c) {
+  const double isl = t.value("isl_mean").value(), osl = t.value("osl_mean").value();
+  c.load.isl = lengths(t.text("isl_dist"), isl);
+  c.load.osl = lengths(t.text("osl_dist"), osl);
+  c.steady = c.load.osl.kind == LengthDistribution::Kind::constant && t.text("osl_dist") != "fixed";
+  // Not stated: room for the longest request.
+  const auto longest = static_cast<double>(c.load.isl.max() + c.load.osl.max());
+  c.engine.max_model_len =
+      t.whole("max_model_len", static_cast<std::int64_t>(std::max(std::ceil((isl + osl) * 1.3), longest) + 256));
+}
+
+void read_load(const Cells& t, ServingCase& c) {
+  const auto concurrency = t.value("concurrency"), rate = t.value("request_rate");
+  const bool open = c.load_class == "open_loop" && rate;
+  if (open)
+    c.load.request_rate = *rate;
+  else if (concurrency)
+    c.load.concurrency = std::max(1, static_cast<int>(*concurrency));
+  if (c.load_class == "burst") c.load.arrivals = Arrivals::burst;
+  c.num_prompts = t.whole("num_prompts", c.load.concurrency ? 10 * *c.load.concurrency : 500);
+}
+
+/// What a row lacks for a prediction; nullopt: nothing.
+std::optional<std::string> missing_lengths(const Cells& t, const ServingCase& c) {
+  const auto isl = t.value("isl_mean"), osl = t.value("osl_mean");
+  if (t.text("mode") == "disagg") return "prefill and decode on different workers";
+  if (!isl || !osl) return "prompt or output length not stated";
+  if (c.load_class == "prefill_only" || *osl < 1.5) return "no decoding to price";
+  return std::nullopt;
+}
+
+std::optional<std::string> missing_load(const Cells& t, const ServingCase& c) {
+  if (c.load_class == "burst") {
+    if (!t.value("num_prompts")) return "number of prompts not stated";
+  } else if (!c.load.concurrency && !c.load.request_rate) {
+    return "load not stated";
   }
-  if (c.load_class == "prefill_only" || *value("osl_mean") < 1.5) {
-    c.refusal = "no decoding to price";
-    return;
-  }
+  return std::nullopt;
+}
+
+ServingRow read_row(const Cells& t, Models& models) {
+  ServingCase c;
+  read_names(t, c);
+  read_measurements(t, c);
+  const auto unpriced = [&](const std::string& why) { return UnpricedRow{c.id, c.load_class, why}; };
+  if (const auto why = missing_lengths(t, c)) return unpriced(*why);
   const auto gpu = gpu_of(c.system);
-  if (gpu.empty()) {
-    c.refusal = c.system.empty() ? "GPU not stated" : "GPU '" + c.system + "' is not in the catalogue";
-    return;
-  }
+  if (!gpu) return unpriced(c.system.empty() ? "GPU not stated" : "GPU '" + c.system + "' is not in the catalogue");
   try {
     c.model = models.get(c.model_name, c.quantisation);
-  } catch (const std::exception& e) {
-    c.refusal = e.what();
-    return;
-  }
-  // Layout. Replicas where the GPUs are a multiple of one engine.
-  auto& e = c.engine;
-  auto& p = e.parallel;
-  const int tp = static_cast<int>(value("tp").value_or(c.gpus)), pp = static_cast<int>(value("pp").value_or(1));
-  const int dp = static_cast<int>(value("dp").value_or(std::max(1, c.gpus / std::max(1, tp * pp))));
-  p.tensor_parallel_size = std::max(1, tp), p.pipeline_parallel_size = std::max(1, pp),
-  p.data_parallel_size = std::max(1, dp);
-  p.enable_expert_parallel = value("ep").value_or(1) > 1 && c.model->is_moe();
-  c.ranks = p.data_parallel_size;
-  c.replicas = 1;
-  e.vllm_version = version_of(text("vllm_version"), text("date"));
-  const Gpu& g = find_gpu(gpu);
-  const int nodes = std::max(1, static_cast<int>(value("nodes").value_or(1)));
-  const int in_node = std::max(1, (p.gpus() + nodes - 1) / nodes);
-  c.cluster = parse_cluster((nodes > 1 ? std::to_string(nodes) + "x" : "") + std::to_string(std::max(in_node, 1)) +
-                            "x" + cluster_name_of_gpu(gpu));
-  // Flags; what is not stated is the engine's default.
-  const std::string flags = text("other_flags");
-  const bool large = g.memory_total.value > (std::int64_t{70} << 30) && gpu.find("A100") == std::string::npos;
-  e.max_num_batched_tokens = static_cast<std::int64_t>(value("max_num_batched_tokens").value_or(large ? 8192 : 2048));
-  e.max_num_seqs = static_cast<std::int64_t>(value("max_num_seqs").value_or(large ? 1024 : 256));
-  e.gpu_memory_utilization =
-      value("gpu_memory_utilization").value_or(e.vllm_version >= VllmVersion{0, 20, 0} ? 0.92 : 0.90);
-  c.load.isl = lengths(text("isl_dist"), *value("isl_mean"));
-  c.load.osl = lengths(text("osl_dist"), *value("osl_mean"));
-  // Not stated: room for the longest request.
-  const double mean = *value("isl_mean") + *value("osl_mean");
-  const auto longest = static_cast<double>(c.load.isl.max() + c.load.osl.max());
-  e.max_model_len =
-      static_cast<std::int64_t>(value("max_model_len").value_or(std::max(std::ceil(mean * 1.3), longest) + 256));
-  const auto kv = text("kv_cache_dtype");
-  e.kv_cache_dtype = kv.empty() ? "auto" : kv;
-  e.enable_prefix_caching = text("prefix_caching") != "off";
-  e.async_scheduling = e.vllm_version >= VllmVersion{0, 14, 0} ||
-                       flags.find("async-scheduling=true") != std::string::npos ||
-                       flags.find("async-scheduling") != std::string::npos;
-  if (flags.find("enforce-eager") != std::string::npos) e.enforce_eager = true;
-  int capture = flag_value(flags, "max-cudagraph-capture-size=");
-  if (!capture) capture = flag_value(flags, "cuda-graph-sizes=");
-  e.cudagraph_capture_sizes = capture_sizes(capture ? capture : 512);
-  c.stream_interval = std::max(1, flag_value(flags, "stream-interval="));
-  if (flags.find("allreduce+rms fusion on") != std::string::npos) c.fused_all_reduce = true;
-  // Load.
-  c.steady = c.load.osl.kind == LengthDistribution::Kind::constant && text("osl_dist") != "fixed";
-  const auto concurrency = value("concurrency"), rate = value("request_rate"), prompts = value("num_prompts");
-  if (concurrency)
-    c.load.concurrency = std::max(1, static_cast<int>(*concurrency));
-  else if (rate && c.load_class == "open_loop")
-    c.load.request_rate = *rate;
-  if (c.load_class == "burst") c.load.arrivals = Arrivals::burst;
-  if (c.load_class == "open_loop" && rate) c.load.request_rate = *rate, c.load.concurrency.reset();
-  if (!c.load.concurrency && !c.load.request_rate && c.load_class != "burst") {
-    c.refusal = "load not stated";
-    return;
-  }
-  if (text("source").find("gap-analysis") != std::string::npos)
-    settle_gap_analysis(c, stated("max_num_batched_tokens"));
-  const double n = c.load.concurrency ? 10.0 * *c.load.concurrency : 500;
-  c.num_prompts = static_cast<std::int64_t>(prompts.value_or(n));
-  if (c.load_class == "burst" && !prompts) {
-    c.refusal = "number of prompts not stated";
-    return;
-  }
-  c.derived_throughput = c.basis.starts_with("derived") || (c.basis.empty() && c.id.starts_with("AICV"));
-  try {
+    c.engine.vllm_version = version_of(t.text("vllm_version"), t.text("date"));
+    read_layout(t, *gpu, c);
+    read_engine(t, *gpu, c);
+    read_lengths(t, c);
+    read_load(t, c);
+    if (const auto why = missing_load(t, c)) return unpriced(*why);
+    if (t.text("source").find("gap-analysis") != std::string::npos)
+      settle_gap_analysis(c, t.stated("max_num_batched_tokens"));
     c.memory = capacity(c);
-  } catch (const std::exception& x) {
-    c.refusal = x.what();
+  } catch (const std::exception& e) {
+    return unpriced(e.what());
   }
+  return c;
 }
 
 }  // namespace
 
-std::vector<ServingCase> read_serving_rows(std::string_view csv, const std::string& file, unsigned threads) {
-  const auto table = read_serving_csv(csv, file);
-  std::vector<ServingCase> out(table.rows.size());
+std::vector<ServingRow> read_serving_rows(std::string_view csv, const std::string& file, unsigned threads) {
+  const auto table = parse_csv(csv, file);
+  table.column("id");
+  std::vector<ServingRow> out(table.rows.size());
   Models models;
-  parallel_for(out.size(), threads, [&](std::size_t i) { read_row(table, i, models, out[i]); });
+  parallel_for(out.size(), threads, [&](std::size_t i) {
+    const CsvCells row(table, table.rows[i]);
+    out[i] = read_row({row}, models);
+  });
+  return out;
+}
+
+std::vector<ServingCase> priced(std::vector<ServingRow> rows) {
+  std::vector<ServingCase> out;
+  for (auto& row : rows)
+    if (auto* c = std::get_if<ServingCase>(&row)) out.push_back(std::move(*c));
   return out;
 }
 

@@ -4,7 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
+#include <variant>
 #include <vector>
 
 #include "cost/bands.h"
@@ -17,20 +17,10 @@
 
 namespace shardwise {
 
-/// CSV text with quoted cells; rows by column name.
-struct ServingTable {
-  std::vector<std::string> header;
-  std::vector<std::vector<std::string>> rows;
-  int column(std::string_view name) const;                              ///< -1 if absent
-  std::string_view cell(std::size_t row, std::string_view name) const;  ///< "" if absent
-};
-ServingTable read_serving_csv(std::string_view text, const std::string& file);
-
-/// One row, ready to price; or the reason why it cannot be.
+/// A measured row, ready to price.
 struct ServingCase {
   std::string id, load_class, model_name, system, quantisation, architecture, basis, repeat_group;
   std::string campaign;  ///< source and date: rows of one run of a benchmark
-  std::string refusal;   ///< "" = can be priced
   std::shared_ptr<const Model> model;
   EngineConfig engine;
   Cluster cluster;
@@ -46,8 +36,15 @@ struct ServingCase {
   std::optional<double> ttft_ms, tpot_ms, output_tok_s_per_gpu;  ///< measured means, where given
 };
 
-/// Models come from the bundle. A row that cannot be priced carries its reason; throws InputError on a broken table.
-std::vector<ServingCase> read_serving_rows(std::string_view csv, const std::string& file, unsigned threads = 0);
+/// A row that lacks what a prediction needs.
+struct UnpricedRow {
+  std::string id, load_class, reason;
+};
+using ServingRow = std::variant<ServingCase, UnpricedRow>;
+
+/// In the table's order. Models come from the bundle; throws InputError on a broken table.
+std::vector<ServingRow> read_serving_rows(std::string_view csv, const std::string& file, unsigned threads = 0);
+std::vector<ServingCase> priced(std::vector<ServingRow> rows);
 
 struct ServingPrediction {
   Interval ttft_ms, tpot_ms, output_tok_s_per_gpu;

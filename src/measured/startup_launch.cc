@@ -8,6 +8,7 @@
 #include "base/input_error.h"
 #include "base/text.h"
 #include "config/json.h"
+#include "config/quantity.h"
 #include "memory/startup.h"
 #include "model/load.h"
 #include "parallel/resolve.h"
@@ -16,16 +17,15 @@ namespace shardwise {
 
 namespace {
 
-std::optional<double> number(const std::string& text) {
+/// The number that a cell begins with: "0.9 (default)" is 0.9.
+std::optional<double> leading_number(std::string_view text) {
   if (text.empty() || !(std::isdigit(static_cast<unsigned char>(text[0])) || text[0] == '-')) return std::nullopt;
-  try {
-    return std::stod(text);
-  } catch (const std::exception&) {
-    return std::nullopt;
-  }
+  double value = 0;
+  const auto end = std::min(text.find_first_not_of("0123456789.-+eE"), text.size());
+  return parse_number(text.substr(0, end), value) ? std::optional(value) : std::nullopt;
 }
 
-int count(const std::string& text) { return static_cast<int>(std::clamp(number(text).value_or(1), 1.0, 1e6)); }
+int count(const std::string& text) { return static_cast<int>(std::clamp(leading_number(text).value_or(1), 1.0, 1e6)); }
 
 constexpr std::string_view kDigits = "0123456789";
 
@@ -90,7 +90,7 @@ std::optional<Gpu> gpu_of(const StartRow& s) {
     }
   }
   if (s.system == "a100" && s.gpu.find("40GB") != std::string::npos) gpu = find_gpu("A100-40G");
-  if (const auto seen = number(s.gpu_mem_gib)) {
+  if (const auto seen = leading_number(s.gpu_mem_gib)) {
     if (!gpu) {
       gpu = Gpu{};
       gpu->name = "unnamed";
@@ -189,22 +189,22 @@ void read_graph_sizes(EngineConfig& e, const StartRow& s) {
   }
 }
 
-std::string rejection(const EngineConfig& e, const StartRow& s, const Model& model, const Gpu& gpu) {
+std::optional<std::string> rejection(const EngineConfig& e, const StartRow& s, const Model& model, const Gpu& gpu) {
   const auto& p = e.parallel;
   if (model.num_hidden_layers() < p.pipeline_parallel_size)
     return fmt::format("{} layers over {} stages", model.num_hidden_layers(), p.pipeline_parallel_size);
-  if (const auto length = number(s.max_model_len);
+  if (const auto length = leading_number(s.max_model_len);
       length && model.max_position_embeddings > 0 && *length > static_cast<double>(model.max_position_embeddings))
     return fmt::format("max_model_len {} is above the model's {}", *length, model.max_position_embeddings);
   const auto refused =
       check_layout(model_facts(model, e.vllm_version), p, node_facts(gpu, std::max(p.gpus(), 8)), e.vllm_version);
-  return refused ? refused->message : "";
+  return refused ? std::optional(refused->message) : std::nullopt;
 }
 
 }  // namespace
 
-StartRow read_start_row(const CsvTable& table, const CsvRow& row, const std::string& file) {
-  const auto cell = [&](std::string_view name) { return row.cells[table.column(name, file)]; };
+StartRow read_start_row(const CsvCells& row) {
+  const auto cell = [&](const char* name) { return row.text(name); };
   return {cell("id"),
           cell("system"),
           cell("gpu"),
@@ -228,7 +228,7 @@ StartRow read_start_row(const CsvTable& table, const CsvRow& row, const std::str
 }
 
 StartLaunch read_launch(const StartRow& s, const Model& model) {
-  StartLaunch out{as_launched(model, s), {}, gpu_of(s), "", {}};
+  StartLaunch out{as_launched(model, s), {}, gpu_of(s), {}, {}};
   const auto mentions = [&](std::string_view what) { return s.other_flags.find(what) != std::string::npos; };
   auto& e = out.engine;
   e.vllm_version = version_of(s, model, out.assumed);
@@ -245,11 +245,12 @@ StartLaunch read_launch(const StartRow& s, const Model& model) {
   card.memory_total = gib(1e6);
   card.compute_capability = 80;
   if (out.gpu) card = *out.gpu;
-  if (const auto length = number(s.max_model_len)) e.max_model_len = static_cast<std::int64_t>(*length);
+  if (const auto length = leading_number(s.max_model_len)) e.max_model_len = static_cast<std::int64_t>(*length);
   batch_defaults(e, card, s, out.model);
-  e.gpu_memory_utilization = number(s.gpu_memory_utilization).value_or(default_gpu_memory_utilization(e.vllm_version));
-  if (const auto n = number(s.max_num_seqs)) e.max_num_seqs = static_cast<std::int64_t>(*n);
-  if (const auto n = number(s.max_num_batched_tokens))
+  e.gpu_memory_utilization =
+      leading_number(s.gpu_memory_utilization).value_or(default_gpu_memory_utilization(e.vllm_version));
+  if (const auto n = leading_number(s.max_num_seqs)) e.max_num_seqs = static_cast<std::int64_t>(*n);
+  if (const auto n = leading_number(s.max_num_batched_tokens))
     e.max_num_batched_tokens = static_cast<std::int64_t>(*n);
   else if (const auto scheduled = value_after(s.other_flags, "max_num_scheduled_tokens=", kDigits))
     e.max_num_batched_tokens = count(*scheduled);

@@ -18,14 +18,14 @@ struct StartRow {
       other_flags;
 };
 
-/// Throws InputError where the table lacks a column; `file` names it.
-StartRow read_start_row(const CsvTable& table, const CsvRow& row, const std::string& file);
+/// Throws InputError where the table lacks a column.
+StartRow read_start_row(const CsvCells& row);
 
 struct StartLaunch {
   Model model;  ///< with the row's dtype and online quantisation
   EngineConfig engine;
-  std::optional<Gpu> gpu;  ///< nullopt: the row names none
-  std::string rejected;    ///< why vLLM refuses the configuration; "" = it does not
+  std::optional<Gpu> gpu;               ///< nullopt: the row names none
+  std::optional<std::string> rejected;  ///< why vLLM refuses the configuration
   std::vector<std::string> assumed;
 };
 

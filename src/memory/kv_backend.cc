@@ -26,7 +26,7 @@ AttentionBackend flashinfer(const AttentionQuery& q) {
       family100 && q.num_kv_heads > 0 && q.num_heads / q.num_kv_heads > 1 && q.num_heads % q.num_kv_heads == 0;
   std::vector<int> sizes = {16, 32, 64};
   if (large) sizes.insert(sizes.end(), {128, 256, 512, 1024});
-  return plain("FLASHINFER", {sizes, 0},
+  return plain("FLASHINFER", {sizes, {}},
                family100 ? std::vector{KvLayout::LBHNC, KvLayout::BLHNC} : std::vector<KvLayout>{});
 }
 
@@ -45,7 +45,7 @@ bool hopper_block_fits(const AttentionQuery& q) {
 
 AttentionBackend hopper_flash_attention(const char* name, const AttentionQuery& q) {
   auto out =
-      plain(name, pages_of_64(q, q.head_size) ? KernelBlockSizes{{kHopperFp8Page}, 0} : KernelBlockSizes{{}, 16});
+      plain(name, pages_of_64(q, q.head_size) ? KernelBlockSizes{{kHopperFp8Page}, {}} : KernelBlockSizes{{}, 16});
   if (pages_of_64(q, q.model_head_size)) out.preferred = kHopperFp8Page;
   return out;
 }
@@ -79,7 +79,7 @@ AttentionBackend choose_mla(const AttentionQuery& q) {
       return out;
     }
     auto out = plain("FLASHMLA_SPARSE", {{}, 64});
-    if (fp8 && major == 10) out.block_sizes = {{64}, 0};
+    if (fp8 && major == 10) out.block_sizes = {{64}, {}};
     if (fp8 && major != 10)
       out.stride_multiple_of = 64;  // the quantised kernel reads pages of 64 tokens
     else
@@ -88,7 +88,7 @@ AttentionBackend choose_mla(const AttentionQuery& q) {
   }
   if (major == 10) {
     const bool fits = q.qk_nope_head_dim == 64 || q.qk_nope_head_dim == 128 || q.qk_nope_head_dim == 192;
-    return fits ? plain("FLASHINFER_MLA", {{32, 64}, 0}) : plain("TRITON_MLA", {{}, 16});
+    return fits ? plain("FLASHINFER_MLA", {{32, 64}, {}}) : plain("TRITON_MLA", {{}, 16});
   }
   if (major == 9 && !fp8) return plain("FLASH_ATTN_MLA", {{}, 16});
   return plain("TRITON_MLA", {{}, 16});
@@ -97,14 +97,14 @@ AttentionBackend choose_mla(const AttentionQuery& q) {
 }  // namespace
 
 int KernelBlockSizes::smallest() const {
-  int out = multiple_of > 0 ? multiple_of : fixed.empty() ? 1 : fixed.front();
+  int out = multiple_of ? *multiple_of : fixed.empty() ? 1 : fixed.front();
   for (const int s : fixed) out = std::min(out, s);
   return out;
 }
 
 bool KernelBlockSizes::supports(int block_size) const {
-  if (fixed.empty() && multiple_of == 0) return true;
-  if (multiple_of > 0 && block_size % multiple_of == 0) return true;
+  if (fixed.empty() && !multiple_of) return true;
+  if (multiple_of && block_size % *multiple_of == 0) return true;
   return std::any_of(fixed.begin(), fixed.end(), [&](int s) { return block_size % s == 0; });
 }
 
@@ -117,7 +117,7 @@ AttentionBackend choose_backend(const AttentionQuery& q) {
   }
   const bool wide = q.head_size == 256 || q.head_size == 512;
   if (q.mm_prefix) {
-    if (major == 10 && wide) return plain("TRITON_FLASHINFER", {{64}, 0}, {KvLayout::LBHNC, KvLayout::BLHNC});
+    if (major == 10 && wide) return plain("TRITON_FLASHINFER", {{64}, {}}, {KvLayout::LBHNC, KvLayout::BLHNC});
     if (major == 9 && wide && (!fp8 || (flash_attention_fp8(q) && hopper_block_fits(q))))
       return hopper_flash_attention("TRITON_FLASH_ATTN", q);
     return plain("TRITON_ATTN", {{}, 16});
@@ -151,7 +151,7 @@ int preferred_block_size(const std::vector<AttentionBackend>& backends) {
   std::vector<int> candidates = {1};
   for (const auto& b : backends) {
     auto sizes = b.block_sizes.fixed;
-    if (b.block_sizes.multiple_of > 0) sizes.push_back(b.block_sizes.multiple_of);
+    if (b.block_sizes.multiple_of) sizes.push_back(*b.block_sizes.multiple_of);
     if (sizes.empty()) sizes.push_back(1);
     std::vector<int> next;
     for (const int c : candidates)
@@ -207,7 +207,7 @@ void customize_spec(const AttentionBackend& backend, KvSpec& spec) {
         static_cast<int>(spec.state_content_bytes.value_or((spec.head_size + spec.head_size_v) * bytes_of(spec.dtype)));
   } else if (backend.stride_multiple_of) {
     spec.stride_multiple_of = backend.stride_multiple_of;
-  } else if (backend.block_sizes.multiple_of == 0 && !backend.block_sizes.fixed.empty()) {
+  } else if (!backend.block_sizes.multiple_of && !backend.block_sizes.fixed.empty()) {
     spec.stride_multiple_of = *std::max_element(backend.block_sizes.fixed.begin(), backend.block_sizes.fixed.end());
   }
 }
@@ -215,8 +215,7 @@ void customize_spec(const AttentionBackend& backend, KvSpec& spec) {
 int sliding_window_block_size(const AttentionBackend& backend, int block_size) {
   const auto& sizes = backend.block_sizes;
   std::vector<int> candidates = sizes.fixed;
-  if (sizes.multiple_of > 0)
-    candidates.push_back(std::max(sizes.multiple_of, block_size / sizes.multiple_of * sizes.multiple_of));
+  if (const auto unit = sizes.multiple_of) candidates.push_back(std::max(*unit, block_size / *unit * *unit));
   if (candidates.empty()) return block_size;
   int best = 0;
   for (const int c : candidates)

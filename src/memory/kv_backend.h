@@ -1,6 +1,7 @@
 #pragma once
 // Which attention backend vLLM picks on an NVIDIA GPU, as far as the KV cache depends on it: block sizes, alignment,
 // layout (platforms/cuda.py:_get_backend_priorities and the backends' own declarations).
+#include <optional>
 #include <vector>
 
 #include "memory/kv_spec.h"
@@ -8,8 +9,8 @@
 namespace shardwise {
 
 struct KernelBlockSizes {
-  std::vector<int> fixed;  ///< sizes a kernel takes exactly
-  int multiple_of = 0;     ///< or any multiple of this; 0 = fixed sizes only
+  std::vector<int> fixed;          ///< sizes a kernel takes exactly
+  std::optional<int> multiple_of;  ///< or any multiple of this
   bool operator==(const KernelBlockSizes&) const = default;
   int smallest() const;
   bool supports(int block_size) const;  ///< whole blocks can be split into kernel blocks

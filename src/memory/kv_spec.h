@@ -73,7 +73,7 @@ struct KvSpec {
   int extra_retained_tokens = 0;
   bool non_causal = false, prefix_cacheable = true;
   // MLA
-  std::string cache_dtype_str;   ///< "" = none
+  std::optional<std::string> cache_dtype_str;
   std::optional<int> alignment;  ///< bytes that the page is rounded up to
   bool deepseek_v4 = false;      ///< model_version == "deepseek_v4"
   bool index_group_leader = false;

@@ -139,7 +139,7 @@ class Builder {
     return q;
   }
 
-  static AttentionBackend own(const char* name, int multiple, std::vector<int> fixed = {},
+  static AttentionBackend own(const char* name, std::optional<int> multiple, std::vector<int> fixed = {},
                               std::vector<KvLayout> layouts = {}) {
     AttentionBackend b;
     b.name = name;
@@ -154,17 +154,18 @@ class Builder {
       if (mla->compress_ratio) {
         auto swa = own("DEEPSEEK_SPARSE_SWA", 32);
         swa.preferred = 256;
-        return {swa, own("DEEPSEEK_V4_INDEXER", 0, {256}, {KvLayout::BLHNC, KvLayout::BLNHC}),
-                own("FLASHMLA_SPARSE_DSV4", 0, {256}), own("CompressorBackend", 1)};
+        return {swa, own("DEEPSEEK_V4_INDEXER", std::nullopt, {256}, {KvLayout::BLHNC, KvLayout::BLNHC}),
+                own("FLASHMLA_SPARSE_DSV4", std::nullopt, {256}), own("CompressorBackend", 1)};
       }
       const auto main = choose_backend(query(attention));
-      if (mla->indexer && !mla->indexer->shared) return {own("DEEPSEEK_V32_INDEXER", 0, {64}), main};
+      if (mla->indexer && !mla->indexer->shared) return {own("DEEPSEEK_V32_INDEXER", std::nullopt, {64}), main};
       return {main};
     }
     if (const auto* full = std::get_if<FullAttention>(&attention)) {
       if (full->indexer) {
         const auto layouts = o_.compute_capability / 10 == 10 ? std::vector{KvLayout::LBHNC} : std::vector<KvLayout>{};
-        return {own("MINIMAX_M3_SPARSE_INDEXER", 0, {128}), own("MINIMAX_M3_SPARSE", 0, {128}, layouts)};
+        return {own("MINIMAX_M3_SPARSE_INDEXER", std::nullopt, {128}),
+                own("MINIMAX_M3_SPARSE", std::nullopt, {128}, layouts)};
       }
       return {choose_backend(query(attention))};
     }
@@ -392,7 +393,7 @@ class Builder {
     spec.max_tp_shards = 1;
     spec.cache_dtype_str = attention_dtype_;
     if (std::string_view(backend.name) == "FLASHMLA_SPARSE" && mode_ == KvQuantMode::fp8_per_tensor)
-      out_.cache_dtype = spec.cache_dtype_str = "fp8_ds_mla";  // the only quantised form that it reads;
+      spec.cache_dtype_str = out_.cache_dtype = "fp8_ds_mla";  // the only quantised form that it reads;
     spec.dtype = dtype_;
     spec.quant_mode = mode_;
     if (spec.cache_dtype_str == "fp8_ds_mla") spec.state_content_bytes = 656;

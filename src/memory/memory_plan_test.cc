@@ -122,7 +122,7 @@ TEST(MemoryPlan, SaysWhatDoesNotFit) {
 TEST(MemoryPlan, LargestLengthIsExact) {
   const Model model = bundled("Qwen--Qwen3-32B");
   const auto e = engine(1, 0);
-  const auto largest = largest_max_model_len(model, e, find_gpu("H100"));
+  const auto largest = largest_max_model_len(model, e, find_gpu("H100")).value();
   ASSERT_GT(largest, 0);
   ASSERT_LT(largest, 40960);
   EXPECT_FALSE(plan_memory(model, engine(1, largest), find_gpu("H100")).refusal);

@@ -23,13 +23,12 @@ using Table = std::map<std::string, std::vector<Coefficient>, std::less<>>;
 
 const Table& table() {
   static const Table built = [] {
-    constexpr const char* kFile = "calibration/startup.csv";
-    const CsvTable csv = parse_csv(embedded_file(kFile).value(), kFile);
-    const auto name = csv.column("name", kFile), from = csv.column("from_version", kFile),
-               value = csv.column("value", kFile);
+    const CsvTable csv = embedded_csv("calibration/startup.csv");
     Table out;
-    for (const auto& row : csv.rows)
-      out[row.cells[name]].push_back({parse_vllm_version(row.cells[from]), std::stod(row.cells[value])});
+    for (const auto& row : csv.rows) {
+      const CsvCells cells(csv, row);
+      out[cells.text("name")].push_back({parse_vllm_version(cells.text("from_version")), cells.required("value")});
+    }
     return out;
   }();
   return built;
@@ -146,7 +145,10 @@ StartupFeatures startup_features(const Model& model, const EngineConfig& engine,
   f.mxfp4 = gpu.compute_capability == 90 && model.quantisation.routed_experts.method == QuantScheme::Method::mxfp4;
   f.layers = last_layer - first_layer;
   if (!engine.enforce_eager && engine.cudagraph_mode != CudagraphMode::none)
-    f.graphs = engine.cudagraph_capture_sizes.empty() ? -1 : static_cast<int>(engine.cudagraph_capture_sizes.size());
+    f.graphs = engine.cudagraph_capture_sizes.empty()
+                   ? default_graph_count(engine.max_num_seqs, engine.num_speculative_tokens, engine.vllm_version,
+                                         gpu.compute_capability)
+                   : static_cast<int>(engine.cudagraph_capture_sizes.size());
   return f;
 }
 
@@ -161,7 +163,7 @@ std::string_view non_torch_term(const EngineConfig& engine, const Gpu& gpu) {
   if (gpu.compute_capability == kUnifiedMemory) return "non_torch_unified";
   const int ranks =
       p.tensor_parallel_size * p.prefill_context_parallel_size * (p.enable_expert_parallel ? p.data_parallel_size : 1);
-  if (ranks > 1 && gpu.scale_up_domain < 8) return "non_torch_pcie";
+  if (ranks > 1 && gpu.scale_up_domain() < 8) return "non_torch_pcie";
   if (ranks > 2 && gpu.compute_capability >= 90) return "non_torch_switch_wide";
   if (ranks > 1) return "non_torch_switch";
   return p.pipeline_parallel_size > 1 ? "non_torch_pipeline" : "non_torch_single";
@@ -170,7 +172,7 @@ std::string_view non_torch_term(const EngineConfig& engine, const Gpu& gpu) {
 Bytes taken_at_start(const EngineConfig& engine, const Gpu& gpu) {
   const auto& p = engine.parallel;
   const int ranks = p.world_size() * (p.enable_expert_parallel ? p.data_parallel_size : 1);
-  const bool communicators = ranks > 1 && gpu.scale_up_domain >= 8 && gpu.compute_capability >= 90;
+  const bool communicators = ranks > 1 && gpu.scale_up_domain() >= 8 && gpu.compute_capability >= 90;
   return gib(startup_coefficient(communicators ? "start_switch" : "start_single", engine.vllm_version));
 }
 
@@ -182,10 +184,8 @@ StartupTerms startup_terms(const StartupFeatures& f, const EngineConfig& engine,
   StartupTerms out;
   out.activation = gib(c.fixed + c.mxfp4 * f.mxfp4 + std::max(body, c.encoder * f.encoder));
   out.non_torch = gib(startup_coefficient(non_torch_term(engine, gpu), engine.vllm_version));
-  const int graphs = f.graphs >= 0 ? f.graphs
-                                   : default_graph_count(engine.max_num_seqs, engine.num_speculative_tokens,
-                                                         engine.vllm_version, gpu.compute_capability);
-  out.cuda_graph = graphs > 0 ? gib(c.graph_fixed + c.graph_mla * f.mla + c.graph_layer * f.layers * graphs) : Bytes(0);
+  out.cuda_graph =
+      f.graphs > 0 ? gib(c.graph_fixed + c.graph_mla * f.mla + c.graph_layer * f.layers * f.graphs) : Bytes(0);
   out.cuda_graph_reserved = engine.vllm_version >= VllmVersion{0, 20, 0} ? out.cuda_graph : Bytes(0);
   return out;
 }

@@ -10,12 +10,12 @@
 
 namespace shardwise {
 
-std::int64_t largest_max_model_len(const Model& model, const EngineConfig& engine, const Gpu& gpu) {
+std::optional<std::int64_t> largest_max_model_len(const Model& model, const EngineConfig& engine, const Gpu& gpu) {
   EngineConfig e = engine;
   e.max_model_len = 0;
   e.auto_fit_max_model_len = true;
   const auto plan = plan_memory(model, e, gpu);
-  return plan.refusal ? 0 : plan.max_model_len;
+  return plan.refusal ? std::nullopt : std::optional(plan.max_model_len);
 }
 
 std::vector<MemoryWhatIf> memory_what_if(const Model& model, const EngineConfig& engine, const Gpu& gpu) {

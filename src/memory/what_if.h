@@ -1,6 +1,7 @@
 #pragma once
 // Questions a user asks after the first memory answer: the longest context, and what one change would give.
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,8 +10,8 @@
 namespace shardwise {
 
 /// The largest max_model_len that starts, as `--max-model-len auto` finds it from the predicted memory; at most the
-/// model's own limit. 0 if not even one token fits.
-std::int64_t largest_max_model_len(const Model& model, const EngineConfig& engine, const Gpu& gpu);
+/// model's own limit; nullopt if not even one token fits.
+std::optional<std::int64_t> largest_max_model_len(const Model& model, const EngineConfig& engine, const Gpu& gpu);
 
 /// One change of the command and what it leads to.
 struct MemoryWhatIf {

@@ -2,19 +2,16 @@
 #include <iterator>
 #include <map>
 #include <unordered_map>
-#include <utility>
 
-#include "base/embedded.h"
-#include "base/text.h"
+#include "config/csv.h"
 #include "parallel/model_facts.h"
 
 namespace shardwise {
 namespace {
 
-std::vector<VllmVersion> versions(const std::string& cell) {
+std::vector<VllmVersion> versions(const CsvCells& cells, const char* column) {
   std::vector<VllmVersion> out;
-  if (cell.empty()) return out;
-  for (const auto& word : split(cell, ' ')) out.push_back(parse_vllm_version(word));
+  for (const auto& word : cells.list(column, ' ')) out.push_back(parse_vllm_version(word));
   return out;
 }
 
@@ -48,26 +45,22 @@ const ArchitectureRow* find_architecture(std::string_view name) {
   static const auto* rows = [] {
     auto* map = new std::unordered_map<std::string_view, ArchitectureRow>;
     static std::vector<std::string> names;
-    const auto text = embedded_file("vllm/architectures.csv").value_or("");
-    const auto lines = split(text, '\n');
-    names.reserve(lines.size());
-    bool header = true;
-    for (const auto& line : lines) {
-      if (line.empty() || line[0] == '#') continue;
-      if (std::exchange(header, false)) continue;
-      const auto c = split(line, ',');
+    const CsvTable table = embedded_csv("vllm/architectures.csv");
+    names.reserve(table.rows.size());
+    for (const auto& line : table.rows) {
+      const CsvCells cells(table, line);
       ArchitectureRow row;
-      row.name = c[0];
-      row.module = c[1];
-      row.kind = c[3];
-      row.is_hybrid = c[5] == "1";
-      row.is_attention_free = c[6] == "1";
-      row.has_inner_state = c[7] == "1";
-      row.supports_multimodal = c[8] == "1";
-      row.has_noops = c[9] == "1";
-      row.registered_in = versions(c[10]);
-      row.pp_in = versions(c[11]);
-      row.passes_eplb = c[12] == "1";
+      row.name = cells.text("architecture");
+      row.module = cells.text("module");
+      row.kind = cells.text("kind");
+      row.is_hybrid = cells.flag("is_hybrid");
+      row.is_attention_free = cells.flag("is_attention_free");
+      row.has_inner_state = cells.flag("has_inner_state");
+      row.supports_multimodal = cells.flag("supports_multimodal");
+      row.has_noops = cells.flag("has_noops");
+      row.registered_in = versions(cells, "versions");
+      row.pp_in = versions(cells, "pp_versions");
+      row.passes_eplb = cells.flag("eplb");
       names.push_back(row.name);
       map->emplace(names.back(), std::move(row));
     }
@@ -80,11 +73,10 @@ const ArchitectureRow* find_architecture(std::string_view name) {
 bool knows_model_type(std::string_view model_type, VllmVersion version) {
   static const auto* unknown = [] {
     auto* map = new std::map<std::string, std::vector<VllmVersion>, std::less<>>;
-    bool header = true;
-    for (const auto& line : split(embedded_file("vllm/model_types.csv").value_or(""), '\n')) {
-      if (line.empty() || line[0] == '#' || std::exchange(header, false)) continue;
-      const auto cells = split(line, ',');
-      map->emplace(cells.at(0), versions(cells.at(1)));
+    const CsvTable table = embedded_csv("vllm/model_types.csv");
+    for (const auto& row : table.rows) {
+      const CsvCells cells(table, row);
+      map->emplace(cells.text("model_type"), versions(cells, "unknown_in"));
     }
     return map;
   }();

@@ -1,8 +1,7 @@
 #include <unordered_map>
 
-#include "base/embedded.h"
 #include "base/input_error.h"
-#include "base/text.h"
+#include "config/csv.h"
 #include "parallel/engine_args.h"
 
 namespace shardwise {
@@ -482,16 +481,13 @@ FlagKind kind_of(std::string_view word) {
 
 std::vector<FlagRow> all_rows() {
   auto rows = used_rows();
-  const auto text = embedded_file("vllm/flags_not_used.csv").value_or("");
-  bool header = true;
-  for (const auto& line : split(text, '\n')) {
-    if (line.empty() || line[0] == '#') continue;
-    if (std::exchange(header, false)) continue;
-    const auto cells = split(line, ',');
+  const CsvTable table = embedded_csv("vllm/flags_not_used.csv");
+  for (const auto& line : table.rows) {
+    const CsvCells cells(table, line);
     FlagRow row;
-    row.name = cells[0];
-    row.kind = kind_of(cells[1]);
-    if (!cells[2].empty()) row.aliases = split(cells[2], ' ');
+    row.name = cells.text("name");
+    row.kind = kind_of(cells.text("kind"));
+    row.aliases = cells.list("aliases", ' ');
     rows.push_back(std::move(row));
   }
   return rows;

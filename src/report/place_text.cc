@@ -76,12 +76,12 @@ std::string place_text(const PlaceAnswer& a, const Style& style) {
   t.column("effective", Table::Align::left);
   for (const char* name : {"balancedness", "least", "most loaded rank"}) t.column(name);
   for (const auto& p : a.policies) {
-    if (!p.refusal.empty())
+    if (p.refusal)
       t.row({to_string(p.asked), style.bad("refused"), "-", "-", "-"});
     else
       t.row({to_string(p.asked), to_string(p.effective), fmt::format("{:.4f}", p.balance.mean),
              fmt::format("{:.4f}", p.balance.least),
-             a.before.critical > 0 && a.before.refusal.empty()
+             a.before.critical > 0 && !a.before.refusal
                  ? fmt::format("{:+.1f} %", 100 * (p.critical / a.before.critical - 1))
                  : "-"});
   }
@@ -95,15 +95,15 @@ std::string place_text(const PlaceAnswer& a, const Style& style) {
              "\n";
   }
   for (const auto& p : a.policies) {
-    if (!p.refusal.empty())
-      out += "  " + style.bad(to_string(p.asked)) + ": " + wrap(p.refusal, style.width - 16, "    ") + "\n";
-    else if (!p.why.empty())
+    if (p.refusal)
+      out += "  " + style.bad(to_string(p.asked)) + ": " + wrap(*p.refusal, style.width - 16, "    ") + "\n";
+    else if (p.why)
       out += fmt::format("  {} is asked for, vLLM falls back to {} without a word: {}\n", to_string(p.asked),
-                         to_string(p.effective), p.why);
+                         to_string(p.effective), *p.why);
   }
   if (!a.best) return out;
   const auto& best = a.policies[*a.best];
-  if (a.before.refusal.empty()) {
+  if (!a.before.refusal) {
     out += "\n" + style.bold("Load by rank") +
            style.dim(", before (vLLM's first map) and after (" + to_string(best.asked) + ")") + "\n";
     out += rank_table(a.before, best, style);
@@ -123,12 +123,12 @@ std::string place_json(const PlaceAnswer& a) {
          {"nodes", q.nodes}};
   const auto one = [](const PlacedPolicy& p) {
     Json o{{"policy", to_string(p.asked)}};
-    if (!p.refusal.empty()) {
-      o["refusal"] = p.refusal;
+    if (p.refusal) {
+      o["refusal"] = *p.refusal;
       return o;
     }
     o["effective"] = to_string(p.effective);
-    if (!p.why.empty()) o["why"] = p.why;
+    if (p.why) o["why"] = *p.why;
     o["balancedness_mean"] = p.balance.mean;
     o["balancedness_min"] = p.balance.least;
     o["most_loaded_rank_tokens"] = p.critical;
@@ -147,9 +147,7 @@ std::string place_json(const PlaceAnswer& a) {
   return j.dump(2) + "\n";
 }
 
-std::string place_map_json(const PlaceAnswer& a) {
-  if (!a.best) return "";
-  const auto& p = a.policies[*a.best];
+std::string place_map_json(const PlaceAnswer& a, const PlacedPolicy& p) {
   const auto physical = static_cast<std::ptrdiff_t>(a.num_physical);
   std::string out = fmt::format(
       "{{\"policy\": \"{}\", \"num_logical_experts\": {}, \"num_physical_experts\": {}, \"ep_size\": {},\n "

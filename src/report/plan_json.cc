@@ -238,8 +238,8 @@ std::string memory_answer_json(const MemoryAnswer& a) {
   j["kv_replication"] = a.memory.kv_replication;
   j["probability_fits"] = a.memory.probability_fits;
   j["margin_gib"] = to_gib(a.memory.margin());
-  j["longest_max_model_len"] = a.longest_model_len > 0 ? Json(a.longest_model_len) : Json();
-  j["safe_max_model_len"] = a.safe_model_len > 0 ? Json(a.safe_model_len) : Json();
+  j["longest_max_model_len"] = a.longest_model_len ? Json(*a.longest_model_len) : Json();
+  j["safe_max_model_len"] = a.safe_model_len ? Json(*a.safe_model_len) : Json();
   j["recommended_gpu_memory_utilization"] = a.recommended_gpu_memory_utilization;
   j["what_if"] = Json::array();
   for (const auto& w : a.what_ifs)

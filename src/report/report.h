@@ -26,8 +26,8 @@ std::string calibration_json(const CalibrationAnswer& answer);
 std::string simulation_text(const SimulateAnswer& answer, const Style& style);
 std::string simulation_json(const SimulateAnswer& answer);  ///< docs/formats/plan.md
 std::string place_text(const PlaceAnswer& answer, const Style& style);
-std::string place_json(const PlaceAnswer& answer);      ///< docs/place.md
-std::string place_map_json(const PlaceAnswer& answer);  ///< the best policy's map; "" if all are refused
+std::string place_json(const PlaceAnswer& answer);                                  ///< docs/place.md
+std::string place_map_json(const PlaceAnswer& answer, const PlacedPolicy& policy);  ///< the map of one that stands
 /// All rules as a table, or one in full; "" if there is no such rule.
 std::string rules_text(const std::string& id, const Style& style);
 

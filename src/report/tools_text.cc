@@ -86,11 +86,11 @@ std::string memory_answer_text(const MemoryAnswer& a, const Style& style) {
   const auto& m = a.memory;
   out += fit_text(m, style);
   const auto line = [&](const std::string& text) { out += "  " + wrap(text, style.width - 2, "    ") + "\n"; };
+  const auto safe = a.safe_model_len.value_or(0);
   if (m.refusal) {
     std::vector<std::string> ways;
-    if (a.longest_model_len > 0 && m.refusal->kind == MemoryRefusal::Kind::max_model_len_does_not_fit)
-      ways.push_back(
-          fmt::format("--max-model-len {} ({} with 95 % confidence)", a.longest_model_len, a.safe_model_len));
+    if (a.longest_model_len && m.refusal->kind == MemoryRefusal::Kind::max_model_len_does_not_fit)
+      ways.push_back(fmt::format("--max-model-len {} ({} with 95 % confidence)", *a.longest_model_len, safe));
     for (const auto& x : a.what_ifs)
       if (!x.plan.refusal && x.plan.probability_fits >= 0.95) ways.push_back(x.change);
     if (!ways.empty()) line("fits only if changed: " + join(ways, "; or "));
@@ -105,9 +105,9 @@ std::string memory_answer_text(const MemoryAnswer& a, const Style& style) {
         a.request.workload.isl.mean() + a.request.workload.osl.mean()));
     line(a.engine.auto_fit_max_model_len
              ? fmt::format("--max-model-len auto: {}, at least {} with 95 % confidence", with_commas(m.max_model_len),
-                           with_commas(a.safe_model_len))
+                           with_commas(safe))
              : fmt::format("--max-model-len auto would be {}, at least {} with 95 % confidence",
-                           with_commas(a.longest_model_len), with_commas(a.safe_model_len)));
+                           with_commas(a.longest_model_len.value_or(0)), with_commas(safe)));
   }
   line(fmt::format(
       "gpu_memory_utilization is safe up to {:.2f}: {} KV tokens an engine ({:.1f} GiB are taken before vLLM starts)",

@@ -1,12 +1,12 @@
 // `verify eplb`: vLLM's expert load balancer reproduced, and ours beside it.
-#include "verify/eplb.h"
+#include "parallel/eplb.h"
 
 #include <algorithm>
 #include <cmath>
 
 #include "base/sha256.h"
 #include "config/json.h"
-#include "parallel/eplb.h"
+#include "verify/topics.h"
 
 namespace shardwise {
 namespace {

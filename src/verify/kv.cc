@@ -1,5 +1,3 @@
-#include "verify/kv.h"
-
 #include <variant>
 
 #include "base/input_error.h"
@@ -8,7 +6,8 @@
 #include "memory/kv_specs.h"
 #include "parallel/resolve.h"
 #include "verify/kv_json.h"
-#include "verify/legality.h"
+#include "verify/recorded.h"
+#include "verify/topics.h"
 
 namespace shardwise {
 
@@ -80,18 +79,6 @@ struct Engine {
   Json resolved;  // the fields that a specs row records
 };
 
-/// The GPUs that stood behind the recorded cases, by capability.
-NodeFacts node_of(const std::string& capability, int gpus) {
-  NodeFacts node;
-  node.gpus = gpus;
-  if (capability == "10.0") {
-    node.gpu_name = "NVIDIA B200";
-    node.capability = 100;
-    node.memory_bytes = std::int64_t{183359} << 20;
-  }
-  return node;
-}
-
 std::variant<Refusal, Engine> resolve_case(const Json& input, const Model& model, const ModelFacts& facts) {
   Json args = input.at("args");
   args.erase("hf_overrides");  // the model is shortened already
@@ -100,13 +87,12 @@ std::variant<Refusal, Engine> resolve_case(const Json& input, const Model& model
   if (override_blocks != args.end()) e.plan.num_gpu_blocks_override = override_blocks->get<std::int64_t>();
   args.erase("num_gpu_blocks_override");
   constexpr int kEnough = 1024;  // GPU counts are not what is asked here
-  const auto result = resolve(read_engine_args(args, "input.args"), facts,
-                              node_of(input.at("compute_capability").get<std::string>(), kEnough));
+  const int capability = recorded_capability(input);
+  const auto result = resolve(read_engine_args(args, "input.args"), facts, recorded_node(capability, kEnough));
   if (const auto* refusal = std::get_if<Refusal>(&result)) return *refusal;
   const auto& r = std::get<Resolved>(result);
   auto& s = e.specs;
-  const std::string cc = input.at("compute_capability").get<std::string>();
-  s.compute_capability = std::stoi(cc) * 10 + (cc.back() - '0');
+  s.compute_capability = capability;
   s.parallel = engine_config(r).parallel;
   s.cache_dtype = resolved_cache_dtype(model, r.cache_dtype, s.compute_capability);
   if (r.block_size_given) s.block_size = static_cast<int>(r.block_size);
@@ -180,12 +166,12 @@ Json predict_kv(const std::string&, const Json& input, VerifyModels& models) {
         std::min(shorter->layers.size(), args["hf_overrides"].at("num_hidden_layers").get<std::size_t>()));
     model = shorter;
   }
-  return predict_model(input, *model, *verify_model_facts(models, name, kDefaultVllmVersion));
+  return predict_model(input, *model, *models.facts(name, kDefaultVllmVersion));
 }
 
 }  // namespace
 
-VerifyTopic verify_kv_topic() {
+VerifyTopic kv_topic() {
   return {"kv", "KV-cache specs per layer and plans for given memory, of models or of given specs", {}, predict_kv};
 }
 

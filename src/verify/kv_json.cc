@@ -1,12 +1,13 @@
 #include "verify/kv_json.h"
 
 #include <algorithm>
-#include <charconv>
 #include <iterator>
 
 #include "base/input_error.h"
 #include "base/text.h"
 #include "config/json.h"
+#include "config/json_fields.h"
+#include "config/quantity.h"
 
 namespace shardwise {
 
@@ -55,18 +56,19 @@ E value_of(const Name<E> (&table)[N], const std::string& text, const std::string
   throw InputError(file, 0, what, "unknown '" + text + "'");
 }
 
+int whole(std::string_view text) {
+  std::int64_t value = 0;
+  if (!parse_number(text, value)) throw InputError("layers", 0, "", "no layer number: '" + std::string(text) + "'");
+  return static_cast<int>(value);
+}
+
+/// {0, 1, 2, 5} of "0-2,5".
 std::vector<int> numbers(const std::string& ranges) {
   std::vector<int> out;
-  std::size_t at = 0;
-  while (at < ranges.size()) {
-    const auto end = std::min(ranges.find(',', at), ranges.size());
-    int a = 0, b = 0;
-    const char* stop = ranges.data() + end;
-    const auto first = std::from_chars(ranges.data() + at, stop, a);
-    b = a;
-    if (first.ptr != stop && *first.ptr == '-') std::from_chars(first.ptr + 1, stop, b);
-    for (int i = a; i <= b; ++i) out.push_back(i);
-    at = end + 1;
+  for (const std::string_view part : split(ranges, ',')) {
+    const auto dash = std::min(part.find('-'), part.size());
+    const int first = whole(part.substr(0, dash)), last = dash == part.size() ? first : whole(part.substr(dash + 1));
+    for (int i = first; i <= last; ++i) out.push_back(i);
   }
   return out;
 }
@@ -85,12 +87,22 @@ std::string ranges(std::vector<int> values) {
   return out;
 }
 
+/// 16 of "MultipleOf(16)".
+int multiple_of(const std::string& text, const std::string& file) {
+  constexpr std::string_view kBefore = "MultipleOf(";
+  std::int64_t value = 0;
+  if (text.starts_with(kBefore) && text.ends_with(')') &&
+      parse_number(std::string_view(text).substr(kBefore.size(), text.size() - kBefore.size() - 1), value))
+    return static_cast<int>(value);
+  throw InputError(file, 0, "block_stride_alignment", "unknown '" + text + "'");
+}
+
 KvSpec spec_from_json(const Json& json, const std::string& file) {
   KvSpec s;
   s.type = value_of(kTypes, json.at("type").get<std::string>(), file, "type");
   s.block_size = json.at("block_size").get<int>();
   const auto number = [&](const char* key, auto& out) {
-    if (const auto it = json.find(key); it != json.end() && it->is_number()) out = it->get<int>();
+    if (const auto value = int_at(json, key)) out = *value;
   };
   if (s.type == KvSpecType::mamba) {
     s.dcp_sharded = false;
@@ -117,9 +129,7 @@ KvSpec spec_from_json(const Json& json, const std::string& file) {
   number("tokens_per_state", s.tokens_per_state);
   number("num_speculative_blocks", s.num_speculative_blocks);
   number("extra_retained_tokens", s.extra_retained_tokens);
-  const auto maybe = [&](const char* key, std::optional<int>& out) {
-    if (const auto it = json.find(key); it != json.end() && it->is_number()) out = it->get<int>();
-  };
+  const auto maybe = [&](const char* key, std::optional<int>& out) { out = int_at(json, key); };
   maybe("sliding_window", s.sliding_window);
   maybe("attention_chunk_size", s.attention_chunk_size);
   maybe("alignment", s.alignment);
@@ -131,9 +141,9 @@ KvSpec spec_from_json(const Json& json, const std::string& file) {
     if (it->is_number())
       s.stride_alignment = it->get<int>();
     else
-      s.stride_multiple_of = std::stoi(it->get<std::string>().substr(std::string("MultipleOf(").size()));
+      s.stride_multiple_of = multiple_of(it->get<std::string>(), file);
   }
-  s.cache_dtype_str = json.value("cache_dtype_str", "");
+  s.cache_dtype_str = text_at(json, "cache_dtype_str");
   s.deepseek_v4 = json.value("model_version", "") == "deepseek_v4";
   s.dcp_sharded = json.value("dcp_sharded", s.dcp_sharded);
   s.non_causal = json.value("non_causal", false);
@@ -163,7 +173,7 @@ Json spec_to_json(const KvSpec& s) {
     out["head_size_v"] = s.head_size_v;
     if (s.sliding_window) out["sliding_window"] = *s.sliding_window;
     if (s.attention_chunk_size) out["attention_chunk_size"] = *s.attention_chunk_size;
-    if (!s.cache_dtype_str.empty()) out["cache_dtype_str"] = s.cache_dtype_str;
+    if (s.cache_dtype_str) out["cache_dtype_str"] = *s.cache_dtype_str;
     if (s.alignment) out["alignment"] = *s.alignment;
     out["dtype"] = to_string(s.dtype);
     out["kv_quant_mode"] = to_string(s.quant_mode);

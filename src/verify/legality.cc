@@ -1,50 +1,16 @@
 // `verify legality`: what vLLM accepts and resolves, against recorded runs of vLLM (three shapes of case).
-#include "verify/legality.h"
-
 #include <algorithm>
-#include <map>
-#include <mutex>
-#include <shared_mutex>
 
 #include "base/input_error.h"
 #include "config/json.h"
-#include "config/text_source.h"
 #include "parallel/construction.h"
 #include "parallel/resolve.h"
 #include "parallel/rules.h"
+#include "verify/recorded.h"
+#include "verify/topics.h"
 
 namespace shardwise {
 namespace {
-
-constexpr std::int64_t MiB = 1 << 20;
-
-/// The recorded nodes (name, capability, memory as the driver reports it).
-NodeFacts emulated_node(const std::string& gpu, int gpus, bool ray) {
-  struct Row {
-    std::string_view key;
-    const char* name;
-    int capability;
-    std::int64_t mib;
-  };
-  static const Row rows[] = {{"A100-80", "NVIDIA A100-SXM4-80GB", 80, 81920},
-                             {"A100-40", "NVIDIA A100-SXM4-40GB", 80, 40960},
-                             {"L40S", "NVIDIA L40S", 89, 46068},
-                             {"H100", "NVIDIA H100 80GB HBM3", 90, 81559},
-                             {"H200", "NVIDIA H200", 90, 143771},
-                             {"B200", "NVIDIA B200", 100, 183359}};
-  for (const auto& row : rows)
-    if (row.key == gpu) {
-      NodeFacts node;
-      node.gpu_name = row.name;
-      node.capability = row.capability;
-      node.memory_bytes = row.mib * MiB;
-      node.gpus = gpus;
-      node.ray_installed = ray;
-      return node;
-    }
-  throw InputError("verify", 0, "input.node.gpu", "unknown '" + gpu + "'",
-                   "one of A100-80, A100-40, L40S, H100, H200, B200");
-}
 
 template <class T>
 Json optional_json(const std::optional<T>& value) {
@@ -118,27 +84,6 @@ Json refusal_json(const Refusal& refusal) {
           {"message", refusal.message}};
 }
 
-}  // namespace
-
-NodeFacts recorded_node(const Json& node) {
-  return emulated_node(node.at("gpu").get<std::string>(), node.at("gpus").get<int>(),
-                       node.at("ray_installed").get<bool>());
-}
-
-namespace {
-
-/// A config without its "quantized_layers": tens of thousands of names that no rule asks for, and that an object which
-/// keeps the order of its keys takes long to hold.
-Json read_config(std::string_view text, const std::string& file) {
-  auto wanted = [](int, Json::parse_event_t event, Json& parsed) {
-    return event != Json::parse_event_t::key || parsed != "quantized_layers";
-  };
-  Json config = Json::parse(text.begin(), text.end(), wanted, false);
-  return config.is_discarded() ? parse_python_json(text, file) : config;
-}
-
-}  // namespace
-
 Json resolved_json(const Resolved& r) {
   Json out = Json::object();
   out["accept"] = true;
@@ -197,49 +142,12 @@ Json resolved_json(const Resolved& r) {
   return out;
 }
 
-std::shared_ptr<const ModelFacts> verify_model_facts(VerifyModels& models, const std::string& name, VllmVersion version,
-                                                     const std::string& overrides) {
-  struct Key {
-    std::string name, overrides;
-    VllmVersion version;
-    const VerifyModels* models;
-    auto operator<=>(const Key&) const = default;
-  };
-  static std::shared_mutex mutex;
-  static std::map<Key, std::shared_ptr<const ModelFacts>> cache;
-  const Key key{name, overrides, version, &models};
-  {
-    std::shared_lock lock(mutex);
-    if (const auto it = cache.find(key); it != cache.end()) return it->second;
-  }
-  std::shared_ptr<const ModelFacts> facts;
-  DiskSource disk;
-  const std::string dir = models.dir() + "/" + name;
-  if (const auto text = models.dir().empty() ? std::nullopt : disk.read(dir + "/config.json")) {
-    Json config = read_config(*text, dir + "/config.json");
-    if (!overrides.empty()) config = with_hf_overrides(config, overrides, "input.args");
-    const auto quant = disk.read(dir + "/hf_quant_config.json");
-    const Json quant_config = quant ? read_config(*quant, dir + "/hf_quant_config.json") : Json();
-    facts = std::make_shared<const ModelFacts>(model_facts(config, quant ? &quant_config : nullptr, name, version));
-  } else {
-    auto model = *models.get(name);
-    if (!overrides.empty() && model.config)
-      model.config = std::make_shared<const Json>(with_hf_overrides(*model.config, overrides, "input.args"));
-    facts = std::make_shared<const ModelFacts>(model_facts(model, version));
-  }
-  std::unique_lock lock(mutex);
-  return cache.try_emplace(key, std::move(facts)).first->second;
-}
-
-namespace {
-
 Json predict_sweep(const Json& input, VerifyModels& models) {
-  const auto facts = verify_model_facts(models, input.at("model").get<std::string>(), kDefaultVllmVersion);
+  const auto facts = models.facts(input.at("model").get<std::string>(), kDefaultVllmVersion);
   EngineArgs args;
   args.tensor_parallel_size = input.at("tp").get<int>();
   args.pipeline_parallel_size = input.at("pp").get<int>();
-  const auto result =
-      resolve(args, *facts, emulated_node("B200", 128, false), {}, kDefaultVllmVersion, EntryMode::offline);
+  const auto result = resolve(args, *facts, recorded_node("B200", 128), {}, kDefaultVllmVersion, EntryMode::offline);
   if (const auto* refusal = std::get_if<Refusal>(&result))
     return {{"accept", false}, {"rule", recorded_rule(*refusal)}};
   const auto& r = std::get<Resolved>(result);
@@ -258,7 +166,7 @@ Json predict_sweep(const Json& input, VerifyModels& models) {
 Json predict_start(const Json& input, VerifyModels& models) {
   const auto version = input.contains("vllm_version") ? parse_vllm_version(input["vllm_version"].get<std::string>())
                                                       : kDefaultVllmVersion;
-  const auto facts = verify_model_facts(models, input.at("model").get<std::string>(), version);
+  const auto facts = models.facts(input.at("model").get<std::string>(), version);
   const auto args = read_engine_args(input.at("args"), "input");
   Environment env;
   if (const auto it = input.find("env"); it != input.end())
@@ -274,12 +182,10 @@ Json predict_start(const Json& input, VerifyModels& models) {
 /// Third shape: the model class built for one rank, GPU count left open.
 Json predict_construction(const Json& input, VerifyModels& models) {
   const auto args = read_engine_args(input.at("args"), "input");
-  const auto facts = verify_model_facts(models, input.at("model").get<std::string>(), kDefaultVllmVersion,
-                                        args.hf_overrides.value_or(""));
-  auto node = emulated_node("H100", 1 << 20, false);
-  const auto capability = input.value("compute_capability", std::string("9.0"));
-  if (capability.starts_with("10")) node = emulated_node("B200", 1 << 20, false);
-  const auto result = resolve(args, *facts, node, {}, kDefaultVllmVersion, EntryMode::offline);
+  const auto facts =
+      models.facts(input.at("model").get<std::string>(), kDefaultVllmVersion, args.hf_overrides.value_or(""));
+  const auto result = resolve(args, *facts, recorded_node(recorded_capability(input), 1 << 20), {}, kDefaultVllmVersion,
+                              EntryMode::offline);
   if (const auto* refusal = std::get_if<Refusal>(&result)) return refusal_json(*refusal);
   const auto& r = std::get<Resolved>(result);
   const auto parallel = engine_config(r).parallel;

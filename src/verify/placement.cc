@@ -1,26 +1,21 @@
 // `verify ranks` and `verify experts`: process groups, workers and expert maps against recorded runs of vLLM.
-#include "verify/placement.h"
-
 #include "config/json.h"
+#include "config/json_fields.h"
 #include "parallel/experts.h"
 #include "parallel/ranks.h"
-#include "verify/legality.h"
+#include "verify/recorded.h"
+#include "verify/topics.h"
 
 namespace shardwise {
 namespace {
 
-int size_of(const Json& input, const char* key) {
-  const auto it = input.find(key);
-  return it == input.end() || it->is_null() ? 1 : it->get<int>();
-}
-
 ParallelConfig parallel_of(const Json& input) {
   ParallelConfig p;
-  p.tensor_parallel_size = size_of(input, "tensor_parallel_size");
-  p.pipeline_parallel_size = size_of(input, "pipeline_parallel_size");
-  p.prefill_context_parallel_size = size_of(input, "prefill_context_parallel_size");
-  p.decode_context_parallel_size = size_of(input, "decode_context_parallel_size");
-  p.data_parallel_size = size_of(input, "data_parallel_size");
+  p.tensor_parallel_size = int_at(input, "tensor_parallel_size").value_or(1);
+  p.pipeline_parallel_size = int_at(input, "pipeline_parallel_size").value_or(1);
+  p.prefill_context_parallel_size = int_at(input, "prefill_context_parallel_size").value_or(1);
+  p.decode_context_parallel_size = int_at(input, "decode_context_parallel_size").value_or(1);
+  p.data_parallel_size = int_at(input, "data_parallel_size").value_or(1);
   p.enable_expert_parallel = input.value("enable_expert_parallel", false);
   p.enable_eplb = input.value("enable_eplb", false);
   p.num_redundant_experts = input.value("num_redundant_experts", 0);
@@ -38,7 +33,7 @@ Json predict_groups(const Json& input) {
 }
 
 Json predict_nodes(const Json& input, VerifyModels& models) {
-  const auto facts = verify_model_facts(models, input.at("model").get<std::string>(), kDefaultVllmVersion);
+  const auto facts = models.facts(input.at("model").get<std::string>(), kDefaultVllmVersion);
   const auto node = recorded_node(input.at("node"));
   Json nodes = Json::array();
   int index = 0;

@@ -1,6 +1,4 @@
 // `verify schedule`: vLLM scheduler traces. The record format is that of docs/simulator.md.
-#include "verify/schedule.h"
-
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -9,8 +7,9 @@
 
 #include "base/sha256.h"
 #include "config/json.h"
+#include "config/json_fields.h"
 #include "sim/tick_replay.h"
-#include "verify/verify.h"
+#include "verify/topics.h"
 
 namespace shardwise {
 namespace {
@@ -19,7 +18,7 @@ constexpr std::int64_t kOutputBase = 1'000'000'000, kOutputStride = 100'000;
 
 template <class T>
 void read(const Json& json, const char* key, T& out) {
-  if (const auto it = json.find(key); it != json.end() && !it->is_null()) out = it->get<T>();
+  if (const Json* value = field_at(json, key)) out = value->get<T>();
 }
 void read(const Json& json, const char* key, std::optional<int>& out) {
   if (const auto it = json.find(key); it != json.end())
@@ -224,7 +223,7 @@ Json predict_schedule(const std::string&, const Json& input, VerifyModels&) {
 
 }  // namespace
 
-VerifyTopic verify_schedule_topic() {
+VerifyTopic schedule_topic() {
   return {
       "schedule", "vLLM V1 scheduler traces: every step, request outcome and prefix-cache count", {}, predict_schedule};
 }

@@ -1,5 +1,6 @@
 #pragma once
 // `shardwise verify serving FILE.csv --predictions OUT.csv`: prices measured serving points from their inputs alone.
+#include <optional>
 #include <string>
 
 #include "measured/serving_rows.h"
@@ -7,8 +8,8 @@
 namespace shardwise {
 
 struct ServingVerifyOptions {
-  std::string file;         ///< columns of a serving CSV; measured columns may be empty
-  std::string predictions;  ///< "" = nowhere
+  std::string file;                        ///< columns of a serving CSV; measured columns may be empty
+  std::optional<std::string> predictions;  ///< file to write them to
   ServingMethod method = kDefaultServingMethod;
   unsigned threads = 0;
 };

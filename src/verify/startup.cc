@@ -87,11 +87,7 @@ void set_features(Prediction& out, const StartupFeatures& f, const EngineConfig&
   out.set("f_encoder", f.encoder, 6);
   out.set("f_mxfp4", f.mxfp4, 0);
   out.set("f_layers", f.layers, 0);
-  out.set("f_graphs",
-          f.graphs >= 0 ? f.graphs
-                        : default_graph_count(engine.max_num_seqs, engine.num_speculative_tokens, engine.vllm_version,
-                                              gpu.compute_capability),
-          0);
+  out.set("f_graphs", f.graphs, 0);
   out.set("f_outside", std::string(non_torch_term(engine, gpu)));
   out.set("f_logits_term", std::string(logits_term(engine, gpu)));
   out.set("f_version", to_string(engine.vllm_version));
@@ -105,9 +101,9 @@ Prediction predict_start_row(const StartRow& row, const StartLaunch& launch) {
     if (!notes.empty()) out.set("note", quoted(join(notes, "; ")));
     return out;
   };
-  if (!launch.rejected.empty()) {
+  if (launch.rejected) {
     out.set("outcome", std::string("rejected_config"));
-    notes.insert(notes.begin(), launch.rejected);
+    notes.insert(notes.begin(), *launch.rejected);
     return done();
   }
   Gpu gpu;
@@ -143,61 +139,67 @@ Prediction predict_start_row(const StartRow& row, const StartLaunch& launch) {
   return done();
 }
 
+/// What the rows name and the bundle lacks.
+struct Unknown {
+  std::map<std::string, std::string> models, guessed;  ///< why; taken as
+  std::set<std::string> gpus;                          ///< rows that name none
+
+  std::string text() const {
+    std::string out;
+    for (const auto& [name, why] : models) out += fmt::format("  unknown model: {} ({})\n", name, why);
+    for (const auto& [name, as] : guessed) out += fmt::format("  not bundled: {}, taken as {}\n", name, as);
+    if (!gpus.empty()) out += fmt::format("  weights only, the GPU is not named: {}\n", fmt::join(gpus, " "));
+    return out;
+  }
+};
+
+/// The row's model from the bundle, else guessed from its name, which `assumed` then says; null if neither is possible.
+std::shared_ptr<const Model> find_model(const std::string& name, VerifyModels& models, Unknown& unknown,
+                                        std::vector<std::string>& assumed) {
+  try {
+    return models.get(name);
+  } catch (const InputError& e) {
+    auto guess = guess_model(name);
+    if (!guess) return unknown.models.emplace(name, e.what()), nullptr;
+    assumed.push_back("model taken as " + guess->assumption);
+    unknown.guessed.emplace(name, guess->assumption);
+    return std::make_shared<const Model>(std::move(guess->model));
+  }
+}
+
+Prediction answer(const StartRow& row, VerifyModels& models, Unknown& unknown, int& answered) {
+  std::vector<std::string> assumed;
+  const auto model = find_model(row.model, models, unknown, assumed);
+  if (!model) {
+    Prediction none;
+    none.set("id", row.id);
+    none.set("note", quoted("unknown model " + row.model));
+    return none;
+  }
+  auto launch = read_launch(row, *model);
+  launch.assumed.insert(launch.assumed.end(), assumed.begin(), assumed.end());
+  if (!launch.gpu && !launch.rejected) unknown.gpus.insert(row.id);
+  ++answered;
+  return predict_start_row(row, launch);
+}
+
 }  // namespace
 
-StartupVerification run_verify_startup(const std::string& file, const std::string& models_dir,
-                                       const std::string& predictions) {
+StartupVerification verify_startup(const std::string& file, const std::optional<std::string>& models_dir,
+                                   const std::optional<std::string>& predictions) {
   const CsvTable csv = parse_csv(read_file(file), file);
   VerifyModels models(models_dir);
-  std::string out = join(std::vector<std::string>(std::begin(kColumns), std::end(kColumns)), ",") + "\n";
-  std::map<std::string, std::string> unknown_models, guessed_models;
-  std::set<std::string> unnamed_gpus;
+  Unknown unknown;
   int answered = 0;
-  for (const auto& cells : csv.rows) {
-    const StartRow row = read_start_row(csv, cells, file);
-    std::shared_ptr<const Model> model;
-    std::string problem;
-    try {
-      model = models.get(row.model);
-    } catch (const InputError& e) {
-      problem = e.what();
-    }
-    std::string assumption;
-    if (!model) {
-      if (auto guess = guess_model(row.model)) {
-        assumption = "model taken as " + guess->assumption;
-        guessed_models.emplace(row.model, guess->assumption);
-        model = std::make_shared<const Model>(std::move(guess->model));
-      }
-    }
-    if (!model) {
-      unknown_models.emplace(row.model, problem);
-      Prediction none;
-      none.set("id", row.id);
-      none.set("note", quoted("unknown model " + row.model));
-      out += none.line();
-      continue;
-    }
-    auto launch = read_launch(row, *model);
-    if (!assumption.empty()) launch.assumed.push_back(assumption);
-    if (!launch.gpu && launch.rejected.empty()) unnamed_gpus.insert(row.id);
-    out += predict_start_row(row, launch).line();
-    ++answered;
-  }
-  if (!predictions.empty()) {
-    std::ofstream to(predictions);
-    if (!to) throw InputError(predictions, 0, "", "cannot be written");
+  std::string out = join(std::vector<std::string>(std::begin(kColumns), std::end(kColumns)), ",") + "\n";
+  for (const auto& row : csv.rows) out += answer(read_start_row({csv, row}), models, unknown, answered).line();
+  if (predictions) {
+    std::ofstream to(*predictions);
+    if (!to) throw InputError(*predictions, 0, "", "cannot be written");
     to << out;
   }
-  StartupVerification result;
-  result.text = fmt::format("{} rows, {} answered\n", csv.rows.size(), answered);
-  for (const auto& [name, why] : unknown_models) result.text += fmt::format("  unknown model: {} ({})\n", name, why);
-  for (const auto& [name, as] : guessed_models)
-    result.text += fmt::format("  not bundled: {}, taken as {}\n", name, as);
-  if (!unnamed_gpus.empty())
-    result.text += fmt::format("  weights only, the GPU is not named: {}\n", fmt::join(unnamed_gpus, " "));
-  result.exit_code = unknown_models.empty() ? 0 : 3;
-  return result;
+  return {unknown.models.empty() ? 0 : 3,
+          fmt::format("{} rows, {} answered\n", csv.rows.size(), answered) + unknown.text()};
 }
 
 }  // namespace shardwise

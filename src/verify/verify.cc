@@ -13,26 +13,8 @@
 #include "base/text.h"
 #include "config/json.h"
 #include "config/text_source.h"
-#include "model/load.h"
 
 namespace shardwise {
-
-std::shared_ptr<const Model> VerifyModels::get(const std::string& name) {
-  std::lock_guard lock(mutex_);
-  auto& slot = models_[name];
-  if (!slot) {
-    DiskSource disk;
-    std::string found = name;
-    if (!dir_.empty()) {
-      std::string folder = name;  // "org--name" for a hub id
-      if (const auto slash = folder.find('/'); slash != std::string::npos) folder.replace(slash, 1, "--");
-      for (const auto& at : {dir_ + "/" + name, dir_ + "/" + folder})
-        if (disk.read(at + "/config.json")) found = at;
-    }
-    slot = std::make_shared<const Model>(load_model(found, disk));
-  }
-  return slot;
-}
 
 bool same_json(const Json& a, const Json& b) {
   if (a.is_number() && b.is_number()) {
@@ -89,39 +71,35 @@ const VerifyTopic& find_topic(const std::string& name) {
   throw InputError("verify", 0, "", "unknown topic '" + name + "'", "one of: " + join(names, ", "));
 }
 
-}  // namespace
-
-VerifySummary verify(const VerifyOptions& options) {
-  const auto& topic = find_topic(options.topic);
-  const auto start = std::chrono::steady_clock::now();
-  const std::string text = read_file(options.file);
+std::vector<std::string_view> lines_of(std::string_view text) {
   std::vector<std::string_view> lines;
   for (std::size_t at = 0; at < text.size();) {
     const auto end = std::min(text.find('\n', at), text.size());
-    const auto line = trim(std::string_view(text).substr(at, end - at));
+    const auto line = trim(text.substr(at, end - at));
     if (!line.empty()) lines.push_back(line);
     at = end + 1;
   }
-  VerifyModels models(options.models_dir);
-  std::vector<CaseResult> results(lines.size());
-  parallel_for(lines.size(), options.threads, [&](std::size_t i) {
-    const Json item = parse_json(lines[i], options.file);
-    auto& result = results[i];
-    if (!item.is_object() || !item.contains("id") || !item.contains("input"))
-      throw InputError(options.file, static_cast<int>(i) + 1, "", "a case is an object with \"id\" and \"input\"");
-    result.id = item["id"].get<std::string>();
-    result.predict = topic.predict(result.id, item["input"], models);
-    if (const auto expect = item.find("expect"); expect != item.end()) {
-      result.has_expect = true;
-      compare(topic, *expect, result);
-    }
-    if (options.predictions.empty()) result.predict = nullptr;
-  });
+  return lines;
+}
 
+/// nullopt: `item` is no case.
+std::optional<CaseResult> answer(const VerifyTopic& topic, const Json& item, VerifyModels& models) {
+  if (!item.is_object() || !item.contains("id") || !item.contains("input")) return std::nullopt;
+  CaseResult result;
+  result.id = item["id"].get<std::string>();
+  result.predict = topic.predict(result.id, item["input"], models);
+  if (const auto expect = item.find("expect"); expect != item.end()) {
+    result.has_expect = true;
+    compare(topic, *expect, result);
+  }
+  return result;
+}
+
+VerifySummary summarise(const std::vector<CaseResult>& results) {
   VerifySummary summary;
+  summary.cases = results.size();
   std::map<std::string, std::size_t> index;
   for (const auto& result : results) {
-    ++summary.cases;
     if (!result.has_expect) continue;
     ++summary.compared;
     bool all = true;
@@ -136,11 +114,31 @@ VerifySummary verify(const VerifyOptions& options) {
     summary.agreed += all;
     if (!all && summary.disagreements.size() < 20) summary.disagreements.push_back(result.first_difference);
   }
-  if (!options.predictions.empty()) {
-    std::ofstream out(options.predictions);
-    if (!out) throw InputError(options.predictions, 0, "", "cannot be written");
+  return summary;
+}
+
+}  // namespace
+
+VerifySummary verify(const VerifyOptions& options) {
+  const auto& topic = find_topic(options.topic);
+  const auto start = std::chrono::steady_clock::now();
+  const std::string text = read_file(options.file);
+  const auto lines = lines_of(text);
+  VerifyModels models(options.models_dir);
+  std::vector<CaseResult> results(lines.size());
+  parallel_for(lines.size(), options.threads, [&](std::size_t i) {
+    auto result = answer(topic, parse_json(lines[i], options.file), models);
+    if (!result)
+      throw InputError(options.file, static_cast<int>(i) + 1, "", "a case is an object with \"id\" and \"input\"");
+    results[i] = std::move(*result);
+    if (!options.predictions) results[i].predict = nullptr;
+  });
+  if (options.predictions) {
+    std::ofstream out(*options.predictions);
+    if (!out) throw InputError(*options.predictions, 0, "", "cannot be written");
     for (const auto& result : results) out << Json{{"id", result.id}, {"predict", result.predict}}.dump() << '\n';
   }
+  auto summary = summarise(results);
   summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return summary;
 }

@@ -1,37 +1,21 @@
 #pragma once
 // `shardwise verify TOPIC FILE`: predicts recorded cases from their id and input alone and counts agreement per field.
 #include <functional>
-#include <iosfwd>
-#include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "config/json_fwd.h"
-#include "model/model.h"
+#include "verify/models.h"
 
 namespace shardwise {
 
 struct VerifyOptions {
   std::string topic, file;
-  std::string models_dir;   ///< holds NAME/config.json for models that the cases name; "" = the bundle only
-  std::string predictions;  ///< where to write {"id","predict"} lines; "" = nowhere
-  bool json = false;        ///< summary as JSON
-  unsigned threads = 0;     ///< 0 = one per core
-};
-
-/// Models by the name that a case uses: models_dir first, then the bundle. Thread-safe; each is read once.
-class VerifyModels {
- public:
-  explicit VerifyModels(std::string dir) : dir_(std::move(dir)) {}
-  const std::string& dir() const { return dir_; }
-  std::shared_ptr<const Model> get(const std::string& name);  ///< throws InputError if it cannot be found or read
- private:
-  std::string dir_;
-  std::mutex mutex_;
-  std::unordered_map<std::string, std::shared_ptr<const Model>> models_;
+  std::optional<std::string> models_dir;   ///< holds NAME/config.json for models that the bundle lacks
+  std::optional<std::string> predictions;  ///< file for {"id","predict"} lines
+  bool json = false;                       ///< summary as JSON
+  unsigned threads = 0;                    ///< 0 = one per core
 };
 
 /// One topic that reads JSON lines. `predict` gets a case ({"id","input"}, never "expect") and returns the fields of
@@ -43,7 +27,7 @@ struct VerifyTopic {
   std::function<Json(const std::string& id, const Json& input, VerifyModels& models)> predict;
 };
 
-/// Topics of JSON-lines form. To add one: write src/verify/NAME.cc and a line in topics.cc.
+/// Topics of JSON-lines form. To add one: write src/verify/NAME.cc, its line in topics.h and one in topics.cc.
 const std::vector<VerifyTopic>& verify_topics();
 
 struct VerifySummary {

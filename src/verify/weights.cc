@@ -1,12 +1,13 @@
-#include "verify/weights.h"
+#include "memory/weights.h"
 
 #include <map>
 #include <mutex>
 
 #include "config/json.h"
-#include "memory/weights.h"
 #include "model/load.h"
 #include "parallel/resolve.h"
+#include "verify/recorded.h"
+#include "verify/topics.h"
 
 namespace shardwise {
 namespace {
@@ -73,12 +74,6 @@ EngineConfig engine_of(const Json& args, int compute_capability) {
   return engine;
 }
 
-int capability_of(const Json& input) {
-  const auto text = input.value("compute_capability", std::string("9.0"));
-  const auto dot = text.find('.');
-  return std::stoi(text.substr(0, dot)) * 10 + (dot == std::string::npos ? 0 : std::stoi(text.substr(dot + 1)));
-}
-
 // Entries that are there: those of `present`, or all that are not 0.
 template <class Enum, class Array>
 Json entries(const Array& values, std::uint32_t present = 0) {
@@ -90,10 +85,7 @@ Json entries(const Array& values, std::uint32_t present = 0) {
 
 // A layout without a rank: is it refused, and when?
 Json layout_verdict(const Model& model, const Json& args, int capability, const EngineConfig& engine) {
-  NodeFacts node;
-  node.gpus = 4096;
-  node.capability = capability;
-  if (capability >= 100) node.gpu_name = "NVIDIA B200", node.memory_bytes = std::int64_t{183359} << 20;
+  const NodeFacts node = recorded_node(capability, 4096);
   const ModelFacts facts = model_facts(model);
   const auto said = [](const Refusal& r) {
     return Json{
@@ -124,7 +116,7 @@ Json predict_weights(PreparedModels& prepared, const Json& input, VerifyModels& 
   const bool draft = input.value("draft", false);
   const auto& entry = prepared.get(models, input.at("model").get<std::string>(),
                                    overrides == args.end() ? nullptr : &*overrides, draft);
-  const int capability = capability_of(input);
+  const int capability = recorded_capability(input);
   const EngineConfig engine = engine_of(args, capability);
   if (!input.contains("rank")) return layout_verdict(*entry.model, args, capability, engine);
   std::optional<WeightRefusal> refusal;

@@ -198,8 +198,8 @@ std::optional<std::pair<std::int64_t, double>> parse_timestamp(std::string_view 
 
 Trace read_azure(std::string_view text, const std::string& file) {
   const CsvTable table = parse_csv(text, file);
-  const auto at_time = table.column("TIMESTAMP", file), at_prompt = table.column("ContextTokens", file),
-             at_output = table.column("GeneratedTokens", file);
+  const auto at_time = table.column("TIMESTAMP"), at_prompt = table.column("ContextTokens"),
+             at_output = table.column("GeneratedTokens");
   for (const auto& column : table.header)
     if (column != "TIMESTAMP" && column != "ContextTokens" && column != "GeneratedTokens")
       throw InputError(file, 1, "", "unknown column '" + column.substr(0, 40) + "'",

@@ -23,19 +23,19 @@ double quantile(std::vector<double> values, double p) {
 TEST(GoldenStartup, WeightsAndKvMemory) {
   const std::string file = SHARDWISE_SOURCE_DIR "/tests/golden/startup/starts.csv";
   const auto out = (std::filesystem::temp_directory_path() / "shardwise_startup_test.csv").string();
-  run_verify_startup(file, "", out);
+  verify_startup(file, std::nullopt, out);
   const CsvTable measured = parse_csv(read_file(file), file), predicted = parse_csv(read_file(out), out);
   std::filesystem::remove(out);
   std::map<std::string, const CsvRow*> by_id;
-  for (const auto& row : predicted.rows) by_id[row.cells[predicted.column("id", out)]] = &row;
+  for (const auto& row : predicted.rows) by_id[row.cells[predicted.column("id")]] = &row;
   std::vector<double> weights, kv;
   int inside = 0;
   for (const auto& row : measured.rows) {
     const auto number = [](const std::string& text) { return text.empty() ? 0.0 : std::stod(text); };
-    const auto& guess = *by_id.at(row.cells[measured.column("id", file)]);
-    const auto at = [&](const char* name) { return number(guess.cells[predicted.column(name, out)]); };
-    const double real = number(row.cells[measured.column("available_kv_gib_per_gpu", file)]);
-    const double held = number(row.cells[measured.column("weights_gib_per_gpu", file)]);
+    const auto& guess = *by_id.at(row.cells[measured.column("id")]);
+    const auto at = [&](const char* name) { return number(guess.cells[predicted.column(name)]); };
+    const double real = number(row.cells[measured.column("available_kv_gib_per_gpu")]);
+    const double held = number(row.cells[measured.column("weights_gib_per_gpu")]);
     if (at("available_kv_gib_per_gpu") == 0) continue;
     kv.push_back(std::abs(at("available_kv_gib_per_gpu") / real - 1));
     weights.push_back(std::abs(at("weights_gib_per_gpu") / held - 1));

@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 
+#include "config/csv.h"
 #include "config/text_source.h"
 
 namespace shardwise {
@@ -13,11 +14,12 @@ namespace {
 std::map<std::string, Predicted> read_baseline(const std::string& file) {
   std::map<std::string, Predicted> out;
   if (file.empty()) return out;
-  const auto t = read_serving_csv(read_file(file), file);
-  for (std::size_t i = 0; i < t.rows.size(); ++i) {
-    if (t.column("variant") >= 0 && t.cell(i, "variant") != "best_inputs") continue;
-    const auto value = [&](const char* c) { return t.cell(i, c).empty() ? 0.0 : std::stod(std::string(t.cell(i, c))); };
-    out[std::string(t.cell(i, "id"))] = {value("ttft_ms"), value("tpot_ms"), value("output_tok_s_per_gpu"), {}, "", ""};
+  const auto t = parse_csv(read_file(file), file);
+  for (const auto& row : t.rows) {
+    const CsvCells cells(t, row);
+    if (t.find_column("variant") && cells.text("variant") != "best_inputs") continue;
+    const auto value = [&](const char* column) { return cells.number(column).value_or(0); };
+    out[cells.text("id")] = {value("ttft_ms"), value("tpot_ms"), value("output_tok_s_per_gpu"), {}, "", ""};
   }
   return out;
 }
@@ -38,27 +40,25 @@ std::string percent(const Stats& s) {
 }
 
 /// Picks of the layout with the most predicted tokens/s: {entries, best or within 3 %, mean regret}.
-std::array<double, 3> picks(const ServingTable& t, const std::string& kind, const std::map<std::string, double>& tput,
+std::array<double, 3> picks(const CsvTable& t, const std::string& kind, const std::map<std::string, double>& tput,
                             const std::map<std::string, double>* also) {
-  std::map<std::string, std::vector<std::size_t>> entries;
-  for (std::size_t i = 0; i < t.rows.size(); ++i)
-    if (t.cell(i, "kind") == kind) entries[std::string(t.cell(i, "entry_id"))].push_back(i);
+  std::map<std::string, std::vector<CsvCells>> entries;
+  for (const auto& row : t.rows)
+    if (const CsvCells cells(t, row); cells.text("kind") == kind) entries[cells.text("entry_id")].push_back(cells);
   std::array<double, 3> out{};
   for (const auto& [id, rows] : entries) {
     double best = 0, worst = 1e300, top = -1, picked = 0;
     bool priced = true;
-    for (const auto i : rows) {
-      const std::string row(t.cell(i, "row_id"));
-      const double v =
-          std::stod(std::string(t.cell(i, kind == "per_gpu" ? "output_tok_s_per_gpu" : "output_tok_s_total")));
+    for (const auto& cells : rows) {
+      const std::string& row = cells.text("row_id");
+      const double v = cells.required(kind == "per_gpu" ? "output_tok_s_per_gpu" : "output_tok_s_total");
       const auto it = tput.find(row);
       if (it == tput.end() || (also && !also->contains(row))) {
         priced = false;
         break;
       }
       double p = it->second;
-      if (kind != "per_gpu")
-        p *= std::stod(std::string(t.cell(i, "gpus"))) * std::stod(std::string(t.cell(i, "replicas")));
+      if (kind != "per_gpu") p *= cells.required("gpus") * cells.required("replicas");
       best = std::max(best, v), worst = std::min(worst, v);
       if (p > top) top = p, picked = v;
     }
@@ -130,8 +130,7 @@ std::string accuracy_report(const std::vector<Row>& rows, const std::vector<Pred
     for (std::size_t i = 0; i < rows.size(); ++i) own[rows[i].c->id] = group_out[i].tput;
     for (const auto& [id, p] : other)
       if (p.tput > 0) aic[id] = p.tput;
-    auto groups = read_serving_csv("id," + read_file(ranking), ranking);  // the table has no id column of its own
-    groups.header.erase(groups.header.begin());
+    const auto groups = parse_csv(read_file(ranking), ranking);
     md +=
         "### Layout picked\n\n| kind | entries | best or within 3 % | mean regret % | AIC best | AIC regret % "
         "|\n|---|--:|--:|--:|--:|--:|\n";

@@ -164,7 +164,7 @@ int main(int argc, char** argv) {
     else
       file = a;
   }
-  const auto cases = read_serving_rows(read_file(file), file);
+  const auto cases = priced(read_serving_rows(read_file(file), file));
   for (const auto& c : cases)
     if (c.id == explain) {
       const auto step = compile_step(*c.model, c.engine, c.cluster, {c.cluster.nodes.front().gpus},
@@ -186,7 +186,6 @@ int main(int argc, char** argv) {
   std::vector<Row> scored, rest;  // closed loop and not saturated; the others
   std::map<std::string, int> sizes;
   for (const auto& c : cases) {
-    if (!c.refusal.empty()) continue;
     Row row{&c, 1, c.model_name + " " + c.system, c.model_name};
     if (c.load_class != "closed_loop" || c.saturated || c.p50_statistics) {
       rest.push_back(row);
