@@ -37,6 +37,7 @@ function(shardwise_layer name)
     set(visibility PUBLIC)
   endif()
   target_include_directories(shardwise_${name} ${visibility} $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src>
+                                                             $<INSTALL_INTERFACE:include>
                                                              $<INSTALL_INTERFACE:include/shardwise>)
   foreach(dep ${ARGN})
     target_link_libraries(shardwise_${name} ${visibility} shardwise_${dep})

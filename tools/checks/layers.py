@@ -30,7 +30,7 @@ def main():
     for path in sorted(src.rglob("*.h")) + sorted(src.rglob("*.cc")):
         layer = path.relative_to(src).parts[0]
         if layer not in table:
-            if path.name != "main.cc":
+            if path.name not in ("main.cc", "shardwise.h"):
                 offences.append(f"{path}:1: folder '{layer}' is no layer of src/CMakeLists.txt")
             continue
         for number, line in enumerate(path.read_text().splitlines(), 1):

@@ -1,18 +1,25 @@
-// A program of a user's own that plans with the installed library.
-#include <cstdio>
+// A program of a user's own that plans with the installed library: the public header alone.
+#include <shardwise/shardwise.h>
 
-#include "hardware/hardware.h"
-#include "launch/launch.h"
-#include "workload/workload.h"
+#include <cstdio>
 
 int main() {
   using namespace shardwise;
-  LaunchRequest request;
-  request.model = "org/model";
-  request.cluster = parse_cluster("2x8xH100");
-  request.engine.parallel.tensor_parallel_size = 4;
-  request.engine.parallel.data_parallel_size = 4;
-  const auto commands = launch_commands(request);
-  for (const auto& command : std::get<0>(commands)) std::puts(shell_line(command).c_str());
-  return std::get<0>(commands).size() == 2 && parse_length("uniform[1,3]", "isl").mean() == 2 ? 0 : 1;
+  DiskSource disk;
+  PlanRequest question;
+  question.model_spec = "Llama-3.1-8B";
+  question.model = std::make_shared<const Model>(load_model(question.model_spec, disk));
+  question.cluster = parse_cluster("2xH100");
+  question.workload = build_workload({});
+  question.explain = false;
+  const PlanAnswer answer = make_plan(question);
+  if (!answer.found()) return 1;
+  for (const auto& command : answer.launch) std::puts(shell_line(command).c_str());
+  CheckRequest command;
+  command.model_spec = question.model_spec;
+  command.model = question.model;
+  command.cluster = question.cluster;
+  command.workload = question.workload;
+  command.args = parse_vllm_flags({"-tp", "2"});
+  return check(command).starts() ? 0 : 1;
 }
