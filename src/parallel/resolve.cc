@@ -81,6 +81,24 @@ void read_pp_partition(ResolveState& s) {
   r.pp_layers = pp_layers(static_cast<int>(r.num_hidden_layers), p);
 }
 
+/// The resolved sizes, as everything below vLLM's rules takes them.
+ParallelConfig parallel_config(const Resolved& r) {
+  ParallelConfig p;
+  p.tensor_parallel_size = static_cast<int>(r.tensor_parallel_size);
+  p.pipeline_parallel_size = static_cast<int>(r.pipeline_parallel_size);
+  p.prefill_context_parallel_size = static_cast<int>(r.prefill_context_parallel_size);
+  p.decode_context_parallel_size = static_cast<int>(r.decode_context_parallel_size);
+  p.data_parallel_size = static_cast<int>(r.data_parallel_size);
+  p.enable_expert_parallel = r.enable_expert_parallel;
+  p.expert_placement_strategy =
+      r.expert_placement_strategy == "round_robin" ? ExpertPlacement::round_robin : ExpertPlacement::linear;
+  p.enable_eplb = r.enable_eplb;
+  p.num_redundant_experts = static_cast<int>(r.num_redundant_experts);
+  p.all2all_backend = r.all2all_backend;
+  p.pp_layer_partition = r.pp_layer_partition;
+  return p;
+}
+
 }  // namespace
 
 void derive(Phase phase, ResolveState& state) {
@@ -110,17 +128,7 @@ Resolution resolve(const EngineArgs& args, const ModelFacts& model, const NodeFa
                      model.refusal_message, ""};
   }
   read_pp_partition(s);
-  ParallelConfig p;
-  p.tensor_parallel_size = static_cast<int>(s.r.tensor_parallel_size);
-  p.prefill_context_parallel_size = static_cast<int>(s.r.prefill_context_parallel_size);
-  p.data_parallel_size = static_cast<int>(s.r.data_parallel_size);
-  p.enable_expert_parallel = s.r.enable_expert_parallel;
-  p.enable_eplb = s.r.enable_eplb;
-  p.num_redundant_experts = static_cast<int>(s.r.num_redundant_experts);
-  p.all2all_backend = s.r.all2all_backend;
-  p.expert_placement_strategy =
-      s.r.expert_placement_strategy == "round_robin" ? ExpertPlacement::round_robin : ExpertPlacement::linear;
-  s.r.effective_placement = effective_placement(p, model.num_expert_group, version);
+  s.r.effective_placement = effective_placement(parallel_config(s.r), model.num_expert_group, version);
   return std::move(s.r);
 }
 
@@ -134,18 +142,7 @@ ModelFacts model_facts(const Model& model, const EngineArgs& args, VllmVersion v
 EngineConfig engine_config(const Resolved& r) {
   EngineConfig e;
   e.vllm_version = r.version;
-  e.parallel.tensor_parallel_size = static_cast<int>(r.tensor_parallel_size);
-  e.parallel.pipeline_parallel_size = static_cast<int>(r.pipeline_parallel_size);
-  e.parallel.prefill_context_parallel_size = static_cast<int>(r.prefill_context_parallel_size);
-  e.parallel.decode_context_parallel_size = static_cast<int>(r.decode_context_parallel_size);
-  e.parallel.data_parallel_size = static_cast<int>(r.data_parallel_size);
-  e.parallel.enable_expert_parallel = r.enable_expert_parallel;
-  e.parallel.expert_placement_strategy =
-      r.expert_placement_strategy == "round_robin" ? ExpertPlacement::round_robin : ExpertPlacement::linear;
-  e.parallel.enable_eplb = r.enable_eplb;
-  e.parallel.num_redundant_experts = static_cast<int>(r.num_redundant_experts);
-  e.parallel.all2all_backend = r.all2all_backend;
-  e.parallel.pp_layer_partition = r.pp_layer_partition;
+  e.parallel = parallel_config(r);
   e.effective_placement = r.effective_placement;
   e.max_model_len = r.max_model_len;
   e.auto_fit_max_model_len = r.auto_fit_max_model_len;
