@@ -104,10 +104,10 @@ std::string describe(const BestBy& b) {
 
 /// Why a layout cannot stand, or "".
 std::string refusal_of(const Question& q, Layout layout) {
-  Rejection why;
+  std::optional<Refusal> why;
   if (layout.gpus() > budget_gpus(q.request)) return fmt::format("needs {} GPUs", layout.gpus());
   if (evaluate_layout(q.request, layout, &why)) return "";
-  return why.message;
+  return why->message;
 }
 
 std::string reason_tp(const Question& q) {
@@ -264,7 +264,7 @@ std::string binding(const Question& q) {
 
 LadderStep ladder_step(const Question& q, const Layout& layout, std::string change) {
   LadderStep step{layout, std::move(change), std::nullopt, 0, ""};
-  Rejection why;
+  std::optional<Refusal> why;
   if (layout.gpus() > budget_gpus(q.request)) {
     step.note = fmt::format("needs {} GPUs", layout.gpus());
     return step;
@@ -275,7 +275,7 @@ LadderStep ladder_step(const Question& q, const Layout& layout, std::string chan
     step.score = plan->score;
     if (!plan->slos_kept) step.note = "misses " + join(plan->slos_missed, ", ");
   } else {
-    step.note = why.message;
+    step.note = why->message;
   }
   return step;
 }

@@ -12,8 +12,6 @@
 namespace shardwise {
 namespace {
 
-bool is_memory(const std::string& rule) { return rule.starts_with("memory_"); }
-
 std::optional<Change> try_change(const std::string& what, const PlanRequest& request,
                                  const std::function<void(PlanRequest&)>& edit) {
   PlanRequest changed = request;
@@ -30,7 +28,8 @@ std::optional<Change> try_change(const std::string& what, const PlanRequest& req
       change.note = to_string(change.plan->layout);
       change.gain = change.plan->score;
     } else {
-      change.note = found.rejected.empty() ? "still no plan" : "still no: " + found.rejected.front().rule;
+      change.note =
+          found.rejected.empty() ? "still no plan" : "still no: " + std::string(found.rejected.front().rule->id);
     }
   } catch (const InputError&) {
     return std::nullopt;  // the change itself is not possible here
@@ -195,7 +194,7 @@ void explain_nothing(PlanAnswer& answer, const SearchRequest& request) {
   }
   std::size_t memory = 0;
   for (const auto& c : r.rejected)
-    if (is_memory(c.rule)) memory += c.count;
+    if (c.rule->when.in(Phase::memory)) memory += c.count;
   if (memory == 0) {
     answer.no_reason = fmt::format("vLLM refuses all {} layouts", r.layouts);
     smaller_question(answer);
