@@ -15,7 +15,7 @@ constexpr std::string_view kServe = "entrypoints/cli/serve.py:cmd", kArgs = "eng
                            kQuant = "config/model.py:_verify_quantization";
 
 /// The first argument that this version does not have. 0.31 and 0.32 have all that the table of flags holds.
-std::optional<std::string> unknown_argument(S s) {
+Violation unknown_argument(S s) {
   if (s.v < VllmVersion{0, 31, 0} || s.v >= VllmVersion{0, 33, 0})
     for (const auto& row : flag_rows()) {
       if (row.since <= s.v && s.v < row.until) continue;
@@ -30,7 +30,7 @@ std::optional<std::string> unknown_argument(S s) {
       if (given) return row.name;
     }
   if (s.eplb_communicator_given && s.v < VllmVersion{0, 20, 0}) return "eplb_config.communicator";
-  return std::nullopt;
+  return ok;
 }
 
 bool overflows_in_float16(S s) {
@@ -69,7 +69,7 @@ Violation world_size_exceeds_local_gpus(S s) {
 constexpr Rule kConfigRules[] = {
     // ---- arguments
     {"unknown_argument", arguments, "engine/arg_utils.py:__init__", "The argument must be one that this version has.",
-     "leave it out, or use a version that has it", [](S s) { return unknown_argument(s); }},
+     "leave it out, or use a version that has it", unknown_argument},
     {"eplb_async_communicator", from(arguments, {0, 23, 0}), "config/parallel.py:_validate_eplb_config",
      "Asynchronous EPLB cannot use a NCCL communicator (torch_nccl, pynccl).",
      "communicator torch_gloo or nixl, or eplb_config.use_async false",

@@ -16,7 +16,7 @@ using namespace shardwise;
 
 namespace {
 
-const std::shared_ptr<const Model>& any_model() {
+std::shared_ptr<const Model> any_model() {
   static const auto all = [] {
     std::vector<std::shared_ptr<const Model>> models;
     DiskSource disk;
@@ -35,15 +35,16 @@ void maybe(std::optional<T>& argument, std::vector<V> values, int one_in = 6) {
 }
 
 /// Arguments that vLLM may well refuse, each in a way of its own.
-EngineArgs any_args() {
+EngineArgs any_args(VllmVersion version) {
   EngineArgs a;
-  maybe(a.tensor_parallel_size, {-1, 2, 3, 4, 8, 16}, 2);
-  maybe(a.pipeline_parallel_size, {0, 2, 3, 70});
-  maybe(a.data_parallel_size, {0, 2, 3, 4});
+  maybe(a.tensor_parallel_size, {2, 3, 4, 8, 16}, 2);
+  maybe(a.pipeline_parallel_size, {2, 3, 70});
+  maybe(a.data_parallel_size, {2, 3, 4});
+  if (version >= VllmVersion{0, 23, 0}) maybe(a.tensor_parallel_size, {-1, 0}, 12);
   maybe(a.decode_context_parallel_size, {2, 3});
   maybe(a.prefill_context_parallel_size, {2});
-  maybe(a.enable_expert_parallel, std::vector<bool>{true});
-  maybe(a.enable_eplb, std::vector<bool>{true});
+  maybe(a.enable_expert_parallel, std::vector<int>{1});
+  maybe(a.enable_eplb, std::vector<int>{1});
   maybe<std::string, const char*>(a.eplb_config, {R"({"num_redundant_experts": 7})", R"({"policy": "other"})"}, 12);
   maybe<std::string, const char*>(a.expert_placement_strategy, {"round_robin", "spiral"}, 12);
   maybe<std::string, const char*>(a.all2all_backend, {"deepep_low_latency", "moonep", "teleport"}, 12);
@@ -52,9 +53,9 @@ EngineArgs any_args() {
   maybe(a.node_rank, {1, 5}, 12);
   maybe(a.data_parallel_rank, {1, 9}, 12);
   maybe(a.data_parallel_size_local, {0, 1, 2, 5}, 12);
-  maybe(a.data_parallel_hybrid_lb, std::vector<bool>{true}, 12);
-  maybe(a.data_parallel_external_lb, std::vector<bool>{true}, 12);
-  maybe(a.headless, std::vector<bool>{true}, 20);
+  maybe(a.data_parallel_hybrid_lb, std::vector<int>{1}, 12);
+  maybe(a.data_parallel_external_lb, std::vector<int>{1}, 12);
+  maybe(a.headless, std::vector<int>{1}, 20);
   maybe(a.cp_kv_cache_interleave_size, {7, 8});
   maybe(a.max_model_len, {-5, -1, 4096, 10'000'000});
   maybe<std::string, const char*>(a.dtype, {"float16", "float8"}, 12);
@@ -63,7 +64,7 @@ EngineArgs any_args() {
   maybe(a.gpu_memory_utilization, std::vector<double>{0.2, 0.95, 0.999, 1.5});
   maybe(a.max_num_batched_tokens, {0, 16, 8192});
   maybe(a.max_num_seqs, {0, 64});
-  maybe(a.enable_chunked_prefill, std::vector<bool>{false}, 12);
+  maybe(a.enable_chunked_prefill, std::vector<int>{0}, 12);
   maybe<std::string, const char*>(
       a.speculative_config,
       {R"({"method": "mtp", "num_speculative_tokens": 3})", R"({"method": "ngram", "num_speculative_tokens": 0})",
@@ -77,13 +78,13 @@ CheckRequest any_question() {
   r.model = any_model();
   r.model_spec = r.model->name;
   r.cluster = parse_cluster(*rc::gen::elementOf(std::vector<std::string>{"1xH100", "8xH100", "4xL40S", "2x8xH200"}));
-  r.args = any_args();
   if (*rc::gen::inRange(0, 8) == 0)
     r.env["VLLM_PP_LAYER_PARTITION"] = *rc::gen::elementOf(std::vector<std::string>{"1,2", "x", "16,16"});
   if (*rc::gen::inRange(0, 3) == 0) {
     const auto versions = checked_versions();
     r.vllm_version = (*rc::gen::elementOf(std::vector<CheckedRow>(versions.begin(), versions.end()))).version;
   }
+  r.args = any_args(r.vllm_version);
   r.workload.isl = parse_length("1024", "--isl");
   r.workload.osl = parse_length("128", "--osl");
   r.workload.concurrency = 4;
