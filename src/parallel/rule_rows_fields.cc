@@ -8,7 +8,7 @@ using namespace rows;
 
 struct Word {
   std::string_view name;
-  VllmVersion since{0, 0, 0}, until{99, 0, 0};
+  VllmVersion since = always, until = ever;
 };
 
 constexpr Word all2all[] = {{"naive"},
@@ -49,7 +49,7 @@ constexpr Word cache_dtypes[] = {{"auto"},
                                  {"fp8_per_token_head", {0, 20, 0}},
                                  {"nvfp4", {0, 20, 0}},
                                  {"nvfp4_4over6", {0, 31, 0}}};
-constexpr Word mamba_modes[] = {{"align"}, {"none"}, {"all", {0, 0, 0}, {0, 32, 0}}};
+constexpr Word mamba_modes[] = {{"align"}, {"none"}, {"all", always, {0, 32, 0}}};
 
 Violation least(const std::optional<std::int64_t>& value, std::int64_t minimum, std::string_view name) {
   return value && *value < minimum ? wrong("{} is {}, must be at least {}", name, *value, minimum) : ok;

@@ -39,7 +39,7 @@ inline constexpr int kPhases = static_cast<int>(Phase::layout) + 1;
 /// When a rule is checked: in some phases, by the versions [since, until).
 struct When {
   std::uint32_t phases;
-  VllmVersion since{0, 0, 0}, until{99, 0, 0};
+  VllmVersion since = always, until = ever;
   constexpr When(Phase phase) : phases(1u << static_cast<int>(phase)) {}
   constexpr bool in(Phase phase) const { return phases >> static_cast<int>(phase) & 1u; }
   constexpr bool holds(VllmVersion version) const { return since <= version && version < until; }

@@ -168,7 +168,7 @@ std::string estimate_text(const EstimateAnswer& a, const Style& style) {
 namespace {
 
 std::string versions_text(const When& when) {
-  const bool since = when.since > VllmVersion{0, 0, 0}, until = when.until < VllmVersion{99, 0, 0};
+  const bool since = when.since > always, until = when.until < ever;
   if (!since && !until) return "all";
   return (since ? "from " + to_string(when.since) : "") + (since && until ? " to " : "") +
          (until ? "before " + to_string(when.until) : "");
