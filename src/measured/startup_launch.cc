@@ -189,7 +189,7 @@ void read_graph_sizes(EngineConfig& e, const StartRow& s) {
   }
 }
 
-std::optional<std::string> rejection(const EngineConfig& e, const StartRow& s, const Model& model, const Gpu& gpu) {
+std::optional<std::string> rejection(const EngineConfig& e, const StartRow& s, const Model& model) {
   const auto& p = e.parallel;
   if (model.num_hidden_layers() < p.pipeline_parallel_size)
     return fmt::format("{} layers over {} stages", model.num_hidden_layers(), p.pipeline_parallel_size);
@@ -264,7 +264,7 @@ StartLaunch read_launch(const StartRow& s, const Model& model) {
   e.language_model_only = mentions("language_model_only") || mentions("limit_mm_per_prompt={'image': 0");
   if (e.vllm_version < VllmVersion{0, 26, 0} && mentions("enable_prefix_caching=False"))
     e.enable_prefix_caching = false;
-  out.rejected = rejection(e, s, out.model, card);
+  out.rejected = rejection(e, s, out.model);
   return out;
 }
 

@@ -48,6 +48,7 @@ constexpr When operator|(When a, When b) {
   a.phases |= b.phases;
   return a;
 }
+constexpr When operator|(Phase a, When b) { return When(a) | b; }
 constexpr When between(When when, VllmVersion since, VllmVersion until) {
   when.since = since, when.until = until;
   return when;

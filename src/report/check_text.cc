@@ -26,7 +26,7 @@ std::string check_text(const CheckAnswer& a, const Style& style) {
     out += "  " + style.bad("no") + ", " + when + " (rule " + std::string(a.refusal->rule->id) + ")\n" +
            paragraph(a.refusal->message);
     out += paragraph("Instead: " + std::string(a.refusal->rule->instead));
-    if (!a.refusal->where.empty()) out += paragraph(style.dim("vllm/" + a.refusal->where));
+    out += paragraph(style.dim("vllm/" + std::string(a.refusal->rule->where)));
   } else {
     out += "  " + style.good("yes") + "\n";
   }
