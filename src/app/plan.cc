@@ -153,9 +153,7 @@ SearchRequest search_request(const PlanRequest& request, std::vector<Assumption>
     s.base.push_back(engine_config(std::get<Resolved>(resolution)));
   }
   s.num_expert_group = facts->num_expert_group;
-  s.rules = [facts, version](const NodeGroup&, const ParallelConfig& p) {
-    return check_layout(*facts, p, version);
-  };
+  s.rules = [facts, version](const NodeGroup&, const ParallelConfig& p) { return check_layout(*facts, p, version); };
 
   const auto longest = request.workload.isl.max() + request.workload.osl.max();
   auto& base = s.base.front();
