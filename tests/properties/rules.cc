@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "app/check.h"
 #include "app/memory_answer.h"
+#include "app/plan.h"
 #include "base/input_error.h"
 #include "config/json.h"
 #include "config/text_source.h"
