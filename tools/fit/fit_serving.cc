@@ -20,8 +20,10 @@
 #include <set>
 
 #include "accuracy_report.h"
+#include "base/input_error.h"
 #include "base/parallel_map.h"
 #include "base/text.h"
+#include "config/quantity.h"
 #include "config/text_source.h"
 #include "fit_bands.h"
 #include "fit_rows.h"
@@ -137,6 +139,12 @@ void table(const std::string& title, const std::vector<Row>& rows, const std::ve
                s[2].text());
 }
 
+int whole_number(const char* text) {
+  std::int64_t value = 0;
+  if (!parse_number(text, value)) throw InputError("--iterations", 0, "", std::string("no number: ") + text);
+  return static_cast<int>(value);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -160,7 +168,7 @@ int main(int argc, char** argv) {
     else if (a == "--report")
       report = argv[++i];
     else if (a == "--iterations")
-      iterations = std::atoi(argv[++i]);
+      iterations = whole_number(argv[++i]);
     else
       file = a;
   }
