@@ -46,7 +46,8 @@ Sustained sustained(const Workload& w, const SimulationResult& r) {
   return s;
 }
 
-/// One replica alone carries its share of the load: replicas are equal and independent. A trace is not split.
+/// One replica alone carries its share of the load: replicas are equal and independent, and as many work as there are
+/// requests. A trace is not split.
 struct Share {
   int copies = 1, replicas = 1;
   Workload workload;
@@ -54,11 +55,12 @@ struct Share {
 };
 
 Share share_of(const Workload& workload, const Plan& plan) {
-  Share s{workload.trace ? 1 : plan.layout.replicas, 1, workload, 0};
+  const int replicas = plan.layout.replicas;
+  Share s{workload.trace ? 1 : std::min(replicas, workload.concurrency.value_or(replicas)), 1, workload, 0};
   auto& w = s.workload;
-  s.replicas = plan.layout.replicas / s.copies;
+  if (w.trace) s.replicas = replicas;
   s.concurrency = plan.estimate.concurrency / s.copies;
-  if (w.concurrency) w.concurrency = std::max(1, *w.concurrency / s.copies);
+  if (w.concurrency) *w.concurrency /= s.copies;
   if (w.request_rate) *w.request_rate /= s.copies;
   if (w.ramp_up) w.ramp_up->start_rps /= s.copies, w.ramp_up->end_rps /= s.copies;
   return s;
