@@ -159,10 +159,11 @@ def stands_as(text, said):
     return against
 
 
-def wins(text):
+def wins(text, gpus=None):
+    """It is the best, of those with so many GPUs if that is said."""
     def against(answer):
-        best = answer["plans"][0]["plan"] if answer["plans"] else "none"
-        return [] if best == text else [f"{best} wins"]
+        plans = [p["plan"] for p in answer["plans"] if gpus in (None, p["gpus"])]
+        return [] if plans[:1] == [text] else [f"{plans[0] if plans else 'none'} wins"]
     return against
 
 
@@ -224,6 +225,11 @@ def of_explanation(question, answer):
         pinned = question.own_with(*layout_settings(step["plan"]["plan"]))
         yield f"{step['change']}: {step['plan']['plan']}", pinned, stands_as(step["plan"]["plan"], step.get("estimate"))
     for point in x["curves"]:
+        if point["dimension"] == "gpus":
+            gpus = int(point["value"])
+            fewer = question.own_with(("--max-gpus", gpus), ("--simulate", 0))
+            yield f"the best of {gpus} GPUs: {point['plan']}", fewer, wins(point["plan"], gpus)
+            continue
         flag = "--" + point["dimension"].replace("_", "-")
         value = {"0": None, "1": True}[point["value"]] if flag == "--enable-expert-parallel" else point["value"]
         flag = "--no-enable-expert-parallel" if value is None else flag
@@ -300,7 +306,12 @@ def of_check(question, answer):
         what = change["change"]
         settings = [] if "--max-model-len" in what or not length else [length]
         if what.startswith("the best layout: "):
-            settings += layout_settings(what.split(": ")[1])
+            text = what.split(": ")[1]
+            if "replicas" in text:  # no command of vLLM's
+                plan = Question(["plan", *question.own[1:], *question.flags]).own_with(*settings, *layout_settings(text))
+                yield f"{what}: {change['note']}", plan, stands_as(text, change["estimate"])
+                continue
+            settings += layout_settings(text)
         elif what.startswith("without "):
             settings.append((what[8:], None))
         elif what.startswith("default "):
@@ -320,8 +331,8 @@ def of_check(question, answer):
 
 def fits(wanted, probability=0.0, tokens=None):
     def against(answer):
-        if answer["starts"] != wanted:
-            return ["starts" if answer["starts"] else f"does not start: {answer.get('error') or answer.get('refusal') or answer.get('memory_refusal')}"]
+        if answer.get("starts", False) != wanted:
+            return ["starts" if not wanted else f"does not start: {answer.get('error') or answer.get('refusal') or answer.get('memory_refusal')}"]
         wrong = []
         if wanted and answer.get("probability_fits", 1) < probability:
             wrong.append(f"fits with {answer['probability_fits']:.3f}")

@@ -120,20 +120,23 @@ def differences(want, got, path="$"):
 
 
 def kept(want, got):
-    """The new answer with the old one's "{*}"."""
+    """The new answer to nine digits and more, with the old one's "{*}"."""
     if want == "{*}":
         return want
-    if isinstance(want, dict) and isinstance(got, dict):
-        return {k: kept(want.get(k), v) for k, v in got.items()}
-    if isinstance(want, list) and isinstance(got, list) and len(want) == len(got):
-        return [kept(a, b) for a, b in zip(want, got)]
+    if isinstance(got, float):
+        return float(f"{got:.11g}")
+    if isinstance(got, dict):
+        return {k: kept(want.get(k) if isinstance(want, dict) else None, v) for k, v in got.items()}
+    if isinstance(got, list):
+        old = want if isinstance(want, list) and len(want) == len(got) else [None] * len(got)
+        return [kept(a, b) for a, b in zip(old, got)]
     return got
 
 
 def shown(value, indent=0):
     """JSON text in which what is short stands on one line."""
     line = json.dumps(value)
-    if len(line) + indent <= 118 or not isinstance(value, (dict, list)):
+    if len(line) + indent <= 140 or not isinstance(value, (dict, list)):
         return line
     pad = " " * (indent + 1)
     if isinstance(value, dict):
@@ -142,7 +145,7 @@ def shown(value, indent=0):
     if all(not isinstance(v, (dict, list)) for v in value):
         lines, row = [], ""
         for word in (json.dumps(v) for v in value):
-            if row and len(pad) + len(row) + len(word) > 116:
+            if row and len(pad) + len(row) + len(word) > 138:
                 lines.append(row)
                 row = ""
             row += (", " if row else "") + word
