@@ -345,24 +345,36 @@ std::vector<CurvePoint> curves(const Question& q) {
   return out;
 }
 
+/// The best plan that keeps SLOs and rate, judged as the winner was; nullopt if none of the first few does.
+std::optional<Plan> first_standing(const Question& q, const PlanRequest& request, const SearchRequest& s,
+                                   const SearchResult& r) {
+  constexpr std::size_t kTried = 5;
+  const bool limits = !s.workload.slos.empty() || s.workload.request_rate;
+  for (std::size_t i = 0; i < r.plans.size() && i < kTried; ++i) {
+    if (!q.answer.simulated || !limits) return r.plans[i];
+    if (auto plan = simulated(request, s, r.plans[i], false); plan.slos_kept) return plan;
+  }
+  return std::nullopt;
+}
+
 /// Searches again with one thing changed: which plan wins then? nullopt if none stands.
 std::optional<Flip> flip(const Question& q, const std::string& change,
                          const std::function<void(SearchRequest&)>& edit) {
   SearchRequest s = q.request;
   edit(s);
   const auto r = search(s);
-  if (r.plans.empty()) return std::nullopt;
-  const auto& front = r.plans.front();
-  Flip flip{change, front.layout, front.layout == q.w.layout, 0};
-  const auto stay = std::find_if(r.plans.begin(), r.plans.end(), [&](const Plan& p) { return p.layout == q.w.layout; });
-  if (flip.same || stay == r.plans.end()) return flip;
   PlanRequest request = q.answer.request;
   request.workload = s.workload;
+  const auto front = first_standing(q, request, s, r);
+  if (!front) return std::nullopt;
+  Flip flip{change, front->layout, front->layout == q.w.layout, 0};
+  const auto stay = std::find_if(r.plans.begin(), r.plans.end(), [&](const Plan& p) { return p.layout == q.w.layout; });
+  if (flip.same || stay == r.plans.end()) return flip;
   const auto score = [&](const Plan& p) {
-    return q.answer.simulated ? simulated(request, s, p, false).score : p.score;
+    return q.answer.simulated && !p.simulated ? simulated(request, s, p, false).score : p.score;
   };
   const double ours = score(*stay);
-  if (ours > 0) flip.gain = score(front) / ours - 1;
+  if (ours > 0) flip.gain = score(*front) / ours - 1;
   return flip.gain > 0 ? flip : Flip{change, q.w.layout, true, 0};
 }
 

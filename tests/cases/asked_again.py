@@ -361,6 +361,9 @@ def of_memory(question, answer):
             other = question.flags_with((name, value[0] if value else True))
         else:
             other = question.flags_with(*layout_settings(what))
+            nodes, gpus, gpu = cluster_parts(question.own[question.own.index("--gpus") + 1])
+            if row["gpus"] > nodes * gpus:  # the row says how many it is about
+                other = other.own_with(("--gpus", f"{row['gpus']}x{gpu}"))
         dp = re.search(r"\bDP(\d+)", what) if what.startswith("TP") else re.search(r"data-parallel-size (\d+)", str(question))
         yield what, other, row_agrees(row, int(dp[1]) if dp else 1)
     if longest := answer.get("longest_max_model_len"):
@@ -382,7 +385,7 @@ def of_simulation(question, answer):
     def against(met):
         return lambda a: [] if all(s["met"] for s in a["slos"]) == met else [f"SLOs {'missed' if met else 'kept'}: {a['slos']}"]
     for factor, met in (1, True), (1.05, False):
-        other = question.own_with(("--max-rate", None), ("--rate", factor * rate))
+        other = question.own_with(("--max-rate", None), ("--rate", factor * rate), ("--requests", answer["completed"] + answer["failed"]))
         yield f"{rate:.4g} requests/s is the highest that keeps the SLOs", other, against(met)
 
 
