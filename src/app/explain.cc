@@ -370,11 +370,12 @@ std::optional<Flip> flip(const Question& q, const std::string& change,
   Flip flip{change, front->layout, front->layout == q.w.layout, 0};
   const auto stay = std::find_if(r.plans.begin(), r.plans.end(), [&](const Plan& p) { return p.layout == q.w.layout; });
   if (flip.same || stay == r.plans.end()) return flip;
-  const auto score = [&](const Plan& p) {
-    return q.answer.simulated && !p.simulated ? simulated(request, s, p, false).score : p.score;
+  const auto priced = [&](const Plan& p) {
+    return q.answer.simulated && !p.simulated ? simulated(request, s, p, false) : p;
   };
-  const double ours = score(*stay);
-  if (ours > 0) flip.gain = score(*front) / ours - 1;
+  const Plan ours = priced(*stay);
+  if (!ours.slos_kept) return flip;
+  if (ours.score > 0) flip.gain = priced(*front).score / ours.score - 1;
   return flip.gain > 0 ? flip : Flip{change, q.w.layout, true, 0};
 }
 
