@@ -216,11 +216,14 @@ def flip_question(question, answer, change):
     return None
 
 
-def of_explanation(question, answer):
-    best, x = answer["plans"][0], answer["explanation"]
-    for flip in x["flips"]:
+def of_flips(question, answer):
+    for flip in answer["explanation"]["flips"]:
         other = flip_question(question, answer, flip["change"])
         yield f"{flip['change']}: {flip['plan']}", other, wins(flip["plan"])
+
+
+def of_explanation(question, answer):
+    best, x = answer["plans"][0], answer["explanation"]
     for step in x["ladder"]:
         pinned = question.own_with(*layout_settings(step["plan"]["plan"]))
         yield f"{step['change']}: {step['plan']['plan']}", pinned, stands_as(step["plan"]["plan"], step.get("estimate"))
@@ -257,7 +260,17 @@ def no_better(best):
     return against
 
 
+def unexplained(question, answer):
+    """The same question, its plans priced in the same way, without ladder and what-ifs of its own."""
+    simulated = any("simulated" in p["band_reason"] for p in plans_of(answer).values())
+    return question.own_with(("--no-explain", True), ("--simulate", 10 if simulated else 0))
+
+
 def of_plan(question, answer):
+    if answer["plans"]:
+        yield from of_flips(question, answer)
+    if plans_of(answer):
+        question = unexplained(question, answer)
     if answer["plans"]:
         yield from of_explanation(question, answer)
         for plan in answer["plans"][:3]:
