@@ -159,8 +159,8 @@ void decide_by_simulation(const PlanRequest& request, const SearchRequest& searc
       std::stable_partition(finalists.begin(), finalists.end(), [](const Plan& p) { return p.slos_kept; });
   std::sort(finalists.begin(), kept,
             [&](const Plan& a, const Plan& b) { return better_plan(a, b, search.fewest_gpus); });
-  result.near_misses.insert(result.near_misses.begin(), std::make_move_iterator(kept),
-                            std::make_move_iterator(finalists.end()));
+  // Misses that were not simulated go: of them the closed form alone says that they miss.
+  result.near_misses.assign(std::make_move_iterator(kept), std::make_move_iterator(finalists.end()));
   finalists.erase(kept, finalists.end());
   // Plans that were not simulated follow: their closed-form scores are not comparable with simulated ones.
   finalists.insert(finalists.end(), std::make_move_iterator(result.plans.begin()),
