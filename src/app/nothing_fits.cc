@@ -143,7 +143,7 @@ void smaller_question(PlanAnswer& answer) {
 /// Nodes for the whole request rate: copies of `best`, which serves `rate` requests/s on what is there.
 std::optional<Change> whole_rate(const PlanRequest& request, const Plan& best, double rate) {
   constexpr int kMostNodes = 4096;
-  if (request.max_gpus || request.replicas || request.pinned.data_parallel_size) return std::nullopt;
+  if (request.max_gpus) return std::nullopt;
   const auto now = static_cast<int>(request.cluster.nodes.size());
   const double factor = *request.workload.request_rate / (0.9 * rate);
   const int times = static_cast<int>(std::ceil(factor));
@@ -153,6 +153,7 @@ std::optional<Change> whole_rate(const PlanRequest& request, const Plan& best, d
   larger.gpus_taken.clear();
   larger.max_gpus.reset();
   const auto s = search_request(larger, nullptr);
+  if (s.pins.contains("replicas") || s.pins.contains("data_parallel_size")) return std::nullopt;
   Layout copies = best.layout;
   (request.model->is_moe() ? copies.replicas : copies.parallel.data_parallel_size) *= times;
   auto plan = evaluate_layout(s, copies, nullptr);
