@@ -34,7 +34,7 @@ MemoryAnswer memory_answer(const CheckRequest& given) {
   a.longest_model_len = largest_max_model_len(model, a.engine, gpu);
   auto low = a.engine;
   low.kv_cache_memory_bytes = gib(std::max(0.0, a.memory.kv_gib.lo)).value;
-  a.safe_model_len = largest_max_model_len(model, low, gpu);
+  if (a.longest_model_len) a.safe_model_len = largest_max_model_len(model, low, gpu);
   a.concurrency_at_mean = a.memory.concurrency_at(request.workload.isl.mean() + request.workload.osl.mean());
   a.recommended_gpu_memory_utilization = recommended_gpu_memory_utilization(model, a.engine, gpu);
   auto recommended = a.engine;
