@@ -49,7 +49,7 @@ void read_compilation(S& s, const std::string& text) {
 /// The first argument that this version does not have.
 void find_unknown_argument(S& s) {
   for (const auto& row : flag_rows()) {
-    if (row.since <= s.v && s.v < row.until) continue;
+    if (row.versions.contains(s.v)) continue;
     const bool given = std::visit(
         [&](auto member) {
           if constexpr (std::is_same_v<decltype(member), std::monostate>)
