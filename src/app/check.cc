@@ -26,37 +26,17 @@ PlanRequest plan_request(const CheckRequest& request, bool free_layout) {
   p.cluster = request.cluster;
   p.workload = request.workload;
   p.goal = request.goal;
-  p.pinned = request.args;
   p.vllm_version = request.vllm_version;
   p.calibration = request.calibration;
   p.threads = request.threads;
   p.explain = false;
-  auto& a = p.pinned;
   // What belongs to one node's command, or to the launcher, says nothing about the layout.
-  a.nnodes.reset();
-  a.node_rank.reset();
-  a.master_addr.reset();
-  a.master_port.reset();
-  a.headless.reset();
-  a.api_server_count.reset();
-  a.data_parallel_rank.reset();
-  a.data_parallel_start_rank.reset();
-  a.data_parallel_size_local.reset();
-  a.data_parallel_address.reset();
-  a.data_parallel_rpc_port.reset();
-  a.data_parallel_hybrid_lb.reset();
-  a.data_parallel_external_lb.reset();
-  a.data_parallel_multi_port_external_lb.reset();
-  a.device_ids.reset();
+  p.pinned = without(without(request.args, FlagPart::node), FlagPart::server);
   if (free_layout) {
-    a.tensor_parallel_size.reset();
-    a.pipeline_parallel_size.reset();
-    a.data_parallel_size.reset();
-    a.decode_context_parallel_size.reset();
-    a.enable_expert_parallel.reset();
-    a.expert_placement_strategy.reset();
-    a.enable_eplb.reset();
-    a.eplb_config.reset();
+    p.pinned = without(p.pinned, FlagPart::layout);
+    // The search chooses neither of these.
+    p.pinned.prefill_context_parallel_size = request.args.prefill_context_parallel_size;
+    p.pinned.all2all_backend = request.args.all2all_backend;
   }
   return p;
 }

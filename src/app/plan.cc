@@ -27,26 +27,23 @@ Pins pins_of(const PlanRequest& request) {
   return pins;
 }
 
-/// The pinned arguments without the layout: what every layout is resolved from.
-EngineArgs engine_only(EngineArgs args) {
-  args.tensor_parallel_size.reset();
-  args.pipeline_parallel_size.reset();
-  args.data_parallel_size.reset();
-  args.decode_context_parallel_size.reset();
-  args.prefill_context_parallel_size.reset();
-  args.enable_expert_parallel.reset();
-  args.expert_placement_strategy.reset();
-  args.enable_eplb.reset();
-  args.eplb_config.reset();
-  args.all2all_backend.reset();
-  return args;
-}
+/// The pinned arguments that hold for every layout and node: what every layout is resolved from.
+EngineArgs engine_only(const EngineArgs& args) { return without(without(args, FlagPart::layout), FlagPart::node); }
 
 /// Engine arguments that describe one layout for vLLM's own checks.
 EngineArgs layout_args(const PlanRequest& request, const Layout& layout) {
-  EngineArgs args = request.pinned;
+  EngineArgs args = without(request.pinned, FlagPart::node);
   lay_over(args, layout);
   return args;
+}
+
+/// What was given and is in no command as it was given; empty if all is.
+std::string laid_over_text(const PlanRequest& request, const std::vector<LaunchCommand>& commands) {
+  EngineArgs given = request.pinned;
+  if (given.model == request.model_spec) given.model.reset();
+  std::vector<std::string> texts;
+  for (const auto& flag : laid_over(given, commands)) texts.push_back(join(to_argv(flag), " "));
+  return join(texts, ", ");
 }
 
 /// The layout as far as it is pinned.
@@ -240,6 +237,8 @@ PlanAnswer make_plan(const PlanRequest& given) {
     answer.warnings.push_back(fmt::format("starts with a probability of {:.0f} %: the memory margin is thin",
                                           100 * winner.memory.probability_fits));
   answer.launch = launch_plan(request, winner);
+  if (const auto flags = laid_over_text(request, answer.launch); !flags.empty())
+    answer.warnings.push_back("not as given, the plan decides: " + flags);
   if (request.explain) answer.explanation = explain(answer, s);
   return answer;
 }

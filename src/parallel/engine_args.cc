@@ -121,7 +121,7 @@ void store(EngineArgs& args, const FlagRow& row, const std::string& flag, const 
   };
   if (std::holds_alternative<std::monostate>(row.member)) {
     if (row.kind == FlagKind::integer || row.kind == FlagKind::human_integer) integer(word);
-    args.not_used.emplace_back(row.name, words);
+    args.not_used.emplace_back(std::string(row.name), words);
     return;
   }
   std::visit(
@@ -168,7 +168,8 @@ const std::map<std::string, const FlagRow*, std::less<>>& spellings() {
     std::map<std::string, const FlagRow*, std::less<>> m;
     for (const auto& row : flag_rows()) {
       m.emplace(dashed(row.name), &row);
-      for (const auto& alias : row.aliases) m.emplace(alias, &row);
+      if (!row.aliases.empty())
+        for (const auto& alias : split(row.aliases, ' ')) m.emplace(alias, &row);
       if (row.kind == FlagKind::boolean) m.emplace("--no-" + dashed(row.name).substr(2), &row);
     }
     return m;
@@ -215,7 +216,18 @@ Option find_option(const std::string& word) {
 
 bool is_option(const std::string& word) {
   if (word.size() < 2 || word[0] != '-') return false;
-  return !to_number(word) && word.find(' ') == std::string::npos;
+  return !to_number(word) && word.substr(0, word.find('=')).find(' ') == std::string::npos;
+}
+
+/// The words that say a JSON value on the command line.
+std::vector<std::string> words_of_unused(const FlagRow& row, const Json& value) {
+  const auto text = [](const Json& v) { return v.is_string() ? v.get<std::string>() : v.dump(); };
+  if (row.kind == FlagKind::boolean || row.kind == FlagKind::present)
+    return {value.is_boolean() && !value.get<bool>() ? "no" : "yes"};
+  if (row.kind == FlagKind::json || !value.is_array()) return {text(value)};
+  std::vector<std::string> words;
+  for (const auto& v : value) words.push_back(text(v));
+  return words;
 }
 
 Json dotted_value(const std::string& text) {
@@ -339,7 +351,7 @@ EngineArgs read_engine_args(const Json& object, const std::string& file) {
     const FlagRow* row = find_flag(name);
     if (!row) {
       std::vector<std::string> names;
-      for (const auto& r : flag_rows()) names.push_back(r.name);
+      for (const auto& r : flag_rows()) names.emplace_back(r.name);
       throw InputError(file, 0, "args." + name, "vLLM has no such argument", did_you_mean(name, names));
     }
     if (value.is_null()) continue;
@@ -350,8 +362,7 @@ EngineArgs read_engine_args(const Json& object, const std::string& file) {
         [&, &json = value](auto member) {
           using M = decltype(member);
           if constexpr (std::is_same_v<M, std::monostate>) {
-            args.not_used.emplace_back(
-                row->name, std::vector<std::string>{json.is_string() ? json.template get<std::string>() : json.dump()});
+            args.not_used.emplace_back(name, words_of_unused(*row, json));
           } else if constexpr (std::is_same_v<M, std::optional<std::int64_t> EngineArgs::*>) {
             if (json.is_number_integer())
               args.*member = json.template get<std::int64_t>();
@@ -393,51 +404,75 @@ EngineArgs read_engine_args(const Json& object, const std::string& file) {
   return args;
 }
 
+namespace {
+
+std::string as_word(const std::string& value) { return value; }
+std::string as_word(std::int64_t value) { return std::to_string(value); }
+std::string as_word(double value) { return number_text(value); }
+std::string as_word(bool value) { return value ? "yes" : "no"; }
+
+template <class T>
+std::vector<std::string> argument_words(const T& value) {
+  return {as_word(value)};
+}
+template <class T>
+std::vector<std::string> argument_words(const std::vector<T>& values) {
+  std::vector<std::string> words;
+  for (const auto& value : values) words.push_back(as_word(value));
+  return words;
+}
+
+bool is_switch(const FlagRow& row) { return row.kind == FlagKind::boolean || row.kind == FlagKind::present; }
+
+}  // namespace
+
+std::vector<GivenFlag> given_flags(const EngineArgs& args) {
+  std::vector<GivenFlag> given;
+  for (const auto& row : flag_rows())
+    std::visit(
+        [&](auto member) {
+          if constexpr (!std::is_same_v<decltype(member), std::monostate>)
+            if (const auto& value = args.*member) given.push_back({&row, argument_words(*value)});
+        },
+        row.member);
+  for (const auto& [name, words] : args.not_used)
+    if (const auto* row = find_flag(name)) given.push_back({row, words});
+  return given;
+}
+
+EngineArgs without(EngineArgs args, FlagPart part) {
+  for (const auto& row : flag_rows())
+    std::visit(
+        [&](auto member) {
+          if constexpr (!std::is_same_v<decltype(member), std::monostate>)
+            if (row.part == part) (args.*member).reset();
+        },
+        row.member);
+  std::erase_if(args.not_used, [&](const auto& given) { return find_flag(given.first)->part == part; });
+  return args;
+}
+
+std::vector<std::string> to_argv(const GivenFlag& flag) {
+  const auto& [row, words] = flag;
+  const auto name = dashed(row->name);
+  const bool off = words == std::vector<std::string>{"no"};
+  if (is_switch(*row)) {
+    if (!off) return {name};
+    return row->kind == FlagKind::boolean ? std::vector{"--no-" + name.substr(2)} : std::vector<std::string>{};
+  }
+  if (words.size() == 1 && words.front().starts_with('-') && !to_number(words.front()))
+    return {name + "=" + words.front()};
+  std::vector<std::string> argv = {name};
+  argv.insert(argv.end(), words.begin(), words.end());
+  return argv;
+}
+
 std::vector<std::string> to_argv(const EngineArgs& args) {
   std::vector<std::string> argv;
   if (args.model) argv.push_back(*args.model);
-  for (const auto& row : flag_rows()) {
-    if (row.name == "model") continue;
-    const auto flag = dashed(row.name);
-    std::visit(
-        [&](auto member) {
-          using M = decltype(member);
-          if constexpr (!std::is_same_v<M, std::monostate>) {
-            const auto& value = args.*member;
-            if (!value) return;
-            if constexpr (std::is_same_v<M, std::optional<std::int64_t> EngineArgs::*>) {
-              argv.insert(argv.end(), {flag, std::to_string(*value)});
-            } else if constexpr (std::is_same_v<M, std::optional<double> EngineArgs::*>) {
-              argv.insert(argv.end(), {flag, number_text(*value)});
-            } else if constexpr (std::is_same_v<M, std::optional<bool> EngineArgs::*>) {
-              if (*value)
-                argv.push_back(flag);
-              else if (row.kind == FlagKind::boolean)
-                argv.push_back("--no-" + flag.substr(2));
-            } else if constexpr (std::is_same_v<M, std::optional<std::string> EngineArgs::*>) {
-              argv.insert(argv.end(), {flag, *value});
-            } else {
-              argv.push_back(flag);
-              for (const auto& v : *value) {
-                if constexpr (std::is_same_v<M, std::optional<std::vector<std::int64_t>> EngineArgs::*>)
-                  argv.push_back(std::to_string(v));
-                else
-                  argv.push_back(v);
-              }
-            }
-          }
-        },
-        row.member);
-  }
-  for (const auto& [name, words] : args.not_used) {
-    const auto* row = find_flag(name);
-    if (row && (row->kind == FlagKind::boolean || row->kind == FlagKind::present)) {
-      const bool off = !words.empty() && (words.front() == "no" || words.front() == "false");
-      argv.push_back(off ? "--no-" + dashed(name).substr(2) : dashed(name));
-      continue;
-    }
-    argv.push_back(dashed(name));
-    argv.insert(argv.end(), words.begin(), words.end());
+  for (const auto& flag : given_flags(args)) {
+    if (flag.row->name == "model") continue;
+    for (auto& text : to_argv(flag)) argv.push_back(std::move(text));
   }
   return argv;
 }

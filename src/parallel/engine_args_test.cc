@@ -94,6 +94,19 @@ TEST(EngineArgs, RoundTrip) {
   EXPECT_EQ(parse(to_argv(args)), args);
 }
 
+TEST(EngineArgs, ValuesThatLookLikeFlagsOrHoldSpaces) {
+  const auto args = parse({"m", "--chat-template=-a 'b' $c", "--dtype", "x y", "--api-key=--k"});
+  EXPECT_THAT(args.not_used,
+              ElementsAre(Pair("chat_template", ElementsAre("-a 'b' $c")), Pair("api_key", ElementsAre("--k"))));
+  EXPECT_EQ(args.dtype, "x y");
+  EXPECT_EQ(parse(to_argv(args)), args);
+}
+
+TEST(EngineArgs, WithoutAPart) {
+  const auto args = without(parse({"-tp", "2", "--node-rank", "1", "--port", "1", "--host", "h"}), FlagPart::node);
+  EXPECT_EQ(args, parse({"-tp", "2", "--host", "h"}));
+}
+
 TEST(EngineArgs, FromJson) {
   const auto args = read_engine_args(
       Json::parse(R"({"tensor_parallel_size":2,"eplb_config":{"num_redundant_experts":8},"enforce_eager":true})"),
@@ -106,7 +119,7 @@ TEST(EngineArgs, FromJson) {
 
 TEST(EngineArgs, EveryRowHasOneSpelling) {
   std::vector<std::string> names;
-  for (const auto& row : flag_rows()) names.push_back(row.name);
+  for (const auto& row : flag_rows()) names.emplace_back(row.name);
   std::sort(names.begin(), names.end());
   EXPECT_EQ(std::adjacent_find(names.begin(), names.end()), names.end());
   EXPECT_GT(names.size(), 300u);

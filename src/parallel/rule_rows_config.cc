@@ -14,21 +14,20 @@ constexpr std::string_view kServe = "entrypoints/cli/serve.py:cmd", kArgs = "eng
                            kModelLen = "config/model.py:_get_and_verify_max_len",
                            kQuant = "config/model.py:_verify_quantization";
 
-/// The first argument that this version does not have. 0.31 and 0.32 have all that the table of flags holds.
+/// The first argument that this version does not have.
 Violation unknown_argument(S s) {
-  if (s.v < VllmVersion{0, 31, 0} || s.v >= VllmVersion{0, 33, 0})
-    for (const auto& row : flag_rows()) {
-      if (row.since <= s.v && s.v < row.until) continue;
-      const bool given = std::visit(
-          [&](auto member) {
-            if constexpr (std::is_same_v<decltype(member), std::monostate>)
-              return false;
-            else
-              return (s.a.*member).has_value();
-          },
-          row.member);
-      if (given) return row.name;
-    }
+  for (const auto& row : flag_rows()) {
+    if (row.versions.contains(s.v)) continue;
+    const bool given = std::visit(
+        [&](auto member) {
+          if constexpr (std::is_same_v<decltype(member), std::monostate>)
+            return false;
+          else
+            return (s.a.*member).has_value();
+        },
+        row.member);
+    if (given) return row.name;
+  }
   if (s.eplb_communicator_given && s.v < VllmVersion{0, 20, 0}) return "eplb_config.communicator";
   return ok;
 }
