@@ -10,35 +10,6 @@
 namespace shardwise {
 namespace {
 
-constexpr std::array<std::string_view, kCoefs> kNames = {"gemm",
-                                                         "moe",
-                                                         "decode_attention",
-                                                         "prefill_attention",
-                                                         "all_reduce",
-                                                         "prefill_hopper",
-                                                         "prefill_blackwell",
-                                                         "sustained_hopper",
-                                                         "sustained_blackwell",
-                                                         "gap_hopper",
-                                                         "gap_blackwell",
-                                                         "moe_gap",
-                                                         "host",
-                                                         "sequence",
-                                                         "mixed",
-                                                         "http",
-                                                         "first_token",
-                                                         "front_end",
-                                                         "old_engine",
-                                                         "no_async",
-                                                         "stream",
-                                                         "eager_dense",
-                                                         "eager_moe",
-                                                         "fused_all_reduce",
-                                                         "static_fp8_hopper",
-                                                         "static_fp8_blackwell",
-                                                         "static_scale",
-                                                         "old_block_moe"};
-
 std::vector<std::vector<std::string>> rows_of(const std::string& name) {
   const auto text = embedded_file(name);
   if (!text) throw InputError("data/" + name, 0, "", "missing from this build");
@@ -55,9 +26,10 @@ const std::vector<CostParameter>& cost_parameters() {
     std::vector<CostParameter> out(kCoefs);
     std::size_t seen = 0;
     for (const auto& r : rows_of("calibration/serving.csv")) {
-      const auto it = std::find(kNames.begin(), kNames.end(), r.at(0));
-      if (it == kNames.end()) throw InputError("data/calibration/serving.csv", 0, r[0], "unknown coefficient");
-      out[static_cast<std::size_t>(it - kNames.begin())] = {
+      const auto* row =
+          std::find_if(std::begin(kCoefRows), std::end(kCoefRows), [&](const CoefRow& c) { return c.name == r.at(0); });
+      if (row == std::end(kCoefRows)) throw InputError("data/calibration/serving.csv", 0, r[0], "unknown coefficient");
+      out[static_cast<std::size_t>(row->coef)] = {
           r[0], std::stod(r.at(1)), std::stod(r.at(2)), std::stod(r.at(3)), r.at(4), r.at(5)};
       ++seen;
     }

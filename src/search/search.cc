@@ -97,8 +97,9 @@ std::optional<Evaluated> fit(const SearchRequest& request, const Layout& layout,
 void compile(const SearchRequest& request, const Layout& layout, Evaluated& e) {
   const auto& group = request.groups[static_cast<std::size_t>(layout.group)];
   e.placement = placement_of(group, layout.parallel);
-  e.step = std::make_shared<const CompiledStep>(
-      compile_step(*request.model, e.engine, group.cluster, e.placement, CostOptions{request.constants.get(), {}}));
+  e.step =
+      std::make_shared<const CompiledStep>(compile_step(*request.model, e.engine, group.cluster, e.placement,
+                                                        request.constants ? *request.constants : default_constants()));
 }
 
 /// Loads tried for one deployment when none is given: 1, 2, 4, 8 ... sequences a data parallel rank of every replica,
