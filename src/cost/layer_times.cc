@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "hardware/generations.h"
+
 namespace shardwise {
 namespace {
 
@@ -17,15 +19,13 @@ bool fuses_all_reduce(const EngineConfig& engine, const Gpu& gpu) {
   const auto& p = engine.parallel;
   const bool alone = p.data_parallel_size == 1 && p.pipeline_parallel_size == 1;
   return engine.vllm_version >= VllmVersion{0, 17, 0} && (alone || engine.vllm_version >= VllmVersion{0, 21, 0}) &&
-         (gpu.compute_capability == 90 || gpu.compute_capability / 10 == 10);
+         generation_of(gpu).fi_allreduce_fusion_max_size_mb.tp2 > 0;
 }
 
-/// Largest message of the fused kernel, bytes (FI_ALLREDUCE_FUSION_MAX_SIZE_MB of compilation/passes/fusion).
+/// Largest message of the fused kernel, bytes.
 double fused_all_reduce_limit(const Gpu& gpu, int tp) {
-  const bool hopper = gpu.compute_capability == 90;
-  if (tp == 2) return 64 * kMib;
-  if (tp == 4) return (hopper ? 2 : 32) * kMib;
-  return tp == 8 ? (hopper ? 0.5 : 1) * kMib : 0;
+  const auto& mib = generation_of(gpu).fi_allreduce_fusion_max_size_mb;
+  return (tp == 2 ? mib.tp2 : tp == 4 ? mib.tp4 : tp == 8 ? mib.tp8 : 0) * kMib;
 }
 
 std::size_t last_latency_bound_knot(double hidden) {

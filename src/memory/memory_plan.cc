@@ -54,9 +54,9 @@ MemoryPlan::Group linear_form(const KvGroup& group, int dcp) {
 KvSpecOptions kv_spec_options(const Model& model, const EngineConfig& engine, const Gpu& gpu) {
   KvSpecOptions o;
   o.version = engine.vllm_version;
-  o.compute_capability = gpu.compute_capability;
+  o.generation = &generation_of(gpu);
   o.parallel = engine.parallel;
-  o.cache_dtype = resolved_cache_dtype(model, engine.kv_cache_dtype, gpu.compute_capability);
+  o.cache_dtype = resolved_cache_dtype(model, engine.kv_cache_dtype, *o.generation);
   o.block_size = engine.block_size;
   // Hybrid models cache prefixes by default from 0.28 on.
   o.enable_prefix_caching = engine.enable_prefix_caching && engine.vllm_version >= VllmVersion{0, 28, 0};
@@ -193,7 +193,7 @@ MemoryPlan plan_memory(const Model& model, const EngineConfig& engine, const Gpu
     stage.last_layer = ranges[s].second;
     // The stage's first rank: with uneven experts the one that holds the most.
     const int rank = static_cast<int>(s) * tp * parallel.prefill_context_parallel_size;
-    stage.weights = rank_weights(model, engine, rank, gpu.compute_capability);
+    stage.weights = rank_weights(model, engine, rank, generation_of(gpu));
     const auto terms =
         startup_terms(startup_features(model, engine, gpu, ranges[s].first, ranges[s].second), engine, gpu);
     stage.activation = terms.activation;

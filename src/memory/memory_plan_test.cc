@@ -205,7 +205,6 @@ TEST(KvSpecs, HybridBlocksCoverTheState) {
   const Model model = bundled("Qwen--Qwen3.5-35B-A3B");
   KvSpecOptions o;
   o.max_model_len = 262144;
-  o.compute_capability = 90;
   for (const auto& [tp, block] : {std::pair{1, 1056}, {2, 1056}, {4, 528}, {8, 272}, {16, 144}}) {
     o.parallel.tensor_parallel_size = tp;
     EXPECT_EQ(kv_specs(model, o).block_size, block) << tp;

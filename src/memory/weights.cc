@@ -59,7 +59,7 @@ std::shared_ptr<const WeightProgram> weight_program(const Model& model) {
   return program;
 }
 
-WeightLayout weight_layout(const Model& model, const EngineConfig& engine, int rank, int compute_capability) {
+WeightLayout weight_layout(const Model& model, const EngineConfig& engine, int rank, const GpuGeneration& generation) {
   const ParallelConfig& p = engine.parallel;
   const int tp = p.tensor_parallel_size, pcp = p.prefill_context_parallel_size, pp = p.pipeline_parallel_size;
   const int tp_rank = rank % tp, pcp_rank = rank / tp % pcp, pp_rank = rank / (tp * pcp) % pp,
@@ -81,7 +81,8 @@ WeightLayout weight_layout(const Model& model, const EngineConfig& engine, int r
   l.redundant_experts = p.enable_eplb ? p.num_redundant_experts : 0;
   l.enable_eplb = p.enable_eplb;
   l.prefill_context_parallel = pcp;
-  l.compute_capability = compute_capability;
+  l.generation = &generation;
+  l.triton_mxfp4_moe = generation.triton_mxfp4_moe;
   l.max_num_batched_tokens = engine.max_num_batched_tokens;
   l.max_model_len = engine.max_model_len;
   l.language_model_only = engine.language_model_only;
@@ -89,9 +90,9 @@ WeightLayout weight_layout(const Model& model, const EngineConfig& engine, int r
   return l;
 }
 
-WeightBytes rank_weights(const Model& model, const EngineConfig& engine, int rank, int compute_capability) {
+WeightBytes rank_weights(const Model& model, const EngineConfig& engine, int rank, const GpuGeneration& generation) {
   const auto program = weight_program(model);
-  WeightLayout layout = weight_layout(model, engine, rank, compute_capability);
+  WeightLayout layout = weight_layout(model, engine, rank, generation);
   const RankWeights w = run_weights(*program, layout);
   const auto of = [&](WeightClass c) { return Bytes(w.bytes[static_cast<std::size_t>(c)]); };
   WeightBytes out;
@@ -120,9 +121,7 @@ WeightBytes rank_weights(const Model& model, const EngineConfig& engine, int ran
     layout.after_loading = true;
     // Up to 0.25 the Hopper kernel's MXFP4 experts were padded to 256 x 128, as for older GPUs (start-up logs:
     // gpt-oss-120b 66.14 GiB on one GPU, 17.22 on four).
-    if (engine.vllm_version < VllmVersion{0, 26, 0} && compute_capability == 90 &&
-        model.quantisation.routed_experts.method == QuantScheme::Method::mxfp4)
-      layout.compute_capability = 80;
+    layout.triton_mxfp4_moe = layout.triton_mxfp4_moe && engine.vllm_version >= VllmVersion{0, 26, 0};
     out.after_loading = Bytes(resident(run_weights(*program, layout)) - resident(w));
   }
   return out;

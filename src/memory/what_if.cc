@@ -27,7 +27,7 @@ std::vector<MemoryWhatIf> memory_what_if(const Model& model, const EngineConfig&
     out.push_back(std::move(row));
   };
   const auto& p = engine.parallel;
-  const bool narrow = resolved_cache_dtype(model, engine.kv_cache_dtype, gpu.compute_capability).starts_with("fp8");
+  const bool narrow = resolved_cache_dtype(model, engine.kv_cache_dtype, generation_of(gpu)).starts_with("fp8");
   if (!narrow && (model.has_full_attention() || model.is_mla())) {
     auto e = engine;
     e.kv_cache_dtype = "fp8";
