@@ -15,7 +15,8 @@ namespace shardwise {
 inline constexpr std::array<double, 28> kTokenKnots = {1,    2,    4,    8,     16,    24,    32,    48,   64,   96,
                                                        128,  192,  256,  384,   512,   768,   1024,  1536, 2048, 3072,
                                                        4096, 6144, 8192, 12288, 16384, 24576, 32768, 65536};
-using TokenTable = std::array<double, kTokenKnots.size()>;
+inline constexpr std::size_t kKnots = kTokenKnots.size();
+using TokenTable = std::array<double, kKnots>;
 
 /// Position among the knots: table value = v[i] + f (v[i+1] - v[i]); extended in proportion beyond the last knot.
 struct TokenAt {

@@ -9,12 +9,11 @@
 namespace shardwise {
 namespace {
 
-constexpr std::size_t N = kTokenKnots.size();
 
 void add_gemm(OpTable& out, const LayerContext& c, const GemmType& type, double n, double k) {
   if (n < 1 || k < 1) return;
   const auto& times = c.gemms(type, n, k);
-  for (std::size_t i = 0; i < N; ++i) {
+  for (std::size_t i = 0; i < kKnots; ++i) {
     out[i] += times[i];
     if (type.static_scale)
       out[i].seconds -=
@@ -132,7 +131,7 @@ void add_experts(KindTables& out, const LayerContext& c, const MoeFfn& ffn) {
   std::vector<Experts> decode, mixed;
   for (const auto& t : types.decode) decode.emplace_back(t, c.chip, ffn, width, tp, ep);
   for (const auto& t : types.mixed) mixed.emplace_back(t, c.chip, ffn, width, tp, ep);
-  for (std::size_t i = 0; i < N; ++i) {
+  for (std::size_t i = 0; i < kKnots; ++i) {
     const double tokens = kTokenKnots[i] * c.dp;
     OpTime best = decode[0].time(tokens);
     for (std::size_t k = 1; k < decode.size(); ++k) {
@@ -160,7 +159,7 @@ void add_experts(KindTables& out, const LayerContext& c, const MoeFfn& ffn) {
   const bool sparse =
       ep_on && (backend.find("deepep") != std::string::npos || backend.find("nixl") != std::string::npos ||
                 backend.find("mori") != std::string::npos || backend.find("alltoall") != std::string::npos);
-  for (std::size_t i = 0; i < N; ++i) {
+  for (std::size_t i = 0; i < kKnots; ++i) {
     const double tokens = kTokenKnots[i];
     if (sparse) {  // each token goes to the ranks of its experts: dispatch in 8 bits, combine in 16
       const double copies = std::min<double>(ffn.num_experts_per_tok, c.ep_group.size);
@@ -187,7 +186,7 @@ const OpTable& GemmTimes::operator()(const GemmType& type, double n, double k) {
   const auto [it, fresh] = known_.try_emplace({type, n, k});
   if (fresh) {
     const Gemm gemm(type, chip_, n, k);
-    for (std::size_t i = 0; i < N; ++i) it->second[i] = gemm.time(kTokenKnots[i]);
+    for (std::size_t i = 0; i < kKnots; ++i) it->second[i] = gemm.time(kTokenKnots[i]);
   }
   return it->second;
 }
@@ -208,7 +207,7 @@ KindTables compile_kind(const LayerContext& c, const Layer& layer) {
   }
   const int sums = (std::holds_alternative<NoAttention>(layer.attention) ? 0 : 1) +
                    (std::holds_alternative<NoFfn>(layer.ffn) ? 0 : 1);
-  for (std::size_t i = 0; i < N; ++i) {
+  for (std::size_t i = 0; i < kKnots; ++i) {
     const double t = kTokenKnots[i];
     out.elementwise[i] =
         t * (8 * c.hidden + 3 * ffn_width + 2 * heads) * 2 / (fixed::stream.value * c.chip.bandwidth) * c.chip.slowdown;

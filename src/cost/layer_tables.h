@@ -8,7 +8,7 @@
 
 namespace shardwise {
 
-using OpTable = std::array<OpTime, kTokenKnots.size()>;
+using OpTable = std::array<OpTime, kKnots>;
 
 /// Everything of one layer kind that depends on tokens alone, one rank, raw kernel times.
 struct KindTables {

@@ -30,7 +30,7 @@ double fused_all_reduce_limit(const Gpu& gpu, int tp) {
 
 std::size_t last_latency_bound_knot(double hidden) {
   std::size_t i = 0;
-  while (i + 1 < kTokenKnots.size() && kTokenKnots[i + 1] * hidden * 2 <= kOneStage) ++i;
+  while (i + 1 < kKnots && kTokenKnots[i + 1] * hidden * 2 <= kOneStage) ++i;
   return i;
 }
 
@@ -88,7 +88,7 @@ LayerTimes layer_times(const LayerContext& c, const StepFactors& f, const KindTa
   LayerTimes out;
   const auto* moe = std::get_if<MoeFfn>(&layer.ffn);
   const double layer_gap = f.layer_gap(moe != nullptr);
-  for (std::size_t i = 0; i < kTokenKnots.size(); ++i) {
+  for (std::size_t i = 0; i < kKnots; ++i) {
     const double tokens = kTokenKnots[i], w = 1 / (1 + 64 / tokens);
     const double r = moe ? routing_at(f, *moe, tokens * c.dp) : 1;
     const double scale = std::pow(f.prefill, w), gemm_mixed = std::pow(f.gemm, 1 - w);

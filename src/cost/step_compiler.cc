@@ -15,7 +15,6 @@
 namespace shardwise {
 namespace {
 
-constexpr std::size_t N = kTokenKnots.size();
 constexpr std::size_t kMeasure = 8;  ///< the knot, 64 tokens, at which stages are compared
 static_assert(kTokenKnots[kMeasure] == 64);
 
@@ -129,7 +128,7 @@ TokenTable head_times(const LayerContext& c, OperatorTables& operators) {
   const auto& lm = c.gemms(gemm_type(c.model.quantisation.lm_head, c.chip), vocab, c.hidden);
   constexpr auto op = static_cast<std::size_t>(TokenOp::lm_head);
   TokenTable out{};
-  for (std::size_t i = 0; i < N; ++i) {
+  for (std::size_t i = 0; i < kKnots; ++i) {
     const double elements = kTokenKnots[i] * c.model.vocab_size;
     const double gather =
         c.tp > 1 ? collective_seconds(*c.chip.tables, c.tp_group, Collective::all_gather, elements * 2) : 0;
@@ -146,7 +145,7 @@ KernelTimes::Tables sum_layers(const std::vector<double>& n, const std::vector<L
   KernelTimes::Tables out;
   for (std::size_t j = 0; j < n.size(); ++j) {
     if (n[j] == 0) continue;
-    for (std::size_t i = 0; i < N; ++i) {
+    for (std::size_t i = 0; i < kKnots; ++i) {
       out.decode[i] += n[j] * times[j].decode_total[i];
       out.mixed[i] += n[j] * times[j].mixed_total[i];
     }
@@ -156,7 +155,7 @@ KernelTimes::Tables sum_layers(const std::vector<double>& n, const std::vector<L
 
 void add_operators(OperatorTables& out, double n, const LayerTimes& times, const KindTables& raw) {
   const auto add_roof = [&](TokenOp op, const OpTable& table) {
-    for (std::size_t i = 0; i < N; ++i) {
+    for (std::size_t i = 0; i < kKnots; ++i) {
       out.compute[static_cast<std::size_t>(op)][i] += n * table[i].compute;
       out.memory[static_cast<std::size_t>(op)][i] += n * table[i].memory;
     }
@@ -166,7 +165,7 @@ void add_operators(OperatorTables& out, double n, const LayerTimes& times, const
   add_roof(TokenOp::router_shared, raw.router_shared);
   add_roof(TokenOp::experts, raw.experts_decode);
   for (std::size_t op = 0; op < kTokenOps; ++op)
-    for (std::size_t i = 0; i < N; ++i)
+    for (std::size_t i = 0; i < kKnots; ++i)
       out.decode[op][i] += n * times.decode[op][i], out.mixed[op][i] += n * times.mixed[op][i];
 }
 
@@ -288,7 +287,7 @@ struct Compilation {
     }
     d.kernels.busiest = sum_layers(chosen, times);
     const auto& head = d.kernels.lm_head;
-    for (std::size_t i = 0; last && i < N; ++i)
+    for (std::size_t i = 0; last && i < kKnots; ++i)
       d.kernels.busiest.decode[i] += head[i], d.kernels.busiest.mixed[i] += head[std::min(i, kMeasure)];
     for (std::size_t j = 0; j < tables.size(); ++j)
       for (const auto op : tables[j].attention) attention[op].layers_busiest += chosen[j];

@@ -88,7 +88,7 @@ struct MemoryPlan {
 /// Id of the row in rules() that refuses for this.
 std::string_view memory_rule(MemoryRefusal::Kind kind);
 
-/// The whole memory answer for one engine. Never throws on a plan that does not fit: that is `refusal`.
+/// The memory answer for one engine; who asks for many of a model keeps a MemoryPlanner.
 MemoryPlan plan_memory(const Model& model, const EngineConfig& engine, const Gpu& gpu);
 
 }  // namespace shardwise

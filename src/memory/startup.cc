@@ -4,6 +4,7 @@
 #include <array>
 #include <cassert>
 #include <map>
+#include <set>
 #include <string>
 
 #include "base/embedded.h"
@@ -34,18 +35,25 @@ const Table& table() {
   return built;
 }
 
-/// The coefficients of one version, found once.
+double coefficient_at(std::string_view name, VllmVersion version) {
+  const auto it = table().find(name);
+  assert(it != table().end());
+  double value = it->second.front().value;
+  for (const auto& row : it->second)
+    if (version >= row.from) value = row.value;
+  return value;
+}
+
+/// The coefficients of all versions from one on.
 struct Coefficients {
-  VllmVersion version{-1, 0, 0};
+  VllmVersion from;
   double logits, logits_small, hidden, mlp, moe, fixed, vision, encoder, mxfp4, graph_fixed, graph_layer, hyper,
       graph_mla, sigma_relative, sigma_fixed;
 };
 
-const Coefficients& coefficients(VllmVersion version) {
-  static thread_local Coefficients held;
-  if (held.version == version) return held;
-  const auto get = [&](std::string_view name) { return startup_coefficient(name, version); };
-  held = {version,
+Coefficients coefficients_from(VllmVersion version) {
+  const auto get = [&](std::string_view name) { return coefficient_at(name, version); };
+  return {version,
           get("logits_bytes"),
           get("logits_bytes_small_gpu"),
           get("hidden_copies"),
@@ -61,21 +69,27 @@ const Coefficients& coefficients(VllmVersion version) {
           get("graph_mla"),
           get("sigma_relative"),
           get("sigma_fixed")};
-  return held;
+}
+
+const Coefficients& coefficients(VllmVersion version) {
+  static const std::vector<Coefficients> all = [] {
+    std::set<VllmVersion> changes = {VllmVersion{0, 0, 0}};
+    for (const auto& [name, rows] : table())
+      for (const auto& row : rows) changes.insert(row.from);
+    std::vector<Coefficients> out;
+    for (const auto& from : changes) out.push_back(coefficients_from(from));
+    return out;
+  }();
+  const auto after = std::upper_bound(all.begin() + 1, all.end(), version,
+                                      [](VllmVersion v, const Coefficients& c) { return v < c.from; });
+  return *std::prev(after);
 }
 
 constexpr double kGiB = 1073741824.0;
 
 }  // namespace
 
-double startup_coefficient(std::string_view name, VllmVersion version) {
-  const auto it = table().find(name);
-  assert(it != table().end());
-  double value = it->second.front().value;
-  for (const auto& row : it->second)
-    if (version >= row.from) value = row.value;
-  return value;
-}
+double startup_coefficient(std::string_view name, VllmVersion version) { return coefficient_at(name, version); }
 
 double default_gpu_memory_utilization(VllmVersion version) { return version < VllmVersion{0, 20, 0} ? 0.90 : 0.92; }
 

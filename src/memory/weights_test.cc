@@ -15,6 +15,10 @@ Model bundled(const char* name) {
   return load_model(name, disk);
 }
 
+WeightBytes rank_weights(const Model& model, const EngineConfig& engine, int rank, const GpuGeneration& generation) {
+  return rank_weights(weight_program(model), model, engine, rank, generation);
+}
+
 EngineConfig layout(int tp, int pp = 1, int dp = 1, bool ep = false) {
   EngineConfig engine;
   engine.parallel.tensor_parallel_size = tp;
@@ -124,15 +128,15 @@ TEST(RankWeights, DraftSharesEmbeddingAndHead) {
 TEST(WeightProgram, RefusesWhatVllmCannotConstruct) {
   std::optional<WeightRefusal> refusal;
   const Model llama = bundled("meta-llama/Llama-3.2-3B");  // 24 heads, 8 KV heads
-  run_weights(*weight_program(llama), weight_layout(llama, layout(3), 0, hopper), &refusal);
+  run_weights(weight_program(llama), weight_layout(llama, layout(3), 0, hopper), &refusal);
   EXPECT_TRUE(refusal.has_value());
   refusal.reset();
   const Model nemotron = bundled("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16");  // 8 Mamba groups
-  run_weights(*weight_program(nemotron), weight_layout(nemotron, layout(16), 0, hopper), &refusal);
+  run_weights(weight_program(nemotron), weight_layout(nemotron, layout(16), 0, hopper), &refusal);
   ASSERT_TRUE(refusal.has_value());
   EXPECT_NE(refusal->message.find("num_groups"), std::string::npos);
   refusal.reset();
-  run_weights(*weight_program(llama), weight_layout(llama, layout(2), 0, hopper), &refusal);
+  run_weights(weight_program(llama), weight_layout(llama, layout(2), 0, hopper), &refusal);
   EXPECT_FALSE(refusal.has_value());
 }
 

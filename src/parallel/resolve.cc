@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <unordered_map>
 
 #include "base/text.h"
@@ -22,17 +23,24 @@ constexpr std::array kPhases = {Phase::arguments, Phase::serve,    Phase::model,
 /// Rows of one phase for one version, in order.
 using PhaseRows = std::array<std::vector<const RuleRow*>, kPhases.size()>;
 
-const PhaseRows& rows_of(VllmVersion version) {
-  thread_local VllmVersion cached{-1, 0, 0};
-  thread_local PhaseRows rows;
-  if (!(cached == version)) {
-    for (auto& list : rows) list.clear();
-    for (const auto& row : rule_rows())
-      if (row.rule.since <= version && version < row.rule.until)
-        rows[static_cast<std::size_t>(row.phase)].push_back(&row);
-    cached = version;
-  }
+PhaseRows rows_at(VllmVersion version) {
+  PhaseRows rows;
+  for (const auto& row : rule_rows())
+    if (row.rule.since <= version && version < row.rule.until)
+      rows[static_cast<std::size_t>(row.phase)].push_back(&row);
   return rows;
+}
+
+/// Between two versions at which a rule comes or goes the rows are the same.
+const PhaseRows& rows_of(VllmVersion version) {
+  static const std::map<VllmVersion, PhaseRows> from = [] {
+    std::map<VllmVersion, PhaseRows> out = {{always, rows_at(always)}};
+    for (const auto& row : rule_rows())
+      for (const auto change : {row.rule.since, row.rule.until})
+        if (!out.contains(change)) out.emplace(change, rows_at(change));
+    return out;
+  }();
+  return std::prev(from.upper_bound(version))->second;
 }
 
 /// The draft repeats the target's checks: all of them for n-gram (the draft is the target); for MTP the heads, and the

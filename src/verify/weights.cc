@@ -99,7 +99,7 @@ Json layout_verdict(const Model& model, const Json& args, const NodeFacts& node,
   for (int stage = 0; stage < p.pipeline_parallel_size; ++stage) {
     const int rank = stage * p.tensor_parallel_size * p.prefill_context_parallel_size;
     std::optional<WeightRefusal> refusal;
-    run_weights(*program, weight_layout(model, engine, rank, generation_of(node)), &refusal);
+    run_weights(program, weight_layout(model, engine, rank, generation_of(node)), &refusal);
     if (refusal) return Json{{"refused_at", "construct"}, {"where", refusal->where}, {"message", refusal->message}};
   }
   return Json{{"refused_at", nullptr}};
