@@ -106,8 +106,7 @@ KernelTables read_tables(const std::string& system) {
   while (in.next()) {
     const auto key = in.word();
     if (key == "roof") {
-      t.bandwidth = in.number(), t.bf16 = in.number(), t.fp8 = in.number(), t.fp4 = in.number(),
-      t.sms = in.number();
+      t.bandwidth = in.number(), t.bf16 = in.number(), t.fp8 = in.number(), t.fp4 = in.number(), t.sms = in.number();
       t.link = in.number();
     } else if (key == "table") {
       const auto name = in.word();

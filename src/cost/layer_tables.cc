@@ -9,7 +9,6 @@
 namespace shardwise {
 namespace {
 
-
 void add_gemm(OpTable& out, const LayerContext& c, const GemmType& type, double n, double k) {
   if (n < 1 || k < 1) return;
   const auto& times = c.gemms(type, n, k);

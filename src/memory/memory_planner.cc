@@ -70,9 +70,9 @@ std::optional<MemoryRefusal> not_free(const MemoryPlan& plan, const EngineConfig
     return std::nullopt;
   return MemoryRefusal{
       MemoryRefusal::Kind::not_free_at_start,
-      fmt::format(
-          "gpu_memory_utilization {} asks for {:.2f} GiB; of {:.2f} GiB about {:.2f} are free when vLLM starts",
-          engine.gpu_memory_utilization, to_gib(plan.requested), to_gib(plan.gpu_total), to_gib(plan.free_at_start)),
+      fmt::format("gpu_memory_utilization {} asks for {:.2f} GiB; of {:.2f} GiB about {:.2f} are free when vLLM starts",
+                  engine.gpu_memory_utilization, to_gib(plan.requested), to_gib(plan.gpu_total),
+                  to_gib(plan.free_at_start)),
       plan.requested - plan.free_at_start, std::nullopt};
 }
 
@@ -127,8 +127,7 @@ StageMemory MemoryPlanner::stage_memory(const EngineConfig& engine, int stage, s
   // The stage's first rank: with uneven experts the one that holds the most.
   const int rank = stage * p.tensor_parallel_size * p.prefill_context_parallel_size;
   out.weights = rank_weights(weights_, model_, engine, rank, generation_);
-  const auto terms =
-      startup_terms(startup_features(model_, engine, gpu_, layers.first, layers.second), engine, gpu_);
+  const auto terms = startup_terms(startup_features(model_, engine, gpu_, layers.first, layers.second), engine, gpu_);
   out.activation = terms.activation;
   out.non_torch = terms.non_torch - gib(gpu_.kv_correction ? gpu_.kv_correction->gib : 0);
   out.cuda_graph = terms.cuda_graph_reserved;
