@@ -32,7 +32,9 @@ States states(const Case& c) {
   return worst;
 }
 
-bool token_wise(const AttentionOp& op) { return op.token_wise; }
+bool sparse(const Case& c) {
+  return std::any_of(c.attention.begin(), c.attention.end(), [](const AttentionOp& op) { return op.token_wise; });
+}
 
 constexpr WideningRow kRows[] = {
     {[](const Case& c) { return c.calibrated; }, 1, "calibrated by measurements of this machine"},
@@ -45,8 +47,7 @@ constexpr WideningRow kRows[] = {
      "linear-attention kernels by those measured on an H100, hardly any served measurement"},
     {[](const Case& c) { return states(c) == States::measured; }, 1.25,
      "linear-attention kernels measured, hardly any served measurement"},
-    {[](const Case& c) { return std::any_of(c.attention.begin(), c.attention.end(), token_wise); }, 1.5,
-     "sparse-attention kernels measured, hardly any served measurement"},
+    {sparse, 1.5, "sparse-attention kernels measured, hardly any served measurement"},
     {[](const Case& c) { return c.model.is_moe() && !c.routing_known; }, 1.6,
      "expert routing of this model not measured"},
     {[](const Case& c) { return c.engine.parallel.decode_context_parallel_size > 1; }, 1.5,
