@@ -59,6 +59,7 @@ struct Question {
   const PlanAnswer& answer;
   const SearchRequest& request;
   const Plan& w;
+  LayoutEvaluator& layouts;
 };
 
 /// A plan as the winner was priced: simulated where that was.
@@ -72,7 +73,7 @@ Plan as_priced(const Question& q, Plan plan) {
 /// The same for the best plan of one value; the search knows closed forms only.
 BestBy as_priced(const Question& q, const BestBy& b) {
   if (!q.answer.simulated) return b;
-  auto plan = evaluate_layout(q.request, b.layout, nullptr);
+  auto plan = q.layouts(b.layout);
   if (!plan) return b;
   const auto priced = as_priced(q, std::move(*plan));
   return {b.dimension, b.value, b.layout, priced.estimate, priced.score};
@@ -106,7 +107,7 @@ std::string describe(const BestBy& b) {
 std::string refusal_of(const Question& q, Layout layout) {
   Rejection why;
   if (layout.gpus() > budget_gpus(q.request)) return fmt::format("needs {} GPUs", layout.gpus());
-  if (evaluate_layout(q.request, layout, &why)) return "";
+  if (q.layouts(layout, &why)) return "";
   return why.message;
 }
 
@@ -269,7 +270,7 @@ LadderStep ladder_step(const Question& q, const Layout& layout, std::string chan
     step.note = fmt::format("needs {} GPUs", layout.gpus());
     return step;
   }
-  if (auto plan = evaluate_layout(q.request, layout, &why)) {
+  if (auto plan = q.layouts(layout, &why)) {
     *plan = as_priced(q, std::move(*plan));
     step.estimate = plan->estimate;
     step.score = plan->score;
@@ -301,7 +302,7 @@ std::optional<Layout> simplest_layout(const Question& q) {
     for (int tp = 1; tp <= budget_gpus(q.request); ++tp) {
       layout.parallel.tensor_parallel_size = tp;
       layout.parallel.pipeline_parallel_size = pp;
-      if (layout.gpus() <= budget_gpus(q.request) && evaluate_layout(q.request, layout, nullptr)) return layout;
+      if (layout.gpus() <= budget_gpus(q.request) && q.layouts(layout)) return layout;
     }
   return std::nullopt;
 }
@@ -434,7 +435,8 @@ std::vector<std::string> compare_plans(const PlanAnswer& answer, const Plan& w, 
 }
 
 Explanation explain(const PlanAnswer& answer, const SearchRequest& request) {
-  const Question q{answer, request, answer.search.plans.front()};
+  LayoutEvaluator layouts(request);
+  const Question q{answer, request, answer.search.plans.front(), layouts};
   Explanation x;
   x.reasons = reasons(q);
   x.binding = binding(q);

@@ -128,9 +128,7 @@ std::optional<Evaluated> fit(SearchWorker& worker, const Layout& layout, Rejecti
 
 void compile(SearchWorker& worker, const Layout& layout, Evaluated& e) {
   e.placement = placement_of(worker.request.groups[static_cast<std::size_t>(layout.group)], layout.parallel);
-  e.step =
-      std::make_shared<const CompiledStep>(compile_step(*request.model, e.engine, group.cluster, e.placement,
-                                                        request.constants ? *request.constants : default_constants()));
+  e.step = std::make_shared<const CompiledStep>(worker.steps(layout.group).compile(e.engine, e.placement));
 }
 
 /// Loads tried for one deployment when none is given: 1, 2, 4, 8 ... sequences a data parallel rank of every replica,
