@@ -6,6 +6,7 @@
 #include "config/text_source.h"
 #include "cost/collectives.h"
 #include "cost/compiled_step.h"
+#include "cost/step_compiler.h"
 #include "model/load.h"
 
 namespace shardwise {
@@ -157,6 +158,17 @@ TEST(StepTime, CompiledTablesEqualThePlainFormula) {
   double expected = 32 * layer + Gemm(type, chip, 64128, h).time(n).seconds + 12 * n * 128256 / chip.bandwidth + 30e-6;
   expected += collective_seconds(*chip.tables, rank_group(cluster, 8, 2, 1), Collective::all_gather, n * 128256 * 2);
   EXPECT_NEAR(step.step_time(decode(n, s)).value, expected, 1e-9);
+}
+
+TEST(StepTime, ACompilerKeepsNothingThatChangesAnAnswer) {
+  const auto m = model("openai/gpt-oss-120b");
+  const auto cluster = cluster_of(h100());
+  StepCompiler compiler(m, cluster);
+  for (int round = 0; round < 2; ++round)
+    for (int tp : {1, 2, 4, 8}) {
+      const auto kept = compiler.compile(engine(tp), {8}), alone = compile_step(m, engine(tp), cluster, {8});
+      EXPECT_EQ(kept.step_time(decode(64, 2000)).value, alone.step_time(decode(64, 2000)).value) << tp;
+    }
 }
 
 TEST(StepTime, IntervalsSayWhichKernelsWereMeasured) {
