@@ -20,7 +20,9 @@ TEST(Generations, EveryCatalogueGpuOfNvidiaHasARow) {
   for (const auto& gpu : gpu_catalogue()) {
     const auto& g = generation_of(gpu);
     EXPECT_EQ(g.vendor == gpu.vendor, gpu.vendor == "nvidia") << gpu.name;
-    if (gpu.vendor == "nvidia") EXPECT_EQ(g.bfloat16, gpu.peak.count(GpuDType::bf16) > 0) << gpu.name;
+    if (gpu.vendor == "nvidia") {
+      EXPECT_EQ(g.bfloat16, gpu.peak.count(GpuDType::bf16) > 0) << gpu.name;
+    }
   }
 }
 
