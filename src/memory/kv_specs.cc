@@ -114,7 +114,7 @@ class Builder {
  private:
   AttentionQuery query(const Attention& attention) const {
     AttentionQuery q;
-    q.compute_capability = o_.compute_capability;
+    q.generation = o_.generation;
     q.cache_dtype = attention_dtype_;
     q.float32 = float32_;
     q.mm_prefix = mm_prefix_;
@@ -163,7 +163,7 @@ class Builder {
     }
     if (const auto* full = std::get_if<FullAttention>(&attention)) {
       if (full->indexer) {
-        const auto layouts = o_.compute_capability / 10 == 10 ? std::vector{KvLayout::LBHNC} : std::vector<KvLayout>{};
+        const auto layouts = o_.generation->trtllm_attention ? std::vector{KvLayout::LBHNC} : std::vector<KvLayout>{};
         return {own("MINIMAX_M3_SPARSE_INDEXER", std::nullopt, {128}),
                 own("MINIMAX_M3_SPARSE", std::nullopt, {128}, layouts)};
       }
