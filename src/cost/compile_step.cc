@@ -19,7 +19,7 @@ constexpr std::size_t N = kTokenKnots.size();
 /// What an element of the caches takes, bytes.
 CacheTypes cache_types(const Model& model, const EngineConfig& engine, const Gpu& gpu) {
   const auto kv = resolved_cache_dtype(model, engine.kv_cache_dtype, gpu.compute_capability);
-  const auto state = ssm_cache_dtype(model);
+  const auto state = model.ssm_cache_dtype;
   return {kv.starts_with("fp8") ? 1.0
           : kv == "nvfp4"       ? 0.5625
                                 : 2.0,

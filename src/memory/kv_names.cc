@@ -56,9 +56,8 @@ LayerNames layer_names(const Model& model) {
       row = &r;
       break;
     }
-  const bool nested = model.text_config && model.config && model.text_config != model.config;
   out.prefix = row && !row->layers.empty() ? std::string(row->layers)
-               : nested                    ? "language_model.model.layers.{}."
+               : model.nested_text         ? "language_model.model.layers.{}."
                                            : "model.layers.{}.";
   out.attention = out.prefix + std::string(row && !row->attention.empty() ? row->attention : "self_attn.attn");
   out.state = out.prefix + std::string(row && !row->state.empty() ? row->state : "linear_attn");

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "config/json.h"
 #include "memory/kv_plan.h"
 #include "memory/kv_specs.h"
 #include "memory/startup.h"
@@ -114,7 +113,7 @@ namespace {
 /// Specs and groups of one model and layout. Searches ask for the same ones with other expert layouts and lengths of
 /// batch.
 struct Grouped {
-  std::weak_ptr<const Json> config;  // identity of the model: copies share it
+  std::weak_ptr<const ModelSource> config;  // identity of the model: copies share it
   std::size_t layers = 0;
   DType dtype = DType::bfloat16;
   bool vision = false;
@@ -128,7 +127,7 @@ std::shared_ptr<const Grouped> grouped(const Model& model, const EngineConfig& e
   constexpr std::size_t kKept = 32;
   thread_local std::vector<std::shared_ptr<const Grouped>> kept;
   thread_local std::size_t next = 0;
-  Grouped g{model.config,
+  Grouped g{model.source,
             model.layers.size(),
             model.dtype,
             model.vision.has_value(),
@@ -150,16 +149,16 @@ std::shared_ptr<const Grouped> grouped(const Model& model, const EngineConfig& e
     plan.layout = none.layout;
     plan.block_size = none.block_size;
     return k.layers == g.layers && k.dtype == g.dtype && k.vision == g.vision && k.spec_options == g.spec_options &&
-           plan == g.plan_options && k.config.lock() == model.config;
+           plan == g.plan_options && k.config.lock() == model.source;
   };
-  if (model.config)
+  if (model.source)
     for (const auto& k : kept)
       if (same(*k)) return k;
   g.specs = kv_specs(model, g.spec_options);
   g.plan_options = kv_plan_options(model, engine, g.specs);
   g.grouping = std::make_shared<const KvGrouping>(g.specs.layers, g.plan_options);
   auto fresh = std::make_shared<const Grouped>(std::move(g));
-  if (model.config) {
+  if (model.source) {
     if (kept.size() < kKept)
       kept.push_back(fresh);
     else

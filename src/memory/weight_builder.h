@@ -60,8 +60,6 @@ class WeightBuilder {
   const WeightFamily& family() const { return family_; }
   StoredType dtype() const { return program_.dtype; }
   int hidden() const { return model_.hidden_size; }
-  bool flag(std::initializer_list<const char*> names, bool otherwise) const;  ///< of the text config
-  double number(const Json& where, const char* name, double otherwise) const;
 
   // Modules. `path` = name below the layers' root ("layers.3.self_attn.qkv_proj"); `shards` = what the checkpoint calls
   // its parts, if not fused there.
@@ -113,7 +111,7 @@ class WeightBuilder {
   const Model& model_;
   WeightProgram& program_;
   const WeightFamily& family_;
-  QuantRules rules_;
+  const QuantRules& rules_;
   LayerProgram* target_ = nullptr;
   int vit_heads_ = 0;
   int sequence_parallel_ = 0;

@@ -5,7 +5,6 @@
 #include <mutex>
 #include <unordered_map>
 
-#include "config/json.h"
 #include "memory/weight_program.h"
 
 namespace shardwise {
@@ -26,21 +25,21 @@ std::int64_t resident(const RankWeights& w) { return w.param_bytes() + w.buffer_
 std::shared_ptr<const WeightProgram> weight_program(const Model& model) {
   // One program per config that is alive: the key is the parsed config itself, which copies of a Model share.
   struct Entry {
-    std::weak_ptr<const Json> config;
+    std::weak_ptr<const ModelSource> config;
     std::shared_ptr<const WeightProgram> program;
   };
   static std::mutex mutex;
-  static std::unordered_map<const Json*, Entry> entries;
-  thread_local const Json* last_config = nullptr;
-  thread_local std::weak_ptr<const Json> last_alive;
+  static std::unordered_map<const ModelSource*, Entry> entries;
+  thread_local const ModelSource* last_config = nullptr;
+  thread_local std::weak_ptr<const ModelSource> last_alive;
   thread_local std::shared_ptr<const WeightProgram> last_program;
-  const Json* key = model.config.get();
-  if (key && key == last_config && !last_alive.expired() && last_alive.lock() == model.config) return last_program;
+  const ModelSource* key = model.source.get();
+  if (key && key == last_config && !last_alive.expired() && last_alive.lock() == model.source) return last_program;
   std::shared_ptr<const WeightProgram> program;
   {
     std::lock_guard lock(mutex);
     const auto it = entries.find(key);
-    if (key && it != entries.end() && it->second.config.lock() == model.config) program = it->second.program;
+    if (key && it != entries.end() && it->second.config.lock() == model.source) program = it->second.program;
   }
   if (!program) {
     auto made = std::make_shared<WeightProgram>(compile_weights(model));
@@ -51,10 +50,10 @@ std::shared_ptr<const WeightProgram> weight_program(const Model& model) {
     std::lock_guard lock(mutex);
     for (auto it = entries.begin(); it != entries.end();)
       it = it->second.config.expired() ? entries.erase(it) : std::next(it);
-    entries[key] = {model.config, program};
+    entries[key] = {model.source, program};
   }
   last_config = key;
-  last_alive = model.config;
+  last_alive = model.source;
   last_program = program;
   return program;
 }

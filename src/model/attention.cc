@@ -132,7 +132,8 @@ void apply_block_sparse(const LayerContext& c, int layer, FullAttention& a) {
       .head_dim = sparse->required({"sparse_index_dim"}),
       .topk = sparse->integer_or({"sparse_topk_blocks"}, 0) * sparse->integer_or({"sparse_block_size"}, 1),
       .shared = false,
-      .block_size = sparse->integer_or({"sparse_block_size"}, 0)};
+      .block_size = sparse->integer_or({"sparse_block_size"}, 0),
+      .rope_interleave = false};
 }
 
 bool is_mla_model(const LayerContext& c) {
@@ -178,7 +179,8 @@ MlaAttention mla_attention(const LayerContext& c, int layer) {
                               .head_dim = f.required({"index_head_dim"}),
                               .topk = f.integer_or({"index_topk"}, 0),
                               .shared = i < types.size() && types[i] == "shared",
-                              .block_size = 0};
+                              .block_size = 0,
+                              .rope_interleave = f.loose_boolean({"indexer_rope_interleave"}, false)};
   }
   return a;
 }
@@ -198,6 +200,7 @@ LinearAttention kimi_delta(const Fields& f) {
   a.num_heads = a.num_key_heads = f.required({"num_heads"});
   a.head_dim = a.key_head_dim = f.required({"head_dim"});
   a.conv_kernel = f.integer_or({"short_conv_kernel_size"}, 4);
+  a.full_rank_gate = f.loose_boolean({"use_full_rank_gate"}, false);
   return a;
 }
 
@@ -206,6 +209,9 @@ LinearAttention mamba(const LayerContext& c) {
   LinearAttention a;
   const bool first = one_of(c.model_type, {"mamba", "falcon_mamba", "jamba", "zamba"});
   a.kind = first ? Kind::mamba1 : Kind::mamba2;
+  a.conv_bias = f.loose_boolean({"use_conv_bias", "mamba_conv_bias"}, true);
+  a.proj_bias = f.loose_boolean({"use_bias", "mamba_proj_bias"}, false);
+  a.inner_norm = f.loose_boolean({"mamba_rms_norm", "rms_norm"}, true);
   a.state_size = f.required({"ssm_state_size", "mamba_d_state", "state_size", "mamba2_d_state"});
   a.conv_kernel = f.integer_or({"conv_kernel", "mamba_d_conv", "linear_conv_kernel_dim"}, 4);
   const int expand = f.integer_or({"mamba_expand", "expand"}, 2);

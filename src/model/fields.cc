@@ -136,6 +136,27 @@ std::optional<int> Fields::integer_at(Names names, std::size_t layer) const {
   return static_cast<int>(checked_integer((*value)[layer], name, 0, 2'000'000'000));
 }
 
+double Fields::loose_number(const char* name, double otherwise) const {
+  const auto it = object_->find(name);
+  return it != object_->end() && it->is_number() ? it->get<double>() : otherwise;
+}
+
+bool Fields::loose_boolean(std::initializer_list<const char*> names, bool otherwise) const {
+  for (const char* name : names)
+    if (const auto it = object_->find(name); it != object_->end() && it->is_boolean()) return it->get<bool>();
+  return otherwise;
+}
+
+std::string Fields::loose_text(const char* name) const {
+  const auto it = object_->find(name);
+  return it != object_->end() && it->is_string() ? it->get<std::string>() : std::string();
+}
+
+std::optional<Fields> Fields::loose_object(const char* name) const {
+  const auto it = object_->find(name);
+  return it != object_->end() && it->is_object() ? std::optional(Fields(*it, where(name), *context_)) : std::nullopt;
+}
+
 // One line per model type in data/model_defaults.json, so that a cold start parses one line.
 Json class_defaults(const std::string& model_type) {
   const auto text = embedded_file("model_defaults.json");

@@ -22,6 +22,9 @@ std::vector<Ffn> read_ffn(const LayerContext& context);
 
 LinearAttention read_state_mixer(const LayerContext& context);  ///< the Mamba mixer that every layer of the model has
 
+/// Model::mtp_layers, once the target's layers are read.
+std::vector<Layer> read_mtp_layers(const Fields& text, const Model& model);
+
 /// Kind of each layer of a model that is one mixer per layer (Nemotron-H): 'M' state, '*' attention, '-' dense MLP,
 /// 'E' experts. Empty for every other model.
 std::string mixer_pattern(const LayerContext& context);
