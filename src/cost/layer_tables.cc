@@ -4,7 +4,6 @@
 #include <cmath>
 #include <vector>
 
-#include "config/json.h"
 
 namespace shardwise {
 namespace {

@@ -1,18 +1,8 @@
 // What --kv-cache-dtype auto becomes.
-#include <algorithm>
-
 #include "memory/kv_specs.h"
+#include "model/architectures.h"
 
 namespace shardwise {
-
-namespace {
-
-bool has_architecture(const Model& model, std::string_view part) {
-  return std::any_of(model.architectures.begin(), model.architectures.end(),
-                     [&](const std::string& a) { return a.find(part) != std::string::npos; });
-}
-
-}  // namespace
 
 std::string resolved_cache_dtype(const Model& model, const std::string& asked, int compute_capability) {
   for (const auto& layer : model.layers) {
@@ -20,14 +10,15 @@ std::string resolved_cache_dtype(const Model& model, const std::string& asked, i
     if (mla && mla->compress_ratio) return asked == "auto" || asked.starts_with("fp8") ? "fp8_ds_mla" : asked;
     if (!std::holds_alternative<NoAttention>(layer.attention)) break;
   }
-  if (asked != "auto") return asked == "bfloat16" && has_architecture(model, "DeepseekV32") ? "auto" : asked;
+  const Hook hook = find_traits(model.architectures).hook;
+  if (asked != "auto") return asked == "bfloat16" && hook == Hook::deepseek_v32 ? "auto" : asked;
   if (model.quantisation.kv_cache_dtype && model.quantisation.decides_kv_cache) {
     const auto dtype = *model.quantisation.kv_cache_dtype;
     if (dtype == DType::fp8_e4m3) return "fp8_e4m3";
     if (dtype == DType::fp8_e5m2) return "fp8_e5m2";
     if (dtype == DType::fp4) return "nvfp4";
   }
-  if (compute_capability / 10 == 10 && has_architecture(model, "GlmMoeDsa")) return "fp8_e4m3";
+  if (compute_capability / 10 == 10 && hook == Hook::glm_moe_dsa) return "fp8_e4m3";
   return "auto";
 }
 

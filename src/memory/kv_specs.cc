@@ -5,6 +5,8 @@
 #include "memory/kv_backend.h"
 #include "memory/kv_names.h"
 #include "memory/kv_state.h"
+#include "model/architectures.h"
+#include "model/model_types.h"
 
 namespace shardwise {
 
@@ -34,17 +36,12 @@ KvDType cache_torch_dtype(const Model& model, const std::string& cache_dtype) {
   return KvDType::uint8;
 }
 
-bool has_architecture(const Model& model, std::string_view part) {
-  return std::any_of(model.architectures.begin(), model.architectures.end(),
-                     [&](const std::string& a) { return a.find(part) != std::string::npos; });
-}
-
 /// Images are attended in both directions (model_arch_config_convertor.py:is_mm_prefix_lm).
 bool mm_prefix(const Model& model, const KvSpecOptions& options) {
   if (options.language_model_only || !model.vision) return false;
   const auto& type = model.model_type;
   if (type.starts_with("gemma4")) return model.bidirectional_vision;
-  return type == "gemma3" || type == "paligemma" || type == "bagel" || type == "molmo2" || type == "moondream3";
+  return find_model_type(type).mm_prefix;
 }
 
 /// Builds layer after layer; a stage's layers are those that vLLM's model class registers on that stage.
@@ -55,8 +52,7 @@ class Builder {
     out_.cache_dtype = o_.cache_dtype;
     names_ = layer_names(model);
     with_names_ = with_names;
-    attention_dtype_ =
-        has_architecture(model, "FalconForCausalLM") ? "auto" : o_.cache_dtype;  // passes no cache config on
+    attention_dtype_ = find_traits(model.architectures).passes_cache_config ? o_.cache_dtype : "auto";
     dtype_ = cache_torch_dtype(model, attention_dtype_);
     mode_ = quant_mode(attention_dtype_);
     mm_prefix_ = mm_prefix(model, options);

@@ -26,10 +26,14 @@ void set_parts(WeightModule& m, const std::vector<OutPart>& parts) {
 }  // namespace
 
 WeightBuilder::WeightBuilder(const Model& model, WeightProgram& program)
-    : model_(model), program_(program), family_(weight_family(model)), rules_(quant_rules(model)) {
+    : model_(model),
+      program_(program),
+      architecture_(find_traits(model.architectures)),
+      family_(architecture_.weights),
+      rules_(quant_rules(model)) {
   program.dtype = stored(model.dtype);
   program.tied = model.tie_word_embeddings;
-  program.every_stage_needs_experts = family_.needs_experts_everywhere;
+  program.every_stage_needs_experts = architecture_.moe_on_every_stage;
   program.full_attention = model.has_full_attention();
 }
 
@@ -270,15 +274,14 @@ int WeightBuilder::intern(LayerProgram made) {
 
 void WeightBuilder::surroundings() {
   const int norm_vectors = family_.norm_bias ? 2 : 1;
-  target_ = family_.embedding_everywhere ? &program_.every : &program_.embedding;
+  target_ = family_.everywhere.embedding ? &program_.every : &program_.embedding;
   vocabulary(WeightClass::embedding, model_.vocab_size, hidden(), false, {});
-  target_ = family_.embedding_everywhere ? &program_.every : &program_.first;
+  target_ = family_.everywhere.embedding ? &program_.every : &program_.first;
   if (family_.learned_positions)
     replicated(WeightClass::embedding, static_cast<std::int64_t>(model_.learned_positions) * hidden());
-  target_ = family_.norm_everywhere ? &program_.every : &program_.last;
-  if (family_.final_norm)
-    for (int i = 0; i < norm_vectors; ++i) replicated(WeightClass::norm_other, hidden());
-  target_ = family_.head_everywhere ? &program_.every : &program_.last;
+  target_ = family_.everywhere.norm ? &program_.every : &program_.last;
+  for (int i = 0; i < norm_vectors; ++i) replicated(WeightClass::norm_other, hidden());
+  target_ = family_.everywhere.head ? &program_.every : &program_.last;
   if (!model_.tie_word_embeddings)
     vocabulary(WeightClass::lm_head, model_.vocab_size, hidden(), false,
                rules_.scheme("lm_head", QuantRules::Module::lm_head));

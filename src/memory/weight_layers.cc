@@ -26,7 +26,7 @@ void full_attention(WeightBuilder& b, const FullAttention& a, const std::string&
   }
   b.column(cls, b.hidden(), parts, a.qkv_bias, self + "qkv_proj", {"q_proj", "k_proj", "v_proj"});
   b.row(cls, static_cast<std::int64_t>(a.num_heads) * a.v_head_dim, b.hidden(), a.o_bias, self + b.family().o_proj);
-  if (b.family().no_kv_replication) b.must_divide(a.num_kv_heads, true);
+  if (b.architecture().no_kv_replication) b.must_divide(a.num_kv_heads, true);
   if (a.qk_norm && !b.family().weightless_qk_norm) {
     if (a.qk_norm_full && b.family().replicated_qk_norm) {
       b.replicated(cls, static_cast<std::int64_t>(a.num_heads) * a.head_dim);
@@ -43,7 +43,7 @@ void full_attention(WeightBuilder& b, const FullAttention& a, const std::string&
     }
   }
   b.rope(a.head_dim, a.sliding_window.has_value());
-  if (a.sinks) b.sharded(cls, a.num_heads, b.family().float_sinks ? StoredType::float32 : b.dtype());
+  if (a.sinks) b.sharded(cls, a.num_heads, b.dtype());
   b.attention_layer();
 }
 
@@ -93,7 +93,7 @@ void gated_delta_net(WeightBuilder& b, const LinearAttention& a, const std::stri
   }
   b.sharded(cls, a.num_heads);
   b.sharded(cls, a.num_heads, StoredType::float32);
-  b.replicated(cls, a.head_dim, 1, b.family().float_gdn_norm ? StoredType::float32 : b.dtype());
+  b.replicated(cls, a.head_dim);
   b.row(cls, value, b.hidden(), false, self + "out_proj");
 }
 
@@ -199,8 +199,7 @@ void moe(WeightBuilder& b, const MoeFfn& f, const std::string& at) {
   const StoredType gate_type = family.float_gate ? StoredType::float32 : b.dtype();
   b.replicated(router, static_cast<std::int64_t>(b.hidden()) * f.num_experts, 1, gate_type);
   if (f.router_bias) b.replicated(router, f.num_experts, 1, gate_type);
-  if (f.correction_bias)
-    b.replicated(router, f.num_experts, 1, family.model_type_correction ? b.dtype() : StoredType::float32);
+  if (f.correction_bias) b.replicated(router, f.num_experts, 1, StoredType::float32);
   if (f.shared_intermediate_size > 0) {
     const DenseFfn shared{f.shared_intermediate_size, f.gated, false};
     b.sequence_parallel(!family.sequence_parallel_shared ? 0 : family.deepseek_v4 ? 2 : 1);

@@ -138,19 +138,20 @@ void any(WeightBuilder& b, const VisionTower& v) {
 
 void describe_vision(WeightBuilder& b, const VisionTower& v) {
   if (v.num_layers < 1 || v.hidden_size < 1) return;
-  const std::string arch = b.model().architectures.empty() ? "" : b.model().architectures.front();
-  if (arch.starts_with("Qwen3VL") || arch.starts_with("Qwen3_5"))
-    qwen3_vl(b, v);
-  else if (arch.starts_with("Gemma4"))
-    gemma4(b, v);
-  else if (arch.starts_with("KimiK"))
-    moonvit(b, v);
-  else if (arch.starts_with("Llama4"))
-    llama4(b, v);
-  else if (arch.starts_with("MiniMaxM3"))
-    minimax_m3(b, v);
-  else
-    any(b, v);
+  switch (b.architecture().tower) {
+    case Tower::qwen3_vl:
+      return qwen3_vl(b, v);
+    case Tower::gemma4:
+      return gemma4(b, v);
+    case Tower::moonvit:
+      return moonvit(b, v);
+    case Tower::llama4:
+      return llama4(b, v);
+    case Tower::minimax_m3:
+      return minimax_m3(b, v);
+    case Tower::any:
+      return any(b, v);
+  }
 }
 
 }  // namespace shardwise

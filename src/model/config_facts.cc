@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "config/json.h"
 #include "model/fields.h"
+#include "model/model_types.h"
 #include "model/source.h"
 
 namespace shardwise {
@@ -44,48 +45,9 @@ const Json& language_part(const Json& config) {
   return config;
 }
 
-/// Defaults of Hugging Face's config classes for max_position_embeddings, for configs that leave it out.
-std::optional<double> class_default_length(const std::string& model_type) {
-  static const std::pair<std::string_view, double> rows[] = {
-      {"falcon", 2048},     {"gpt2", 1024},        {"llama", 2048},         {"mistral", 131072},
-      {"mixtral", 131072},  {"qwen2", 32768},      {"qwen2_moe", 32768},    {"qwen3", 32768},
-      {"qwen3_moe", 32768}, {"gemma", 8192},       {"gemma2", 8192},        {"gemma3_text", 131072},
-      {"phi3", 4096},       {"cohere", 8192},      {"granite", 2048},       {"starcoder2", 4096},
-      {"olmoe", 4096},      {"deepseek_v3", 4096}, {"deepseek_v2", 2048},   {"gpt_neox", 2048},
-      {"jamba", 262144},    {"gpt_oss", 131072},   {"llama4_text", 131072}, {"opt", 2048},
-      {"phi", 2048}};
-  for (const auto& [type, length] : rows)
-    if (type == model_type) return length;
-  return std::nullopt;
-}
-
 /// transformers_utils/model_arch_config_convertor.py is_deepseek_mla.
 bool is_mla(const Json& t) {
-  static const std::set<std::string, std::less<>> types = {"axk1",
-                                                           "deepseek_v2",
-                                                           "deepseek_v3",
-                                                           "deepseek_v32",
-                                                           "deepseek_v4",
-                                                           "deepseek_v41",
-                                                           "dots3_note",
-                                                           "deepseek_mtp",
-                                                           "k3_dspark",
-                                                           "glm5_next",
-                                                           "glm5_next_text",
-                                                           "glm_moe_dsa",
-                                                           "glm4_moe_lite",
-                                                           "glm4_moe_lite_mtp",
-                                                           "kimi_k2",
-                                                           "kimi_linear",
-                                                           "longcat_flash",
-                                                           "pangu_ultra_moe",
-                                                           "pangu_ultra_moe_mtp",
-                                                           "bailing_hybrid",
-                                                           "bailing_hybrid_mtp",
-                                                           "bailing_hybrid_v3_mtp",
-                                                           "hy_v4",
-                                                           "hy_v4_mtp"};
-  if (!types.contains(text(t, "model_type"))) return false;
+  if (!find_model_type(text(t, "model_type")).mla) return false;
   if (field(t, "compress_ratios")) return field(t, "head_dim") != nullptr;
   return field(t, "kv_lora_rank") != nullptr || text(t, "model_type") == "deepseek_v4";
 }
@@ -165,8 +127,8 @@ ConfigLength read_length(const Json& t, const std::string& model_type, bool yarn
                           "max_target_positions", "max_sequence_length", "max_seq_length", "seq_len"})
     if (const auto value = number(t, key); value && *value < derived) derived = *value, out.key = key;
   if (derived == std::numeric_limits<double>::infinity())
-    if (const auto fallback = class_default_length(model_type))
-      derived = *fallback, out.key = "max_position_embeddings";
+    if (const int fallback = find_model_type(model_type).default_length)
+      derived = fallback, out.key = "max_position_embeddings";
   if (const auto most = number(t, "model_max_length"); most && *most > 0) derived = *most, out.key = "model_max_length";
   if (derived == std::numeric_limits<double>::infinity()) {
     out.when_not_given = 2048;
@@ -200,7 +162,7 @@ ConfigLength read_length(const Json& t, const std::string& model_type, bool yarn
 
 /// Quantisation as vLLM reads it: model_arch_config_convertor.py _normalize_quantization_config, then the override of
 /// config/model.py _verify_quantization without a user's argument. Returns the config that counts, null if none.
-const Json* read_quantisation(const Json& config, const Json& t, const Json* hf_quant, ConfigFacts& f) {
+const Json* derive_quantisation(const Json& config, const Json& t, const Json* hf_quant, ConfigFacts& f) {
   const Json* q = field(config, "quantization_config");
   bool from_text = false;
   if (!q) q = hf_quant;
@@ -259,41 +221,39 @@ const Json* read_quantisation(const Json& config, const Json& t, const Json* hf_
   return q;
 }
 
-/// Multi-token prediction layers as speculative.py hf_config_override finds them: the key that holds their number.
-/// "" = this model type has no MTP draft.
-std::optional<int> mtp_layers(const Json& config, const Json& t, const std::string& architecture, bool& supported) {
-  const std::string type = text(config, "model_type");
-  supported = true;
-  auto from = [&](const Json& object, const char* key) -> std::optional<int> {
+/// Multi-token prediction layers as speculative.py hf_config_override finds them: the type decides, else the class.
+Mtp mtp_of(const Json& config, const ConfigFacts& f) {
+  const Mtp by_type = find_model_type(f.model_type).mtp;
+  const bool none = by_type == Mtp::nextn_if_any && integer(config, {"num_nextn_predict_layers"}) <= 0;
+  return none || by_type == Mtp::none ? find_traits(f.architecture).mtp : by_type;
+}
+
+std::optional<int> mtp_layers(const Json& config, const Json& t, Mtp where) {
+  const auto from = [](const Json& object, const char* key) {
     const auto value = number(object, key);
     return value ? std::optional(static_cast<int>(*value)) : std::nullopt;
   };
-  static const std::set<std::string, std::less<>> top = {
-      "deepseek_v3", "deepseek_v32",   "glm_moe_dsa", "deepseek_v4", "deepseek_mtp", "pangu_ultra_moe", "ernie4_5_moe",
-      "qwen3_next",  "bailing_hybrid", "exaone_moe",  "hy_v3",       "hy_v4",        "dots3_note",      "deepseek_v41"};
-  if (top.contains(type) && type != "deepseek_v41") return from(config, "num_nextn_predict_layers");
-  if (type.find("exaone4_5") != std::string::npos) return from(config, "num_nextn_predict_layers");
-  if (type == "longcat_flash") return from(config, "num_nextn_predict_layers").value_or(1);
-  if (type == "kimi_k3") return from(t, "num_nextn_predict_layers");
-  if (architecture == "MiMoForCausalLM" || architecture == "Glm4MoeForCausalLM" ||
-      architecture == "Glm4MoeLiteForCausalLM" || architecture == "GlmOcrForConditionalGeneration")
-    return from(config, "num_nextn_predict_layers");
-  if (architecture == "MiMoV2ForCausalLM" || architecture == "MiMoV2OmniForCausalLM" ||
-      architecture == "MiMoV2FlashForCausalLM")
-    return 1;
-  if ((type == "nemotron_h" || type == "nemotron_h_puzzle") && integer(config, {"num_nextn_predict_layers"}) > 0)
-    return from(config, "num_nextn_predict_layers");
-  if (type == "qwen3_5" || type == "qwen3_5_moe" || type == "qwen3_5_text" || type == "qwen3_5_moe_text") {
-    if (const auto n = from(config, "mtp_num_hidden_layers")) return n;
-    return from(t, "mtp_num_hidden_layers");
+  switch (where) {
+    case Mtp::none:
+      return std::nullopt;
+    case Mtp::num_nextn_predict_layers:
+    case Mtp::nextn_if_any:
+      return from(config, "num_nextn_predict_layers");
+    case Mtp::nextn_or_one:
+      return from(config, "num_nextn_predict_layers").value_or(1);
+    case Mtp::text_num_nextn:
+      return from(t, "num_nextn_predict_layers");
+    case Mtp::text_num_nextn_or_one:
+      return from(t, "num_nextn_predict_layers").value_or(1);
+    case Mtp::text_num_mtp_modules_or_one:
+      return from(t, "num_mtp_modules").value_or(1);
+    case Mtp::mtp_num_hidden_layers: {
+      const auto whole = from(config, "mtp_num_hidden_layers");
+      return whole ? whole : from(t, "mtp_num_hidden_layers");
+    }
+    case Mtp::one:
+      return 1;
   }
-  if (type == "step3p5" || type == "step3p7" || architecture == "Step3p5ForCausalLM" ||
-      architecture == "Step3p7ForConditionalGeneration")
-    return from(t, "num_nextn_predict_layers").value_or(1);
-  if (type == "minimax_m3_vl" || architecture == "MiniMaxM3SparseForConditionalGeneration")
-    return from(t, "num_mtp_modules").value_or(1);
-  if (type == "gemma4_assistant" || type == "gemma4_unified_assistant") return 1;
-  supported = false;
   return std::nullopt;
 }
 
@@ -381,13 +341,10 @@ ConfigFacts config_facts(const Json& c, const Json* hf_quant_config) {
   if (const auto* types = field(c, "layer_types"); types && types->is_array())
     f.attention_only = std::all_of(types->begin(), types->end(),
                                    [](const Json& v) { return v == "attention" || v == "full_attention"; });
-  static const std::set<std::string, std::less<>> prefix_lm = {"bagel", "gemma3", "molmo2", "moondream3", "paligemma"};
-  f.mm_prefix_lm = prefix_lm.contains(f.model_type) ||
-                   (f.model_type.starts_with("gemma4") && text(t, "use_bidirectional_attention") == "vision");
-  static const std::set<std::string, std::less<>> encoder_decoder = {"whisper", "bart",      "mbart",         "t5",
-                                                                     "mllama",  "florence2", "nemotron_parse"};
-  f.is_encoder_decoder = encoder_decoder.contains(f.model_type);
-
+  const ModelType& type = find_model_type(f.model_type);
+  f.mm_prefix_lm =
+      type.mm_prefix || (f.model_type.starts_with("gemma4") && text(t, "use_bidirectional_attention") == "vision");
+  f.is_encoder_decoder = type.encoder_decoder;
   f.num_hidden_layers = f.model_type == "longcat_flash"
                             ? integer(t, {"num_layers"})
                             : integer(t, {"num_hidden_layers", "n_layer", "n_layers", "num_layers"});
@@ -409,7 +366,9 @@ ConfigFacts config_facts(const Json& c, const Json* hf_quant_config) {
     f.num_expert_group = static_cast<int>(*groups);
   else if (const auto other = number(t, "num_expert_group"))
     f.num_expert_group = static_cast<int>(*other);
-  f.mtp_layers = mtp_layers(c, t, f.architecture, f.mtp_supported);
+  const Mtp mtp = mtp_of(c, f);
+  f.mtp_supported = mtp != Mtp::none;
+  f.mtp_layers = mtp_layers(c, t, mtp);
   f.num_nextn_predict_layers = f.mtp_layers.value_or(0);
   if (const auto window = number(t, "sliding_window")) f.sliding_window = static_cast<std::int64_t>(*window);
   if (const auto chunk = number(t, "attention_chunk_size"); chunk && !f.model_type.starts_with("mimo_v2"))
@@ -426,7 +385,7 @@ ConfigFacts config_facts(const Json& c, const Json* hf_quant_config) {
     f.dtype = dtype.starts_with("torch.") ? dtype.substr(6) : dtype;
     break;
   }
-  const Json* quant = read_quantisation(c, t, hf_quant_config, f);
+  const Json* quant = derive_quantisation(c, t, hf_quant_config, f);
   f.sizes = read_sizes(c, t, quant, f);
   return f;
 }

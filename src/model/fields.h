@@ -41,6 +41,7 @@ class Fields {
 
   /// Integer of a list per layer, or of one number for all layers ("num_key_value_heads": [8, 8, 4]).
   std::optional<int> integer_at(Names names, std::size_t layer) const;
+  bool is_list(Names names) const;  ///< the first of them that is there; not counted as used
 
   // What single classes read without a check: of this object alone, and not counted as used.
   double loose_number(const char* name, double otherwise) const;

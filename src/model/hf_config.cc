@@ -123,17 +123,11 @@ Rope read_rope(const Fields& text, bool sliding) {
   return r;
 }
 
-// Type of the state cache, for classes that read it off config.json (model_executor/models/config.py).
+// Type of the recurrent state, for classes that read it off config.json (model_executor/models/config.py).
 std::string read_ssm_cache_dtype(const Fields& text, const Model& model) {
-  const auto has = [&](std::string_view part) {
-    return std::any_of(model.architectures.begin(), model.architectures.end(),
-                       [&](const std::string& a) { return a.find(part) != std::string::npos; });
-  };
-  const bool nemotron = has("NemotronH") || has("Nemotron_");
-  const std::string stated = nemotron         ? text.loose_text("mamba_ssm_cache_dtype")
-                             : has("Qwen3_5") ? text.loose_text("mamba_ssm_dtype")
-                                              : "";
-  return !stated.empty() ? stated : nemotron ? "float32" : "auto";
+  const auto& [field, otherwise] = find_traits(model.architectures).ssm_cache;
+  const std::string stated = field ? text.loose_text(field) : "";
+  return stated.empty() ? std::string(otherwise) : stated;
 }
 
 void read_details(const Fields& text, Model& model) {
@@ -230,8 +224,8 @@ Model read_source(ModelSource given, std::string_view config_text, const std::st
   if (model.architectures.empty() && model.model_type.empty())
     top.fail("architectures", "is missing, and so is model_type; the model cannot be recognised",
              "write \"architectures\": [\"LlamaForCausalLM\"]");
-  const ArchitectureTraits* row = find_traits(model.architectures);
-  model.generic = row == nullptr;
+  const Architecture& row = find_traits(model.architectures);
+  model.generic = row.generic;
   model.dtype = read_dtype(top, text);
   model.hidden_size = text.required({"hidden_size", "n_embd", "d_model", "model_dim"});
   int num_layers = text.integer_or({"num_hidden_layers", "n_layer", "num_layers", "n_layers"}, 0);
@@ -246,7 +240,7 @@ Model read_source(ModelSource given, std::string_view config_text, const std::st
   model.num_mtp_layers =
       text.integer_or({"num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules", "num_mtp_layers"}, 0);
 
-  const LayerContext layers{text, row, model.model_type, num_layers, model.hidden_size};
+  const LayerContext layers{text, row.generic ? nullptr : &row, model.model_type, num_layers, model.hidden_size};
   const auto attention = read_attention(layers);
   const auto ffn = read_ffn(layers);
   model.layers.reserve(attention.size());

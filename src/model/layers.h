@@ -9,10 +9,10 @@
 
 namespace shardwise {
 
-/// Everything a layer reader looks at. `row` is null for an unknown architecture.
+/// Everything a layer reader looks at. `row` is null where the fields alone say what the layers are.
 struct LayerContext {
   const Fields& fields;
-  const ArchitectureTraits* row;
+  const Architecture* row;
   std::string model_type;
   int num_layers, hidden_size;
 };

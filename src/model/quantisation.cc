@@ -295,9 +295,9 @@ Quantisation summarise(const QuantRules& rules, const Model& model) {
   out.ignore = rules.ignore();
   out.kv_cache_dtype = rules.kv_cache_dtype();
   if (rules.method().empty()) return out;
-  using Kind = QuantRules::Module;
+  using Module = QuantRules::Module;
   // The last layer that has such a module.
-  const auto last = [&](auto&& has, const char* name, Kind kind) {
+  const auto last = [&](auto&& has, const char* name, Module kind) {
     for (std::size_t i = model.layers.size(); i-- > 0;)
       if (has(model.layers[i])) return rules.scheme("layers." + std::to_string(i) + "." + name, kind);
     return QuantScheme{};
@@ -307,13 +307,13 @@ Quantisation summarise(const QuantRules& rules, const Model& model) {
       [](const Layer& l) {
         return std::holds_alternative<MlaAttention>(l.attention) || std::holds_alternative<FullAttention>(l.attention);
       },
-      "self_attn.o_proj", Kind::linear);
+      "self_attn.o_proj", Module::linear);
   out.dense_mlp =
-      last([](const Layer& l) { return std::holds_alternative<DenseFfn>(l.ffn); }, "mlp.down_proj", Kind::linear);
-  out.routed_experts = last(moe, "mlp.experts.0.down_proj", Kind::experts);
+      last([](const Layer& l) { return std::holds_alternative<DenseFfn>(l.ffn); }, "mlp.down_proj", Module::linear);
+  out.routed_experts = last(moe, "mlp.experts.0.down_proj", Module::experts);
   out.shared_experts = last([&](const Layer& l) { return moe(l) && moe(l)->shared_intermediate_size != 0; },
-                            "mlp.shared_experts.down_proj", Kind::linear);
-  out.lm_head = rules.scheme("lm_head", Kind::lm_head);
+                            "mlp.shared_experts.down_proj", Module::linear);
+  out.lm_head = rules.scheme("lm_head", Module::lm_head);
   return out;
 }
 

@@ -13,12 +13,12 @@ constexpr std::string_view kAttention = R"(, "re:.*linear_attn.*", "re:.*self_at
 constexpr std::string_view kAllButExperts =
     R"(, "re:.*self_attn.*", "re:.*shared_experts.*", "re:.*mlp\.(gate|up|gate_up|down)_proj.*")";
 
-struct Row {
+struct Stored {
   WeightFormat format;
   std::string_view config;               ///< the quantization_config; IGNORE = what such checkpoints leave as it is
   std::string_view beside_experts = "";  ///< left too where there are experts
 };
-constexpr Row kRows[] = {
+constexpr Stored kStored[] = {
     {WeightFormat::fp8_channel,
      R"({"quant_method": "compressed-tensors", "format": "float-quantized", "ignore": IGNORE, "config_groups": {"g":
         {"targets": ["Linear"], "weights": {"num_bits": 8, "type": "float", "strategy": "channel"},
@@ -54,8 +54,9 @@ constexpr Row kRows[] = {
 
 /// null for a format without one.
 Json config_of(WeightFormat format, bool experts) {
-  const auto* row = std::find_if(std::begin(kRows), std::end(kRows), [&](const Row& r) { return r.format == format; });
-  if (row == std::end(kRows)) return nullptr;
+  const auto* row =
+      std::find_if(std::begin(kStored), std::end(kStored), [&](const Stored& r) { return r.format == format; });
+  if (row == std::end(kStored)) return nullptr;
   std::string text(row->config);
   if (const auto at = text.find("IGNORE"); at != std::string::npos)
     text.replace(at, 6, "[" + std::string(kUnquantised) + std::string(experts ? row->beside_experts : "") + "]");

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <numeric>
-#include <set>
 
+#include "model/architectures.h"
 #include "parallel/experts.h"
 
 namespace shardwise {
@@ -75,20 +75,7 @@ Refusal refuse(std::string_view id, std::string message) {
 
 /// Layers whose FFN is routed, for classes whose constructor raises when a stage has none.
 std::vector<bool> moe_layers(const ModelFacts& f) {
-  static const std::set<std::string, std::less<>> raising = {"AfmoeForCausalLM",
-                                                             "Glm4MoeForCausalLM",
-                                                             "HYV3ForCausalLM",
-                                                             "InternS1ProForConditionalGeneration",
-                                                             "Lfm2MoeForCausalLM",
-                                                             "MixtralForCausalLM",
-                                                             "Qwen3_5MoeForCausalLM",
-                                                             "Qwen3_5MoeForConditionalGeneration",
-                                                             "Qwen3MoeForCausalLM",
-                                                             "Qwen3NextForCausalLM",
-                                                             "Qwen3VLMoeForConditionalGeneration",
-                                                             "SarvamMLAForCausalLM",
-                                                             "Step3p5ForCausalLM"};
-  if (!raising.contains(f.architecture)) return {};
+  if (!find_traits(f.architecture).moe_on_every_stage) return {};
   std::vector<bool> out(static_cast<std::size_t>(f.num_hidden_layers), true);
   const auto& s = f.sizes;
   const int step = std::max(1, s.decoder_sparse_step);
@@ -119,7 +106,7 @@ void derive_construction(ModelFacts& f) {
     add(c.kv_head_counts, f.num_key_value_heads);
     add(c.kv_head_counts, s.num_global_key_value_heads);
   }
-  c.kv_heads_must_cover_tp = f.architecture == "GptOssForCausalLM";
+  c.kv_heads_must_cover_tp = find_traits(f.architecture).no_kv_replication;
   const int heads = f.num_attention_heads;
   const int head_dim = s.head_dim == 0 && heads ? s.hidden_size / heads : s.head_dim;
   if (f.is_mla && !s.compress_ratios) {

@@ -1,42 +1,10 @@
 #include "parallel/model_facts.h"
 
+#include "model/architectures.h"
 #include "parallel/construction.h"
 #include "parallel/quantization_methods.h"
 
 namespace shardwise {
-namespace {
-
-/// vllm.py DEFAULT_BREAKABLE_CUDAGRAPH_ARCHITECTURES with the first version seen to have each (0.32 rows unless known).
-bool breakable(std::string_view architecture, VllmVersion version) {
-  struct Row {
-    std::string_view name;
-    VllmVersion since;
-  };
-  static constexpr VllmVersion v30{0, 29, 0}, v24{0, 24, 0};
-  static constexpr Row rows[] = {{"DeepseekV32ForCausalLM", v30},
-                                 {"DeepseekV4ForCausalLM", v24},
-                                 {"DeepseekV4ForConditionalGeneration", v24},
-                                 {"DeepseekV41ForCausalLM", v30},
-                                 {"Dots3NoteForCausalLM", v30},
-                                 {"Glm5NextForCausalLM", v30},
-                                 {"Glm5NextForConditionalGeneration", v30},
-                                 {"GlmMoeDsaForCausalLM", v30},
-                                 {"HYV4ForCausalLM", v30},
-                                 {"InklingForCausalLM", v30},
-                                 {"InklingForConditionalGeneration", v30},
-                                 {"KimiK3ForConditionalGeneration", {0, 28, 0}},
-                                 {"KimiLinearForCausalLM", {0, 28, 0}},
-                                 {"MiniMaxM3SparseForCausalLM", v24},
-                                 {"MiniMaxM3SparseForConditionalGeneration", v24},
-                                 {"Qwen4ExpForCausalLM", v30},
-                                 {"Qwen4ExpForConditionalGeneration", v30}};
-  for (const auto& row : rows)
-    if (row.name == architecture) return version >= row.since;
-  return false;
-}
-
-}  // namespace
-
 ModelFacts model_facts(const ConfigFacts& config, const std::string& name, VllmVersion version) {
   ModelFacts f;
   static_cast<ConfigFacts&>(f) = config;
@@ -55,7 +23,8 @@ ModelFacts model_facts(const ConfigFacts& config, const std::string& name, VllmV
   }
   f.is_mm_prefix_lm = f.supports_multimodal && f.mm_prefix_lm;
   if (f.transformers_backend) f.is_mla = f.has_kv_lora_rank;
-  f.breakable_cudagraph = breakable(f.architecture, version);
+  const auto& breakable = find_traits(f.architecture).breakable_cudagraph;
+  f.breakable_cudagraph = breakable && version >= *breakable;
   if (f.refusal_rule.empty() && !knows_model_type(f.model_type, version)) {
     // With code of its own in the repository, vLLM asks for --trust-remote-code before it looks at the type.
     f.refusal_rule = f.own_code ? "model_unknown" : "model_config_unreadable";
