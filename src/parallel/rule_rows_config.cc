@@ -26,7 +26,7 @@ Violation unknown_argument(S s) {
             return (s.a.*member).has_value();
         },
         row.member);
-    if (given) return row.name;
+    if (given) return std::string(row.name);
   }
   if (s.eplb_communicator_given && s.v < VllmVersion{0, 20, 0}) return "eplb_config.communicator";
   return ok;
