@@ -164,6 +164,8 @@ void add_operators(OperatorTables& out, double n, const LayerTimes& times, const
   add_roof(TokenOp::dense_ffn, raw.dense_ffn);
   add_roof(TokenOp::router_shared, raw.router_shared);
   add_roof(TokenOp::experts, raw.experts_decode);
+  for (std::size_t i = 0; i < kKnots; ++i)
+    out.memory[static_cast<std::size_t>(TokenOp::elementwise)][i] += n * raw.elementwise[i];
   for (std::size_t op = 0; op < kTokenOps; ++op)
     for (std::size_t i = 0; i < kKnots; ++i)
       out.decode[op][i] += n * times.decode[op][i], out.mixed[op][i] += n * times.mixed[op][i];
