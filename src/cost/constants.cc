@@ -7,7 +7,6 @@
 #include "config/csv.h"
 
 namespace shardwise {
-namespace {}  // namespace
 
 const std::vector<CostParameter>& cost_parameters() {
   static const std::vector<CostParameter> rows = [] {
