@@ -7,6 +7,7 @@
 #include "config/csv.h"
 
 namespace shardwise {
+
 const std::vector<CostParameter>& cost_parameters() {
   static const std::vector<CostParameter> rows = [] {
     std::vector<CostParameter> out(kCoefs);

@@ -8,6 +8,7 @@
 #include "base/input_error.h"
 #include "base/text.h"
 #include "config/json.h"
+#include "config/json_fields.h"
 #include "model/fields.h"
 #include "model/model_types.h"
 #include "model/source.h"
@@ -15,61 +16,46 @@
 namespace shardwise {
 namespace {
 
-const Json* field(const Json& object, std::string_view key) {
-  const auto it = object.find(key);
-  return it == object.end() || it->is_null() ? nullptr : &*it;
-}
-
-std::optional<double> number(const Json& object, std::string_view key) {
-  const auto* value = field(object, key);
-  return value && value->is_number() ? std::optional(value->get<double>()) : std::nullopt;
-}
-
 int integer(const Json& object, std::initializer_list<const char*> keys, int fallback = 0) {
   for (const char* key : keys)
-    if (const auto value = number(object, key)) return static_cast<int>(*value);
+    if (const auto value = number_at(object, key)) return static_cast<int>(*value);
   return fallback;
-}
-
-std::string text(const Json& object, std::string_view key) {
-  const auto* value = field(object, key);
-  return value && value->is_string() ? value->get<std::string>() : "";
 }
 
 /// The language part of a config: Transformers' get_text_config().
 const Json& language_part(const Json& config) {
-  if (const auto* thinker = field(config, "thinker_config"); thinker && thinker->is_object())
-    if (const auto* inner = field(*thinker, "text_config")) return *inner;
+  if (const auto* thinker = field_at(config, "thinker_config"); thinker && thinker->is_object())
+    if (const auto* inner = field_at(*thinker, "text_config")) return *inner;
   for (const char* key : {"text_config", "llm_config", "language_config"})
-    if (const auto* inner = field(config, key); inner && inner->is_object()) return *inner;
+    if (const auto* inner = field_at(config, key); inner && inner->is_object()) return *inner;
   return config;
 }
 
 /// transformers_utils/model_arch_config_convertor.py is_deepseek_mla.
 bool is_mla(const Json& t) {
-  if (!find_model_type(text(t, "model_type")).mla) return false;
-  if (field(t, "compress_ratios")) return field(t, "head_dim") != nullptr;
-  return field(t, "kv_lora_rank") != nullptr || text(t, "model_type") == "deepseek_v4";
+  if (!find_model_type(text_at(t, "model_type").value_or("")).mla) return false;
+  if (field_at(t, "compress_ratios")) return field_at(t, "head_dim") != nullptr;
+  return field_at(t, "kv_lora_rank") != nullptr || text_at(t, "model_type").value_or("") == "deepseek_v4";
 }
 
 int kv_heads(const Json& t, const std::string& model_type, int heads) {
   if (model_type == "mamba" || model_type == "falcon_mamba" || model_type == "timm_wrapper" || model_type == "medusa")
     return 0;
   if (model_type == "falcon" || model_type == "RefinedWeb" || model_type == "RefinedWebModel") {
-    const auto* fresh = field(t, "new_decoder_architecture");
-    const auto* multi_query = field(t, "multi_query");
+    const auto* fresh = field_at(t, "new_decoder_architecture");
+    const auto* multi_query = field_at(t, "multi_query");
     if (!(fresh && fresh->is_boolean() && fresh->get<bool>()) &&
         (!multi_query || (multi_query->is_boolean() && multi_query->get<bool>())))
       return 1;
   }
   if (model_type == "dbrx") {
-    if (const auto* attention = field(t, "attn_config")) return integer(*attention, {"kv_n_heads"}, heads);
+    if (const auto* attention = field_at(t, "attn_config")) return integer(*attention, {"kv_n_heads"}, heads);
   }
   if (model_type == "nemotron-nas") {
-    if (const auto* blocks = field(t, "block_configs"))
+    if (const auto* blocks = field_at(t, "block_configs"))
       for (const auto& block : *blocks)
-        if (const auto* attention = field(block, "attention"))
-          if (const auto group = number(*attention, "n_heads_in_group")) return heads / static_cast<int>(*group);
+        if (const auto* attention = field_at(block, "attention"))
+          if (const auto group = number_at(*attention, "n_heads_in_group")) return heads / static_cast<int>(*group);
   }
   return integer(
       t, {"n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num", "num_attention_groups"}, heads);
@@ -87,15 +73,15 @@ int expert_count(const Json& t) {
     if (it->is_array() && !it->empty()) return it->front().get<int>();
     if (it->is_number() && it->get<int>() > 0) return it->get<int>();
   }
-  if (const auto* ffn = field(t, "ffn_config"))
+  if (const auto* ffn = field_at(t, "ffn_config"))
     if (const int n = integer(*ffn, {"moe_num_experts"})) return n;
   int most = 0;
-  if (const auto* blocks = field(t, "block_configs"); blocks && blocks->is_array())
+  if (const auto* blocks = field_at(t, "block_configs"); blocks && blocks->is_array())
     for (const auto& block : *blocks)
-      if (block.is_object() && text(block, "block_type") == "moe")
+      if (block.is_object() && text_at(block, "block_type").value_or("") == "moe")
         most = std::max(most, integer(block, {"n_routed_experts"}));
   if (most > 0 || stated) return most;
-  const Json defaults = class_defaults(text(t, "model_type"));
+  const Json defaults = class_defaults(text_at(t, "model_type").value_or(""));
   for (const char* key : kKeys)
     if (const int n = integer(defaults, {key}); n > 0) return n;
   return 0;
@@ -105,7 +91,7 @@ int expert_count(const Json& t) {
 std::vector<const Json*> rope_parameters(const Json& t) {
   std::vector<const Json*> out;
   for (const char* key : {"rope_parameters", "rope_scaling"}) {
-    const auto* rope = field(t, key);
+    const auto* rope = field_at(t, key);
     if (!rope || !rope->is_object() || rope->empty()) continue;
     bool nested = true;
     for (const auto& [name, value] : rope->items()) nested = nested && (value.is_object() || value.is_null());
@@ -125,11 +111,12 @@ ConfigLength read_length(const Json& t, const std::string& model_type, bool yarn
   double derived = std::numeric_limits<double>::infinity();
   for (const char* key : {"max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length",
                           "max_target_positions", "max_sequence_length", "max_seq_length", "seq_len"})
-    if (const auto value = number(t, key); value && *value < derived) derived = *value, out.key = key;
+    if (const auto value = number_at(t, key); value && *value < derived) derived = *value, out.key = key;
   if (derived == std::numeric_limits<double>::infinity())
     if (const int fallback = find_model_type(model_type).default_length)
       derived = fallback, out.key = "max_position_embeddings";
-  if (const auto most = number(t, "model_max_length"); most && *most > 0) derived = *most, out.key = "model_max_length";
+  if (const auto most = number_at(t, "model_max_length"); most && *most > 0)
+    derived = *most, out.key = "model_max_length";
   if (derived == std::numeric_limits<double>::infinity()) {
     out.when_not_given = 2048;
     return out;
@@ -138,24 +125,24 @@ ConfigLength read_length(const Json& t, const std::string& model_type, bool yarn
   bool longrope = false;
   double factor = 1;
   for (const auto* rope : ropes) {
-    std::string type = text(*rope, "rope_type");
-    if (type.empty()) type = text(*rope, "type");
+    std::string type = text_at(*rope, "rope_type").value_or("");
+    if (type.empty()) type = text_at(*rope, "type").value_or("");
     longrope = longrope || type == "longrope" || type == "su";
     static const std::set<std::string, std::less<>> unscaled = {"su",   "longrope",      "llama3",
                                                                 "yarn", "deepseek_yarn", "deepseek_llama_scaling"};
     if (unscaled.contains(type)) {
       if (yarn_counts && (type == "yarn" || type == "deepseek_yarn"))
-        if (const auto original = number(*rope, "original_max_position_embeddings"))
-          derived = *original, factor = number(*rope, "factor").value_or(1);
+        if (const auto original = number_at(*rope, "original_max_position_embeddings"))
+          derived = *original, factor = number_at(*rope, "factor").value_or(1);
       continue;
     }
-    if (const auto value = number(*rope, "factor")) factor = *value;
+    if (const auto value = number_at(*rope, "factor")) factor = *value;
   }
   if (model_type.find("gemma3") == std::string::npos) derived *= factor;
   out.derived = derived;
   out.when_not_given = static_cast<std::int64_t>(derived);
   if (longrope)
-    if (const auto original = number(t, "original_max_position_embeddings"))
+    if (const auto original = number_at(t, "original_max_position_embeddings"))
       out.when_not_given = static_cast<std::int64_t>(*original);
   return out;
 }
@@ -163,19 +150,19 @@ ConfigLength read_length(const Json& t, const std::string& model_type, bool yarn
 /// Quantisation as vLLM reads it: model_arch_config_convertor.py _normalize_quantization_config, then the override of
 /// config/model.py _verify_quantization without a user's argument. Returns the config that counts, null if none.
 const Json* derive_quantisation(const Json& config, const Json& t, const Json* hf_quant, ConfigFacts& f) {
-  const Json* q = field(config, "quantization_config");
+  const Json* q = field_at(config, "quantization_config");
   bool from_text = false;
   if (!q) q = hf_quant;
-  if (!q && &t != &config) q = field(t, "quantization_config"), from_text = q != nullptr;
-  if (!q) q = field(config, "compression_config");
+  if (!q && &t != &config) q = field_at(t, "quantization_config"), from_text = q != nullptr;
+  if (!q) q = field_at(config, "compression_config");
   if (!q || !q->is_object()) return nullptr;
-  std::string method = to_lower(text(*q, "quant_method"));
-  const auto* inner = field(*q, "quantization");
-  const auto* producer = field(*q, "producer");
-  const bool modelopt = (producer && text(*producer, "name") == "modelopt") ||
-                        (inner && inner->is_object() && field(*inner, "modelopt_quant_config"));
+  std::string method = to_lower(text_at(*q, "quant_method").value_or(""));
+  const auto* inner = field_at(*q, "quantization");
+  const auto* producer = field_at(*q, "producer");
+  const bool modelopt = (producer && text_at(*producer, "name").value_or("") == "modelopt") ||
+                        (inner && inner->is_object() && field_at(*inner, "modelopt_quant_config"));
   if (modelopt && inner && inner->is_object()) {
-    const std::string algo = text(*inner, "quant_algo");
+    const std::string algo = text_at(*inner, "quant_algo").value_or("");
     std::string upper = algo;
     std::transform(upper.begin(), upper.end(), upper.begin(),
                    [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
@@ -188,11 +175,11 @@ const Json* derive_quantisation(const Json& config, const Json& t, const Json* h
   }
   if (method == "compressed_tensors") method = "compressed-tensors";
   f.quant_checkpoint_method = method;
-  f.quant_format = text(*q, "format");
+  f.quant_format = text_at(*q, "format").value_or("");
   f.quant_has_config = true;
   if (method.starts_with("modelopt")) {
     const Json& source = inner && inner->is_object() ? *inner : *q;
-    std::string algo = text(source, "quant_algo");
+    std::string algo = text_at(source, "quant_algo").value_or("");
     std::transform(algo.begin(), algo.end(), algo.begin(),
                    [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
     f.modelopt_algo = algo;
@@ -201,11 +188,11 @@ const Json* derive_quantisation(const Json& config, const Json& t, const Json* h
       const Json* kv = nullptr;
       for (const auto& [object, key] : {std::pair{&source, "kv_cache_scheme"}, std::pair{q, "kv_cache_scheme"},
                                         std::pair{&source, "kv_cache_quant_algo"}, std::pair{q, "kv_cache_quant_algo"}})
-        if (!kv) kv = field(*object, key);
+        if (!kv) kv = field_at(*object, key);
       if (kv && kv->is_object()) {
-        const auto bits = number(*kv, "num_bits");
-        const auto* dynamic = field(*kv, "dynamic");
-        const bool is_float = text(*kv, "type") == "float";
+        const auto bits = number_at(*kv, "num_bits");
+        const auto* dynamic = field_at(*kv, "dynamic");
+        const bool is_float = text_at(*kv, "type").value_or("") == "float";
         if (dynamic && dynamic->is_boolean() && !dynamic->get<bool>() && bits == 8 && is_float)
           f.kv_cache_dtype = "fp8_e4m3";
         else if (bits == 4 && is_float)
@@ -228,7 +215,7 @@ Mtp mtp_of(const Json& config, const ConfigFacts& f) {
 
 std::optional<int> mtp_layers(const Json& config, const Json& t, Mtp where) {
   const auto from = [](const Json& object, const char* key) {
-    const auto value = number(object, key);
+    const auto value = number_at(object, key);
     return value ? std::optional(static_cast<int>(*value)) : std::nullopt;
   };
   switch (where) {
@@ -294,7 +281,7 @@ ConfigSizes read_sizes(const Json& config, const Json& t, const Json* quant, con
       shared ? shared * integer(t, {"moe_intermediate_size"}) : integer(t, {"shared_expert_intermediate_size"});
   s.first_k_dense_replace = integer(t, {"first_k_dense_replace"});
   s.decoder_sparse_step = integer(t, {"decoder_sparse_step"});
-  if (const auto* layers = field(t, "mlp_only_layers"); layers && layers->is_array())
+  if (const auto* layers = field_at(t, "mlp_only_layers"); layers && layers->is_array())
     for (const auto& layer : *layers)
       if (layer.is_number()) s.mlp_only_layers.push_back(layer.get<int>());
   const auto pattern = t.find("hybrid_override_pattern");
@@ -328,57 +315,57 @@ ConfigSizes read_sizes(const Json& config, const Json& t, const Json* quant, con
 ConfigFacts config_facts(const Json& c, const Json* hf_quant_config) {
   ConfigFacts f;
   const Json& t = language_part(c);
-  f.model_type = text(c, "model_type");
-  f.text_model_type = text(t, "model_type");
-  if (const auto* list = field(c, "architectures");
+  f.model_type = text_at(c, "model_type").value_or("");
+  f.text_model_type = text_at(t, "model_type").value_or("");
+  if (const auto* list = field_at(c, "architectures");
       list && list->is_array() && !list->empty() && list->front().is_string())
     f.architecture = list->front().get<std::string>();
   if (f.model_type == "deepseek_v4" && integer(c, {"vision_n_layers"}) > 0 && f.architecture == "DeepseekV4ForCausalLM")
     f.architecture = "DeepseekV4ForConditionalGeneration";
-  f.own_code = field(c, "auto_map") != nullptr;
-  if (const auto* types = field(c, "layer_types"); types && types->is_array())
+  f.own_code = field_at(c, "auto_map") != nullptr;
+  if (const auto* types = field_at(c, "layer_types"); types && types->is_array())
     f.attention_only = std::all_of(types->begin(), types->end(),
                                    [](const Json& v) { return v == "attention" || v == "full_attention"; });
   const ModelType& type = find_model_type(f.model_type);
-  f.mm_prefix_lm =
-      type.mm_prefix || (f.model_type.starts_with("gemma4") && text(t, "use_bidirectional_attention") == "vision");
+  f.mm_prefix_lm = type.mm_prefix || (f.model_type.starts_with("gemma4") &&
+                                      text_at(t, "use_bidirectional_attention").value_or("") == "vision");
   f.is_encoder_decoder = type.encoder_decoder;
   f.num_hidden_layers = f.model_type == "longcat_flash"
                             ? integer(t, {"num_layers"})
                             : integer(t, {"num_hidden_layers", "n_layer", "n_layers", "num_layers"});
-  if (const auto* blocks = field(t, "layers_block_type");
+  if (const auto* blocks = field_at(t, "layers_block_type");
       blocks && blocks->is_array() && f.text_model_type.starts_with("nemotron_h"))
     f.num_hidden_layers = static_cast<int>(blocks->size());
   if (f.num_hidden_layers == 0)
-    if (const auto pattern = text(t, "hybrid_override_pattern"); !pattern.empty())
+    if (const auto pattern = text_at(t, "hybrid_override_pattern").value_or(""); !pattern.empty())
       f.num_hidden_layers = static_cast<int>(pattern.size());
   f.num_attention_heads = integer(t, {"num_attention_heads", "n_head", "n_heads"});
   if (f.model_type == "mamba" || f.model_type == "mamba2" || f.model_type == "falcon_mamba") f.num_attention_heads = 0;
   f.num_key_value_heads = kv_heads(t, f.model_type, f.num_attention_heads);
   f.num_experts = expert_count(t);
   f.is_moe = f.num_experts > 0;
-  f.is_mla = is_mla(t) &&
-             !(field(t, "is_causal") && field(t, "is_causal")->is_boolean() && !field(t, "is_causal")->get<bool>());
-  f.has_kv_lora_rank = field(t, "kv_lora_rank") != nullptr;
-  if (const auto groups = number(t, "n_group"))
+  f.is_mla = is_mla(t) && !(field_at(t, "is_causal") && field_at(t, "is_causal")->is_boolean() &&
+                            !field_at(t, "is_causal")->get<bool>());
+  f.has_kv_lora_rank = field_at(t, "kv_lora_rank") != nullptr;
+  if (const auto groups = number_at(t, "n_group"))
     f.num_expert_group = static_cast<int>(*groups);
-  else if (const auto other = number(t, "num_expert_group"))
+  else if (const auto other = number_at(t, "num_expert_group"))
     f.num_expert_group = static_cast<int>(*other);
   const Mtp mtp = mtp_of(c, f);
   f.mtp_supported = mtp != Mtp::none;
   f.mtp_layers = mtp_layers(c, t, mtp);
   f.num_nextn_predict_layers = f.mtp_layers.value_or(0);
-  if (const auto window = number(t, "sliding_window")) f.sliding_window = static_cast<std::int64_t>(*window);
-  if (const auto chunk = number(t, "attention_chunk_size"); chunk && !f.model_type.starts_with("mimo_v2"))
+  if (const auto window = number_at(t, "sliding_window")) f.sliding_window = static_cast<std::int64_t>(*window);
+  if (const auto chunk = number_at(t, "attention_chunk_size"); chunk && !f.model_type.starts_with("mimo_v2"))
     f.attention_chunk_size = static_cast<std::int64_t>(*chunk);
-  f.has_index_topk = field(c, "index_topk") != nullptr;
-  f.model_max_length = number(t, "model_max_length");
+  f.has_index_topk = field_at(c, "index_topk") != nullptr;
+  f.model_max_length = number_at(t, "model_max_length");
   f.length = read_length(t, f.text_model_type, false);
   f.length_before_0_19 = read_length(t, f.text_model_type, true);
-  for (const Json* part : {&c, &t, field(c, "vision_config")}) {
+  for (const Json* part : {&c, &t, field_at(c, "vision_config")}) {
     if (!part) continue;
-    auto dtype = text(*part, "dtype");
-    if (dtype.empty()) dtype = text(*part, "torch_dtype");
+    auto dtype = text_at(*part, "dtype").value_or("");
+    if (dtype.empty()) dtype = text_at(*part, "torch_dtype").value_or("");
     if (dtype.empty()) continue;
     f.dtype = dtype.starts_with("torch.") ? dtype.substr(6) : dtype;
     break;
