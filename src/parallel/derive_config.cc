@@ -48,6 +48,12 @@ void read_compilation(S& s, const std::string& text) {
 
 /// The first argument that this version does not have.
 void find_unknown_argument(S& s) {
+  const auto unknown = [&](std::string_view name) {
+    s.field_problem = "unknown_argument";
+    s.field_message = name;
+  };
+  for (const auto& given : s.a.not_used)
+    if (const auto* row = find_flag(given.first); row && !row->versions.contains(s.v)) return unknown(row->name);
   for (const auto& row : flag_rows()) {
     if (row.versions.contains(s.v)) continue;
     const bool given = std::visit(
@@ -58,11 +64,7 @@ void find_unknown_argument(S& s) {
             return (s.a.*member).has_value();
         },
         row.member);
-    if (given) {
-      s.field_problem = "unknown_argument";
-      s.field_message = row.name;
-      return;
-    }
+    if (given) return unknown(row.name);
   }
 }
 
@@ -102,7 +104,7 @@ void derive_arguments(S& s) {
         s.eplb_communicator = it->get<std::string>();
     }
   }
-  if (s.v < VllmVersion{0, 31, 0} || s.v >= VllmVersion{0, 33, 0}) find_unknown_argument(s);
+  find_unknown_argument(s);
   if (a.compilation_config) read_compilation(s, *a.compilation_config);
   if (a.cudagraph_capture_sizes) s.capture_sizes = a.cudagraph_capture_sizes;
   if (a.max_cudagraph_capture_size) s.max_capture_size = a.max_cudagraph_capture_size;
@@ -199,7 +201,8 @@ void derive_features(S& s) {
   r.block_size = s.a.block_size.value_or(16);
   r.block_size_given = s.a.block_size.has_value();
   r.mamba_block_size = s.a.mamba_block_size;
-  r.mamba_cache_mode = s.a.mamba_cache_mode.value_or("none");
+  // From 0.33 on the mode follows prefix caching, whatever the argument says.
+  r.mamba_cache_mode = s.v < VllmVersion{0, 33, 0} ? s.a.mamba_cache_mode.value_or("none") : "none";
   if (s.v < VllmVersion{0, 18, 0} && !r.block_size_given && s.m.is_mla && s.n.capability >= 90) r.block_size = 64;
   r.gpu_memory_utilization = s.a.gpu_memory_utilization.value_or(s.v >= VllmVersion{0, 20, 0} ? 0.92 : 0.9);
   r.kv_cache_memory_bytes = s.a.kv_cache_memory_bytes;

@@ -52,7 +52,23 @@ constexpr Word cache_dtypes[] = {{"auto"},
                                  {"int8_per_token_head", {0, 20, 0}},
                                  {"fp8_per_token_head", {0, 20, 0}},
                                  {"nvfp4", {0, 20, 0}},
-                                 {"nvfp4_4over6", {0, 31, 0}}};
+                                 {"nvfp4_4over6", {0, 31, 0}},
+                                 {"octave_k3v4", {0, 33, 0}},
+                                 {"octave_k3v3", {0, 33, 0}},
+                                 {"octave_k3v3_compact", {0, 33, 0}}};
+constexpr Word speculative_methods[] = {{"ngram"},
+                                        {"ngram_gpu"},
+                                        {"draft_model"},
+                                        {"suffix"},
+                                        {"custom_class"},
+                                        {"eagle"},
+                                        {"eagle3"},
+                                        {"extract_hidden_states"},
+                                        {"mtp"},
+                                        {"dflash"},
+                                        {"dspark"},
+                                        {"medusa", always, {0, 33, 0}},
+                                        {"mlp_speculator", always, {0, 33, 0}}};
 constexpr Word mamba_modes[] = {{"align"}, {"none"}, {"all", always, {0, 32, 0}}};
 
 struct Checker {
@@ -113,7 +129,10 @@ void check_fields(Phase phase, ResolveState& s) {
     }
     c.one_of("dcp_comm_backend", a.dcp_comm_backend, dcp_backends);
   } else if (phase == Phase::speculative) {
-    if (s.has_spec) c.least("num_speculative_tokens", s.spec_tokens, 1);
+    if (s.has_spec) {
+      c.least("num_speculative_tokens", s.spec_tokens, 1);
+      c.one_of("method", s.spec_method, speculative_methods);
+    }
   } else if (phase == Phase::scheduler) {
     c.least("max_num_batched_tokens", s.r.max_num_batched_tokens, 1);
     c.least("max_num_scheduled_tokens", a.max_num_scheduled_tokens, 1);

@@ -74,6 +74,9 @@ struct ResolveState {
   }
 };
 
+/// Whether the model runner schedules asynchronously with the speculation asked for (none: yes).
+bool speculates_async(const ResolveState& state);
+
 using Violation = std::optional<std::string>;
 
 struct RuleRow {

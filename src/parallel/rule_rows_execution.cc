@@ -18,12 +18,6 @@ Violation no() { return std::nullopt; }
 #define SHARDWISE_RULE(condition, ...) \
   +[](const S& s) -> Violation { return (condition) ? Violation(fmt::format(__VA_ARGS__)) : no(); }
 
-bool async_capable(const S& s) {
-  return s.spec_method == "mtp" || s.spec_method == "eagle" || s.spec_method == "eagle3" ||
-         s.spec_method == "extract_hidden_states" || s.spec_method == "dflash" || s.spec_method == "ngram_gpu" ||
-         s.spec_method == "draft_model" || s.spec_method == "dspark";
-}
-
 // Checks of the target model against the layout, also made for the draft (which is the target for n-gram, and has the
 // target's heads for MTP).
 #define SHARDWISE_TARGET_RULES(phase)                                                                                  \
@@ -172,15 +166,13 @@ const RuleRow rows[] = {
      SHARDWISE_RULE(s.field_problem == "dtype_not_supported_by_quant", "{}", s.field_message)},
 
     // ---- execution
-    {{"async_scheduling_spec_method",
-      "config",
-      kVllm,
-      "Asynchronous scheduling works with EAGLE, MTP, draft model, n-gram GPU, DSpark and DFlash speculation.",
-      "leave --async-scheduling out",
-      always,
-      {0, 33, 0}},
+    {{"async_scheduling_spec_method", "config", kVllm,
+      "Asynchronous scheduling works with EAGLE, MTP, draft model, n-gram GPU, DSpark and DFlash speculation; from "
+      "0.33 "
+      "on Model Runner V2 takes every method.",
+      "leave --async-scheduling out", always, ever},
      Phase::execution,
-     SHARDWISE_RULE(s.a.async_scheduling.value_or(false) && s.has_spec && !async_capable(s),
+     SHARDWISE_RULE(s.a.async_scheduling.value_or(false) && !speculates_async(s),
                     "--async-scheduling with {} speculation", s.spec_method)},
     {{"v2_runner_unsupported",
       "config",

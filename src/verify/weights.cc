@@ -84,17 +84,17 @@ Json entries(const Array& values, std::uint32_t present = 0) {
 }
 
 // A layout without a rank: is it refused, and when?
-Json layout_verdict(const Model& model, const Json& args, int capability, const EngineConfig& engine) {
+Json layout_verdict(const Model& model, const Json& args, int capability, const EngineConfig& engine,
+                    VllmVersion version) {
   const NodeFacts node = recorded_node(capability, 4096);
-  const ModelFacts facts = model_facts(model);
+  const ModelFacts facts = model_facts(model, version);
   const auto said = [](const Refusal& r) {
     return Json{
         {"refused_at", r.stage == "model" ? "construct" : "config"}, {"where", r.where}, {"message", r.message}};
   };
-  const auto resolution =
-      resolve(read_engine_args(args, "input.args"), facts, node, {}, kDefaultVllmVersion, EntryMode::offline);
+  const auto resolution = resolve(read_engine_args(args, "input.args"), facts, node, {}, version, EntryMode::offline);
   if (const auto* refused = std::get_if<Refusal>(&resolution)) return said(*refused);
-  if (const auto refused = check_layout(facts, engine.parallel, node, kDefaultVllmVersion)) return said(*refused);
+  if (const auto refused = check_layout(facts, engine.parallel, node, version)) return said(*refused);
   const auto program = weight_program(model);
   const auto& p = engine.parallel;
   for (int stage = 0; stage < p.pipeline_parallel_size; ++stage) {
@@ -118,7 +118,7 @@ Json predict_weights(PreparedModels& prepared, const Json& input, VerifyModels& 
                                    overrides == args.end() ? nullptr : &*overrides, draft);
   const int capability = recorded_capability(input);
   const EngineConfig engine = engine_of(args, capability);
-  if (!input.contains("rank")) return layout_verdict(*entry.model, args, capability, engine);
+  if (!input.contains("rank")) return layout_verdict(*entry.model, args, capability, engine, recorded_version(input));
   std::optional<WeightRefusal> refusal;
   auto layout = weight_layout(*entry.model, engine, input.value("rank", 0), capability);
   layout.after_loading = input.value("after_loading", false);
