@@ -41,20 +41,6 @@ const char* goal_words(Goal goal) {
   return "";
 }
 
-const BestBy* curve_point(const SearchResult& r, std::string_view dimension, const DimensionValue& value) {
-  for (const auto& b : r.best_by)
-    if (b.dimension == dimension && b.value == value) return &b;
-  return nullptr;
-}
-
-/// The best plan with another value of `dimension` than the winner's.
-const BestBy* best_other(const SearchResult& r, std::string_view dimension, const DimensionValue& value) {
-  const BestBy* best = nullptr;
-  for (const auto& b : r.best_by)
-    if (b.dimension == dimension && b.value != value && (!best || b.score > best->score)) best = &b;
-  return best;
-}
-
 struct Question {
   const PlanAnswer& answer;
   const SearchRequest& request;
@@ -69,13 +55,29 @@ Plan as_priced(const Question& q, Plan plan) {
   return simulated(q.answer.request, q.request, std::move(plan), false);
 }
 
-/// The same for the best plan of one value; the search knows closed forms only.
-BestBy as_priced(const Question& q, const BestBy& b) {
-  if (!q.answer.simulated) return b;
-  auto plan = evaluate_layout(q.request, b.layout, nullptr);
-  if (!plan) return b;
-  const auto priced = as_priced(q, std::move(*plan));
-  return {b.dimension, b.value, b.layout, priced.estimate, priced.score};
+using ValueTest = std::function<bool(const DimensionValue&)>;
+
+/// What the search found best by the closed form among layouts whose `dimension` passes.
+std::optional<Plan> best_found(const Question& q, std::string_view dimension, const ValueTest& passes) {
+  const BestBy* best = nullptr;
+  for (const auto& b : q.answer.search.best_by)
+    if (b.dimension == dimension && passes(b.value) && (!best || b.score > best->score)) best = &b;
+  return best ? evaluate_layout(q.request, best->layout, nullptr) : std::nullopt;
+}
+
+/// The best of them, priced as the winner was: of the few that the closed form puts first, where the simulator decides.
+std::optional<Plan> best_where(const Question& q, std::string_view dimension, const ValueTest& passes) {
+  constexpr std::size_t kPriced = 4;
+  const auto found = best_found(q, dimension, passes);
+  if (!found || !q.answer.simulated) return found;
+  const auto& d = *find_dimension(dimension);
+  std::vector<Plan> few{*found};
+  for (const auto& p : q.answer.search.plans)
+    if (few.size() < kPriced && p.layout != found->layout && passes(value_of(d, p.layout))) few.push_back(p);
+  parallel_for(few.size(), q.answer.request.threads, [&](std::size_t i) { few[i] = as_priced(q, few[i]); });
+  return *std::min_element(few.begin(), few.end(), [&](const Plan& a, const Plan& b) {
+    return a.slos_kept != b.slos_kept ? a.slos_kept : better_plan(a, b, q.request.fewest_gpus);
+  });
 }
 
 double ratio(const Question& q, double score) { return q.w.score > 0 ? score / q.w.score : 0; }
@@ -97,17 +99,17 @@ std::string step_shares(const Plan& plan, const Workload& workload) {
       1e3 * total, 100 * memory / total, 100 * compute / total, 100 * communication / total, 100 * host / total);
 }
 
-std::string describe(const BestBy& b) {
-  return fmt::format("{} ({:.0f} tokens/s, TPOT {:.1f} ms, TTFT {:.0f} ms)", to_string(b.layout),
-                     b.estimate.output_tokens_per_second.mean, b.estimate.tpot_ms.mean, b.estimate.ttft_ms.mean);
+std::string describe(const Plan& p) {
+  return fmt::format("{} ({:.0f} tokens/s, TPOT {:.1f} ms, TTFT {:.0f} ms)", to_string(p.layout),
+                     p.estimate.output_tokens_per_second.mean, p.estimate.tpot_ms.mean, p.estimate.ttft_ms.mean);
 }
 
 /// Why a layout cannot stand, or "".
 std::string refusal_of(const Question& q, Layout layout) {
-  Rejection why;
+  std::optional<Refusal> why;
   if (layout.gpus() > budget_gpus(q.request)) return fmt::format("needs {} GPUs", layout.gpus());
   if (evaluate_layout(q.request, layout, &why)) return "";
-  return why.message;
+  return why->message;
 }
 
 std::string reason_tp(const Question& q) {
@@ -115,22 +117,22 @@ std::string reason_tp(const Question& q) {
   const int tp = p.tensor_parallel_size;
   const auto& gpu = q.request.groups[static_cast<std::size_t>(q.w.layout.group)].cluster.first_gpu();
   const double weights = to_gib(q.w.memory.stages[static_cast<std::size_t>(q.w.memory.binding_stage)].weights.total());
+  const auto best_of = [&](int size) {
+    return best_where(q, "tensor_parallel_size", [&](const DimensionValue& v) { return v == DimensionValue(size); });
+  };
   std::string text = fmt::format("TP {}: ", tp);
   if (tp > 1) {
     Layout half = q.w.layout;
     half.parallel.tensor_parallel_size = tp / 2;
     half.parallel.decode_context_parallel_size = 1;
-    if (const auto* point = curve_point(q.answer.search, "tensor_parallel_size", tp / 2)) {
-      const auto less = as_priced(q, *point);
-      text += fmt::format("at TP {} the best plan is {}, {} in {}; ", tp / 2, describe(less),
-                          percent(ratio(q, less.score)), goal_words(q.request.goal));
-    } else if (const auto why = refusal_of(q, half); !why.empty())
+    if (const auto less = best_of(tp / 2))
+      text += fmt::format("at TP {} the best plan is {}, {} in {}; ", tp / 2, describe(*less),
+                          percent(ratio(q, less->score)), goal_words(q.request.goal));
+    else if (const auto why = refusal_of(q, half); !why.empty())
       text += fmt::format("TP {} does not stand ({}); ", tp / 2, why);
   }
-  const auto* more = curve_point(q.answer.search, "tensor_parallel_size", tp * 2);
-  if (more)
-    text += fmt::format("TP {} gives {} at best ({})", tp * 2, percent(ratio(q, as_priced(q, *more).score)),
-                        to_string(more->layout));
+  if (const auto more = best_of(tp * 2))
+    text += fmt::format("TP {} gives {} at best ({})", tp * 2, percent(ratio(q, more->score)), to_string(more->layout));
   else {
     Layout twice = q.w.layout;
     twice.parallel.tensor_parallel_size = tp * 2;
@@ -147,10 +149,9 @@ std::string reason_dimension(const Question& q, std::string_view dimension, cons
                              const std::string& meaning) {
   std::string text = name + ": " + meaning;
   const auto ours = value_of(*find_dimension(dimension), q.w.layout);
-  if (const auto* found = best_other(q.answer.search, dimension, ours)) {
-    const auto other = as_priced(q, *found);
-    text += fmt::format("; the best plan otherwise is {}, {}", describe(other), percent(ratio(q, other.score)));
-  } else
+  if (const auto other = best_where(q, dimension, [&](const DimensionValue& v) { return v != ours; }))
+    text += fmt::format("; the best plan otherwise is {}, {}", describe(*other), percent(ratio(q, other->score)));
+  else
     text += "; no other value stands";
   return text + ".";
 }
@@ -264,7 +265,7 @@ std::string binding(const Question& q) {
 
 LadderStep ladder_step(const Question& q, const Layout& layout, std::string change) {
   LadderStep step{layout, std::move(change), std::nullopt, 0, ""};
-  Rejection why;
+  std::optional<Refusal> why;
   if (layout.gpus() > budget_gpus(q.request)) {
     step.note = fmt::format("needs {} GPUs", layout.gpus());
     return step;
@@ -275,7 +276,7 @@ LadderStep ladder_step(const Question& q, const Layout& layout, std::string chan
     step.score = plan->score;
     if (!plan->slos_kept) step.note = "misses " + join(plan->slos_missed, ", ");
   } else {
-    step.note = why.message;
+    step.note = why->message;
   }
   return step;
 }
@@ -345,24 +346,37 @@ std::vector<CurvePoint> curves(const Question& q) {
   return out;
 }
 
+/// The best plan that keeps SLOs and rate, judged as the winner was; nullopt if none of the first few does.
+std::optional<Plan> first_standing(const Question& q, const PlanRequest& request, const SearchRequest& s,
+                                   const SearchResult& r) {
+  constexpr std::size_t kTried = 5;
+  const bool limits = !s.workload.slos.empty() || s.workload.request_rate;
+  for (std::size_t i = 0; i < r.plans.size() && i < kTried; ++i) {
+    if (!q.answer.simulated || !limits) return r.plans[i];
+    if (auto plan = simulated(request, s, r.plans[i], false); plan.slos_kept) return plan;
+  }
+  return std::nullopt;
+}
+
 /// Searches again with one thing changed: which plan wins then? nullopt if none stands.
 std::optional<Flip> flip(const Question& q, const std::string& change,
                          const std::function<void(SearchRequest&)>& edit) {
   SearchRequest s = q.request;
   edit(s);
   const auto r = search(s);
-  if (r.plans.empty()) return std::nullopt;
-  const auto& front = r.plans.front();
-  Flip flip{change, front.layout, front.layout == q.w.layout, 0};
-  const auto stay = std::find_if(r.plans.begin(), r.plans.end(), [&](const Plan& p) { return p.layout == q.w.layout; });
-  if (flip.same || stay == r.plans.end()) return flip;
   PlanRequest request = q.answer.request;
   request.workload = s.workload;
-  const auto score = [&](const Plan& p) {
-    return q.answer.simulated ? simulated(request, s, p, false).score : p.score;
+  const auto front = first_standing(q, request, s, r);
+  if (!front) return std::nullopt;
+  Flip flip{change, front->layout, front->layout == q.w.layout, 0};
+  const auto stay = std::find_if(r.plans.begin(), r.plans.end(), [&](const Plan& p) { return p.layout == q.w.layout; });
+  if (flip.same || stay == r.plans.end()) return flip;
+  const auto priced = [&](const Plan& p) {
+    return q.answer.simulated && !p.simulated ? simulated(request, s, p, false) : p;
   };
-  const double ours = score(*stay);
-  if (ours > 0) flip.gain = score(front) / ours - 1;
+  const Plan ours = priced(*stay);
+  if (!ours.slos_kept) return flip;
+  if (ours.score > 0) flip.gain = priced(*front).score / ours.score - 1;
   return flip.gain > 0 ? flip : Flip{change, q.w.layout, true, 0};
 }
 

@@ -12,8 +12,6 @@
 namespace shardwise {
 namespace {
 
-bool is_memory(const std::string& rule) { return rule.starts_with("memory_"); }
-
 std::optional<Change> try_change(const std::string& what, const PlanRequest& request,
                                  const std::function<void(PlanRequest&)>& edit) {
   PlanRequest changed = request;
@@ -30,7 +28,8 @@ std::optional<Change> try_change(const std::string& what, const PlanRequest& req
       change.note = to_string(change.plan->layout);
       change.gain = change.plan->score;
     } else {
-      change.note = found.rejected.empty() ? "still no plan" : "still no: " + found.rejected.front().rule;
+      change.note =
+          found.rejected.empty() ? "still no plan" : "still no: " + std::string(found.rejected.front().rule->id);
     }
   } catch (const InputError&) {
     return std::nullopt;  // the change itself is not possible here
@@ -140,6 +139,32 @@ void smaller_question(PlanAnswer& answer) {
   std::stable_partition(answer.nearest.begin(), answer.nearest.end(), [](const Change& c) { return c.fits; });
 }
 
+/// Nodes for the whole request rate: copies of `best`, which serves `rate` requests/s on what is there.
+std::optional<Change> whole_rate(const PlanRequest& request, const Plan& best, double rate) {
+  constexpr int kMostNodes = 4096;
+  if (request.max_gpus) return std::nullopt;
+  const auto now = static_cast<int>(request.cluster.nodes.size());
+  const double factor = *request.workload.request_rate / (0.9 * rate);
+  const int times = static_cast<int>(std::ceil(factor));
+  if (times < 2 || times > kMostNodes / now || !request.cluster.homogeneous()) return std::nullopt;
+  PlanRequest larger = request;
+  larger.cluster = with_nodes(request.cluster, now * times);
+  larger.gpus_taken.clear();
+  larger.max_gpus.reset();
+  const auto s = search_request(larger, nullptr);
+  if (s.pins.contains("replicas") || s.pins.contains("data_parallel_size")) return std::nullopt;
+  Layout copies = best.layout;
+  (request.model->is_moe() ? copies.replicas : copies.parallel.data_parallel_size) *= times;
+  auto plan = evaluate_layout(s, copies, nullptr);
+  if (!plan || !plan->slos_kept) return std::nullopt;
+  Change change;
+  change.what = larger.cluster.name;
+  change.fits = true;
+  change.note = fmt::format("about {:.1f} times the GPUs for the whole rate: {}", factor, to_string(copies));
+  change.plan = std::move(plan);
+  return change;
+}
+
 }  // namespace
 
 void explain_nothing(PlanAnswer& answer, const SearchRequest& request) {
@@ -167,15 +192,7 @@ void explain_nothing(PlanAnswer& answer, const SearchRequest& request) {
         change.plan = p;
         change.note = fmt::format("{} serves at most {:.2f} requests/s of these lengths", to_string(p.layout), rate);
         answer.nearest.push_back(std::move(change));
-        const double factor = *answer.request.workload.request_rate / (0.9 * rate);
-        const int nodes =
-            static_cast<int>(std::ceil(factor * static_cast<double>(answer.request.cluster.nodes.size())));
-        Change more;
-        more.what = nodes > static_cast<int>(answer.request.cluster.nodes.size())
-                        ? cluster_string(with_nodes(answer.request.cluster, std::min(nodes, 4096)))
-                        : "";
-        more.note = fmt::format("about {:.1f} times the GPUs for the whole rate", factor);
-        if (!more.what.empty()) answer.nearest.push_back(std::move(more));
+        if (auto more = whole_rate(answer.request, p, rate)) answer.nearest.push_back(std::move(*more));
       }
     }
     for (const auto& plan : r.near_misses) {
@@ -195,7 +212,7 @@ void explain_nothing(PlanAnswer& answer, const SearchRequest& request) {
   }
   std::size_t memory = 0;
   for (const auto& c : r.rejected)
-    if (is_memory(c.rule)) memory += c.count;
+    if (c.rule->when.in(Phase::memory)) memory += c.count;
   if (memory == 0) {
     answer.no_reason = fmt::format("vLLM refuses all {} layouts", r.layouts);
     smaller_question(answer);

@@ -135,26 +135,22 @@ SearchRequest search_request(const PlanRequest& request, std::vector<Assumption>
 
   const auto facts =
       std::make_shared<const ModelFacts>(model_facts(*request.model, request.pinned, request.vllm_version));
-  if (!facts->refusal_rule.empty())
-    throw InputError(request.model_spec, 0, "", facts->refusal_message,
+  if (const auto refused = check_model(*facts, request.vllm_version))
+    throw InputError(request.model_spec, 0, "", refused->message,
                      "vLLM " + to_string(request.vllm_version) + " cannot read this model");
   const auto version = request.vllm_version;
   for (const auto& group : s.groups) {
     const NodeFacts node = node_facts(group.cluster.first_gpu(), group.cluster.nodes.front().gpus);
     const auto resolution = resolve(engine_only(request.pinned), *facts, node, {}, version);
     if (const auto* refusal = std::get_if<Refusal>(&resolution))
-      throw InputError("vllm serve", 0, "",
-                       "vLLM " + to_string(version) + " refuses this (" + refusal->rule + "): " + refusal->message,
-                       refusal->instead);
+      throw InputError(
+          "vllm serve", 0, "",
+          "vLLM " + to_string(version) + " refuses this (" + std::string(refusal->rule->id) + "): " + refusal->message,
+          std::string(refusal->rule->instead));
     s.base.push_back(engine_config(std::get<Resolved>(resolution)));
   }
   s.num_expert_group = facts->num_expert_group;
-  s.rules = [facts, version](const NodeGroup& group, const ParallelConfig& p) -> std::optional<Rejection> {
-    const auto refused =
-        check_layout(*facts, p, node_facts(group.cluster.first_gpu(), group.cluster.nodes.front().gpus), version);
-    if (!refused) return std::nullopt;
-    return Rejection{refused->rule, refused->message};
-  };
+  s.rules = [facts, version](const NodeGroup&, const ParallelConfig& p) { return check_layout(*facts, p, version); };
 
   const auto longest = request.workload.isl.max() + request.workload.osl.max();
   auto& base = s.base.front();
@@ -267,7 +263,7 @@ WhyNot why_not(const PlanAnswer& answer, const std::string& question) {
     result.words = compare_plans(answer, w, *result.best);
   } else if (!result.best) {
     for (const auto& r : found.rejected)
-      result.words.push_back(fmt::format("{} ({} layouts): {}", r.rule, r.count, r.example));
+      result.words.push_back(fmt::format("{} ({} layouts): {}", r.rule->id, r.count, r.example));
     if (found.layouts == 0) result.words.push_back("no layout with these sizes fits the GPUs on offer");
   }
   return result;

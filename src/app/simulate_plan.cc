@@ -46,7 +46,8 @@ Sustained sustained(const Workload& w, const SimulationResult& r) {
   return s;
 }
 
-/// One replica alone carries its share of the load: replicas are equal and independent. A trace is not split.
+/// One replica alone carries its share of the load: replicas are equal and independent, and as many work as there are
+/// requests. A trace is not split.
 struct Share {
   int copies = 1, replicas = 1;
   Workload workload;
@@ -54,11 +55,12 @@ struct Share {
 };
 
 Share share_of(const Workload& workload, const Plan& plan) {
-  Share s{workload.trace ? 1 : plan.layout.replicas, 1, workload, 0};
+  const int replicas = plan.layout.replicas;
+  Share s{workload.trace ? 1 : std::min(replicas, workload.concurrency.value_or(replicas)), 1, workload, 0};
   auto& w = s.workload;
-  s.replicas = plan.layout.replicas / s.copies;
+  if (w.trace) s.replicas = replicas;
   s.concurrency = plan.estimate.concurrency / s.copies;
-  if (w.concurrency) w.concurrency = std::max(1, *w.concurrency / s.copies);
+  if (w.concurrency) *w.concurrency /= s.copies;
   if (w.request_rate) *w.request_rate /= s.copies;
   if (w.ramp_up) w.ramp_up->start_rps /= s.copies, w.ramp_up->end_rps /= s.copies;
   return s;
@@ -157,8 +159,8 @@ void decide_by_simulation(const PlanRequest& request, const SearchRequest& searc
       std::stable_partition(finalists.begin(), finalists.end(), [](const Plan& p) { return p.slos_kept; });
   std::sort(finalists.begin(), kept,
             [&](const Plan& a, const Plan& b) { return better_plan(a, b, search.fewest_gpus); });
-  result.near_misses.insert(result.near_misses.begin(), std::make_move_iterator(kept),
-                            std::make_move_iterator(finalists.end()));
+  // Misses that were not simulated go: of them the closed form alone says that they miss.
+  result.near_misses.assign(std::make_move_iterator(kept), std::make_move_iterator(finalists.end()));
   finalists.erase(kept, finalists.end());
   // Plans that were not simulated follow: their closed-form scores are not comparable with simulated ones.
   finalists.insert(finalists.end(), std::make_move_iterator(result.plans.begin()),

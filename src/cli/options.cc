@@ -12,6 +12,7 @@
 
 #include "base/input_error.h"
 #include "config/hub.h"
+#include "config/quantity.h"
 #include "config/text_source.h"
 #include "model/load.h"
 #include "workload/options.h"
@@ -47,8 +48,9 @@ Style QuestionOptions::style() const {
   const bool tty = isatty(STDOUT_FILENO) != 0;
   const char* no_color = std::getenv("NO_COLOR");
   style.color = color == "always" || (color == "auto" && tty && !(no_color && *no_color));
-  if (const char* columns = std::getenv("COLUMNS"); columns && std::atoi(columns) > 20)
-    style.width = std::atoi(columns);
+  std::int64_t width = 0;
+  if (const char* columns = std::getenv("COLUMNS"); columns && parse_number(columns, width) && width > 20)
+    style.width = static_cast<int>(std::min<std::int64_t>(width, 10'000));
   else if (winsize size{}; tty && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20)
     style.width = size.ws_col;
   else

@@ -3,9 +3,8 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "base/embedded.h"
 #include "base/input_error.h"
-#include "base/text.h"
+#include "config/csv.h"
 
 namespace shardwise {
 namespace {
@@ -39,26 +38,20 @@ constexpr std::array<std::string_view, kCoefs> kNames = {"gemm",
                                                          "static_scale",
                                                          "old_block_moe"};
 
-std::vector<std::vector<std::string>> rows_of(const std::string& name) {
-  const auto text = embedded_file(name);
-  if (!text) throw InputError("data/" + name, 0, "", "missing from this build");
-  std::vector<std::vector<std::string>> out;
-  for (const auto& line : split(*text, '\n'))
-    if (!line.empty() && line[0] != '#') out.push_back(split(line, ','));
-  return out;
-}
-
 }  // namespace
 
 const std::vector<CostParameter>& cost_parameters() {
   static const std::vector<CostParameter> rows = [] {
     std::vector<CostParameter> out(kCoefs);
     std::size_t seen = 0;
-    for (const auto& r : rows_of("calibration/serving.csv")) {
-      const auto it = std::find(kNames.begin(), kNames.end(), r.at(0));
-      if (it == kNames.end()) throw InputError("data/calibration/serving.csv", 0, r[0], "unknown coefficient");
-      out[static_cast<std::size_t>(it - kNames.begin())] = {
-          r[0], std::stod(r.at(1)), std::stod(r.at(2)), std::stod(r.at(3)), r.at(4), r.at(5)};
+    const CsvTable table = embedded_csv("calibration/serving.csv");
+    for (const auto& line : table.rows) {
+      const CsvCells r(table, line);
+      const auto it = std::find(kNames.begin(), kNames.end(), r.text("name"));
+      if (it == kNames.end()) r.fail("name", "unknown coefficient '" + r.text("name") + "'");
+      out[static_cast<std::size_t>(it - kNames.begin())] = {r.text("name"),      r.required("value"),
+                                                            r.required("prior"), r.required("prior_sd"),
+                                                            r.text("unit"),      r.text("source")};
       ++seen;
     }
     if (seen != kCoefs) throw InputError("data/calibration/serving.csv", 0, "", "every coefficient needs one row");
@@ -72,8 +65,11 @@ const CostConstants& default_constants() {
     CostConstants c;
     const auto& rows = cost_parameters();
     for (std::size_t i = 0; i < kCoefs; ++i) c.value[i] = rows[i].value;
-    for (const auto& r : rows_of("calibration/routing.csv"))
-      c.routing.push_back({r.at(0), std::stod(r.at(1)), r.at(2)});
+    const CsvTable table = embedded_csv("calibration/routing.csv");
+    for (const auto& line : table.rows) {
+      const CsvCells r(table, line);
+      c.routing.push_back({r.text("pattern"), r.required("factor"), r.text("source")});
+    }
     return c;
   }();
   return constants;

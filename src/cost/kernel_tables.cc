@@ -9,6 +9,7 @@
 #include "base/embedded.h"
 #include "base/input_error.h"
 #include "base/text.h"
+#include "config/quantity.h"
 
 namespace shardwise {
 namespace {
@@ -85,9 +86,11 @@ Grid* place(KernelTables& t, std::string_view name) {
   AttentionGrid a;
   a.decode = name.starts_with("decode_");
   const auto parts = split(name, '_');
-  a.head_dim = std::stoi(parts.at(1).substr(2));
-  a.fp8_kv = parts.at(2) == "fp8";
-  if (parts.size() > 3) a.window = std::stoi(parts[3].substr(1));
+  std::int64_t head_dim = 0, window = 0;  // hd128, w128
+  if (parts.size() < 3 || !parse_number(std::string_view(parts[1]).substr(2), head_dim)) return nullptr;
+  if (parts.size() > 3 && !parse_number(std::string_view(parts[3]).substr(1), window)) return nullptr;
+  a.head_dim = static_cast<int>(head_dim), a.window = static_cast<int>(window);
+  a.fp8_kv = parts[2] == "fp8";
   t.attention.push_back(std::move(a));
   return &t.attention.back().grid;
 }

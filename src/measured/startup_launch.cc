@@ -189,15 +189,14 @@ void read_graph_sizes(EngineConfig& e, const StartRow& s) {
   }
 }
 
-std::optional<std::string> rejection(const EngineConfig& e, const StartRow& s, const Model& model, const Gpu& gpu) {
+std::optional<std::string> rejection(const EngineConfig& e, const StartRow& s, const Model& model) {
   const auto& p = e.parallel;
   if (model.num_hidden_layers() < p.pipeline_parallel_size)
     return fmt::format("{} layers over {} stages", model.num_hidden_layers(), p.pipeline_parallel_size);
   if (const auto length = leading_number(s.max_model_len);
       length && model.max_position_embeddings > 0 && *length > static_cast<double>(model.max_position_embeddings))
     return fmt::format("max_model_len {} is above the model's {}", *length, model.max_position_embeddings);
-  const auto refused =
-      check_layout(model_facts(model, e.vllm_version), p, node_facts(gpu, std::max(p.gpus(), 8)), e.vllm_version);
+  const auto refused = check_layout(model_facts(model, e.vllm_version), p, e.vllm_version);
   return refused ? std::optional(refused->message) : std::nullopt;
 }
 
@@ -265,7 +264,7 @@ StartLaunch read_launch(const StartRow& s, const Model& model) {
   e.language_model_only = mentions("language_model_only") || mentions("limit_mm_per_prompt={'image': 0");
   if (e.vllm_version < VllmVersion{0, 26, 0} && mentions("enable_prefix_caching=False"))
     e.enable_prefix_caching = false;
-  out.rejected = rejection(e, s, out.model, card);
+  out.rejected = rejection(e, s, out.model);
   return out;
 }
 

@@ -95,20 +95,6 @@ double MemoryPlan::blocks_per_request(double tokens) const {
   return std::max(blocks, 1.0);
 }
 
-std::string_view memory_rule(MemoryRefusal::Kind kind) {
-  switch (kind) {
-    case MemoryRefusal::Kind::not_free_at_start:
-      return "memory_free_at_start";
-    case MemoryRefusal::Kind::weights_do_not_fit:
-      return "memory_weights";
-    case MemoryRefusal::Kind::no_memory_for_kv:
-      return "memory_no_kv";
-    case MemoryRefusal::Kind::max_model_len_does_not_fit:
-      return "memory_max_model_len";
-  }
-  return "";
-}
-
 namespace {
 
 /// Specs and groups of one model and layout. Searches ask for the same ones with other expert layouts and lengths of
@@ -244,32 +230,28 @@ MemoryPlan plan_memory(const Model& model, const EngineConfig& engine, const Gpu
   if (plan.requested > plan.free_at_start && engine.vllm_version >= VllmVersion{0, 8, 0} &&
       !engine.kv_cache_memory_bytes) {
     plan.probability_fits = 0;
-    plan.refusal = MemoryRefusal{
-        MemoryRefusal::Kind::not_free_at_start,
-        fmt::format(
-            "gpu_memory_utilization {} asks for {:.2f} GiB; of {:.2f} GiB about {:.2f} are free when vLLM starts",
-            engine.gpu_memory_utilization, to_gib(plan.requested), to_gib(plan.gpu_total), to_gib(plan.free_at_start)),
-        plan.requested - plan.free_at_start, std::nullopt};
+    const auto message = fmt::format(
+        "gpu_memory_utilization {} asks for {:.2f} GiB; of {:.2f} GiB about {:.2f} are free when vLLM starts",
+        engine.gpu_memory_utilization, to_gib(plan.requested), to_gib(plan.gpu_total), to_gib(plan.free_at_start));
+    plan.refusal = {refuse("memory_free_at_start", message), plan.requested - plan.free_at_start, std::nullopt};
     return plan;
   }
   for (const auto& stage : plan.stages)
     if (stage.weights.total() > plan.gpu_total) {
       plan.probability_fits = 0;
-      plan.refusal = MemoryRefusal{MemoryRefusal::Kind::weights_do_not_fit,
-                                   fmt::format("weights of stage {} are {:.2f} GiB per GPU, the GPU has {:.2f} GiB",
-                                               stage.pp_rank, to_gib(stage.weights.total()), to_gib(plan.gpu_total)),
-                                   stage.weights.total() - plan.gpu_total, std::nullopt};
+      const auto message = fmt::format("weights of stage {} are {:.2f} GiB per GPU, the GPU has {:.2f} GiB",
+                                       stage.pp_rank, to_gib(stage.weights.total()), to_gib(plan.gpu_total));
+      plan.refusal = {refuse("memory_weights", message), stage.weights.total() - plan.gpu_total, std::nullopt};
       return plan;
     }
   if (const auto* refused = std::get_if<KvRefusal>(&result)) {
-    const bool none = binding.kv_cache.value <= 0;
-    plan.refusal =
-        MemoryRefusal{none ? MemoryRefusal::Kind::no_memory_for_kv : MemoryRefusal::Kind::max_model_len_does_not_fit,
-                      refused->message, gib(std::max(0.0, needed - kv)), refused->estimated_max_model_len};
-    if (none)
-      plan.refusal->message = fmt::format(
-          "no memory is left for KV blocks on stage {}: {:.2f} GiB may be used, {:.2f} GiB are taken before them",
-          plan.binding_stage, to_gib(plan.requested), to_gib(binding.used()));
+    const auto why =
+        binding.kv_cache.value > 0
+            ? refuse("memory_max_model_len", refused->message)
+            : refuse("memory_no_kv", fmt::format("no memory is left for KV blocks on stage {}: {:.2f} GiB "
+                                                 "may be used, {:.2f} GiB are taken before them",
+                                                 plan.binding_stage, to_gib(plan.requested), to_gib(binding.used())));
+    plan.refusal = {why, gib(std::max(0.0, needed - kv)), refused->estimated_max_model_len};
   }
   return plan;
 }

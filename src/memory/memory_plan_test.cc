@@ -108,11 +108,11 @@ TEST(MemoryPlan, SaysWhatDoesNotFit) {
   const Model big = bundled("llama-2-70b");
   const auto one = plan_memory(big, engine(1, 4096), find_gpu("H100"));
   ASSERT_TRUE(one.refusal);
-  EXPECT_EQ(one.refusal->kind, MemoryRefusal::Kind::weights_do_not_fit);
+  EXPECT_TRUE(one.refusal->is("memory_weights"));
   EXPECT_LT(one.probability_fits, 0.01);
   const auto length = plan_memory(bundled("Qwen--Qwen3-32B"), engine(1, 40960), find_gpu("H100"));
   ASSERT_TRUE(length.refusal);
-  EXPECT_EQ(length.refusal->kind, MemoryRefusal::Kind::max_model_len_does_not_fit);
+  EXPECT_TRUE(length.refusal->is("memory_max_model_len"));
   ASSERT_TRUE(length.refusal->estimated_max_model_len);
   const auto shorter =
       plan_memory(bundled("Qwen--Qwen3-32B"), engine(1, *length.refusal->estimated_max_model_len), find_gpu("H100"));
@@ -155,13 +155,9 @@ TEST(MemoryPlan, UtilisationBeyondWhatIsFreeIsRefusedByItsRule) {
   e.gpu_memory_utilization = 0.998;
   const auto plan = plan_memory(model, e, find_gpu("H100"));
   ASSERT_TRUE(plan.refusal);
-  EXPECT_EQ(memory_rule(plan.refusal->kind), "memory_free_at_start");
+  EXPECT_TRUE(plan.refusal->is("memory_free_at_start"));
   e.gpu_memory_utilization = recommended_gpu_memory_utilization(model, e, find_gpu("H100"));
   EXPECT_FALSE(plan_memory(model, e, find_gpu("H100")).refusal);
-  using Kind = MemoryRefusal::Kind;
-  for (const auto kind :
-       {Kind::not_free_at_start, Kind::weights_do_not_fit, Kind::no_memory_for_kv, Kind::max_model_len_does_not_fit})
-    EXPECT_NE(find_rule(memory_rule(kind)), nullptr) << memory_rule(kind);
 }
 
 TEST(MemoryPlan, DraftsOfOtherModelsHoldNoMtpLayers) {

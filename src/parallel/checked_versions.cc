@@ -50,7 +50,8 @@ std::string changes_of(const CheckedRow& row) {
   const auto add = [&](const char* what, const std::string& names) {
     if (!names.empty()) parts.push_back(what + names);
   };
-  add("rules ", bounded_by(row.version, rules(), [](const Rule& r) { return std::tuple(r.id, r.since, r.until); }));
+  add("rules ",
+      bounded_by(row.version, rules(), [](const Rule* r) { return std::tuple(r->id, r->when.since, r->when.until); }));
   add("arguments ", bounded_by(row.version, flag_rows(),
                                [](const FlagRow& f) { return std::tuple(f.name, f.versions.since, f.versions.gone); }));
   return parts.empty() ? "" : "; changed in " + to_string(row.version) + ": " + join(parts, "; ");

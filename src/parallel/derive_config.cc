@@ -3,7 +3,6 @@
 
 #include "base/text.h"
 #include "config/json.h"
-#include "parallel/quantization_methods.h"
 #include "parallel/rule_rows.h"
 
 namespace shardwise {
@@ -46,28 +45,6 @@ void read_compilation(S& s, const std::string& text) {
     s.max_capture_size = it->get<std::int64_t>();
 }
 
-/// The first argument that this version does not have.
-void find_unknown_argument(S& s) {
-  const auto unknown = [&](std::string_view name) {
-    s.field_problem = "unknown_argument";
-    s.field_message = name;
-  };
-  for (const auto& given : s.a.not_used)
-    if (const auto* row = find_flag(given.first); row && !row->versions.contains(s.v)) return unknown(row->name);
-  for (const auto& row : flag_rows()) {
-    if (row.versions.contains(s.v)) continue;
-    const bool given = std::visit(
-        [&](auto member) {
-          if constexpr (std::is_same_v<decltype(member), std::monostate>)
-            return false;
-          else
-            return (s.a.*member).has_value();
-        },
-        row.member);
-    if (given) return unknown(row.name);
-  }
-}
-
 void derive_arguments(S& s) {
   auto& r = s.r;
   const auto& a = s.a;
@@ -96,15 +73,11 @@ void derive_arguments(S& s) {
       r.num_redundant_experts = c.value("num_redundant_experts", std::int64_t{0});
       s.eplb_use_async = c.value("use_async", s.eplb_use_async);
       s.eplb_policy = c.value("policy", std::string("default"));
-      if (c.contains("communicator") && s.v < VllmVersion{0, 20, 0}) {
-        s.field_problem = "unknown_argument";
-        s.field_message = "eplb_config.communicator";
-      }
+      s.eplb_communicator_given = c.contains("communicator");
       if (const auto it = c.find("communicator"); it != c.end() && it->is_string())
         s.eplb_communicator = it->get<std::string>();
     }
   }
-  find_unknown_argument(s);
   if (a.compilation_config) read_compilation(s, *a.compilation_config);
   if (a.cudagraph_capture_sizes) s.capture_sizes = a.cudagraph_capture_sizes;
   if (a.max_cudagraph_capture_size) s.max_capture_size = a.max_cudagraph_capture_size;
@@ -184,7 +157,7 @@ void derive_model(S& s) {
   s.quantization_overridden = choice.overridden;
   if (!s.quantization.empty()) {
     r.quantization = s.quantization;
-    if (!find_quantization(s.quantization, s.v)) s.field_problem = "quant_unknown";
+    s.quantization_method = find_quantization(s.quantization, s.v);
   }
   r.enforce_eager = s.a.enforce_eager.value_or(false);
   r.language_model_only = s.a.language_model_only.value_or(false);
@@ -266,10 +239,7 @@ void derive_parallel(S& s) {
   if (s.dp_size > 1 || r.data_parallel_size_local == 0) {
     if (launcher) {
       const auto rank = env_integer(s.env, "RANK");
-      if (!rank)
-        s.rank_env_missing = true;
-      else if (s.dp_size >= 1)
-        r.data_parallel_rank = *rank / std::max<std::int64_t>(r.world_size / s.dp_size, 1);
+      if (rank && s.dp_size >= 1) r.data_parallel_rank = *rank / std::max<std::int64_t>(r.world_size / s.dp_size, 1);
     }
   } else {
     r.data_parallel_size = env_integer(s.env, "VLLM_DP_SIZE").value_or(1);

@@ -1,10 +1,7 @@
 // How vLLM's values come about from the speculative configuration to the workers.
-#include <fmt/format.h>
-
 #include <algorithm>
 
 #include "parallel/experts.h"
-#include "parallel/quantization_methods.h"
 #include "parallel/rule_rows.h"
 
 namespace shardwise {
@@ -19,10 +16,6 @@ void derive_speculative(S& s) {
     s.spec_method = s.spec_model == "ngram" || s.spec_model == "[ngram]" ? "ngram" : "draft_model";
   if (s.spec_method == "[ngram]") s.spec_method = "ngram";
   if (s.spec_method.ends_with("_mtp")) s.spec_method = "mtp";
-  const bool own_model = s.spec_method == "mtp" || s.spec_method == "ngram" || s.spec_method == "ngram_gpu" ||
-                         s.spec_method == "suffix" || s.spec_method == "dspark" ||
-                         s.spec_method == "extract_hidden_states";
-  if (s.spec_model.empty() && s.spec_tokens && !own_model) s.field_problem = "spec_needs_model";
   if (s.spec_method == "ngram" || s.spec_method == "ngram_gpu") {
     s.draft_supports_pp = s.m.supports_pp;
   } else {
@@ -111,32 +104,6 @@ void derive_hooks(S& s) {
   }
 }
 
-/// vllm.py _get_quantization_config and weight_utils.py get_quant_config.
-void derive_quantised(S& s) {
-  if (s.quantization.empty()) return;
-  const auto* method = find_quantization(s.quantization, s.v);
-  if (!method) return;
-  if (!s.m.quant_has_config) {
-    if (method->without_config == WithoutConfig::needs_file) {
-      s.field_problem = "quant_config_missing";
-      s.field_message = "Cannot find the config file for " + s.quantization;
-    } else if (method->without_config == WithoutConfig::needs_arguments) {
-      s.field_problem = "quant_config_missing";
-      s.field_message = std::string(method->config_class) + " needs the checkpoint's quantisation config";
-    }
-    if (!s.field_problem.empty()) return;
-  }
-  if (s.n.capability < method->min_capability) {
-    s.field_problem = "quant_not_supported_on_gpu";
-    s.field_message = fmt::format("{} needs compute capability {}, this GPU has {}", s.quantization,
-                                  method->min_capability, s.n.capability);
-  } else if ((s.r.dtype == "bfloat16" && !method->bf16) || (s.r.dtype == "float16" && !method->fp16) ||
-             (s.r.dtype == "float32" && !method->fp32)) {
-    s.field_problem = "dtype_not_supported_by_quant";
-    s.field_message = fmt::format("{} is not supported by quantisation method {}", s.r.dtype, s.quantization);
-  }
-}
-
 /// vllm.py _set_cudagraph_sizes.
 void derive_capture_sizes(S& s) {
   auto& r = s.r;
@@ -220,13 +187,11 @@ void derive_runner(S& s) {
     s.v2_runner = it->second != "0";
   else
     s.v2_runner = forced || !unsupported;
-  if (s.v2_runner && unsupported) {
-    s.field_problem = "v2_runner_unsupported";
-    s.field_message = pcp           ? "prefill context parallelism"
-                      : launcher_pp ? "pipeline parallelism with external_launcher"
-                      : spec        ? "speculative method " + s.spec_method
-                                    : "dual batch overlap";
-  }
+  if (unsupported)
+    s.v2_runner_lacks = pcp           ? "prefill context parallelism"
+                        : launcher_pp ? "pipeline parallelism with external_launcher"
+                        : spec        ? "speculative method " + s.spec_method
+                                      : "dual batch overlap";
 }
 
 void derive_run(S& s) {
@@ -275,24 +240,9 @@ void derive_launch(S& s) {
   const auto local = r.data_parallel_size_local;
   // config/parallel.py nnodes_within_dp
   r.nnodes_within_dp = 1;
-  if (s.served && s.headless && local <= 0) {
-    s.launch_problem = "headless_local_dp_zero";
-    return;
-  }
-  const bool local_only = r.data_parallel_external_lb || r.data_parallel_hybrid_lb;
-  if (s.served && !s.headless && *s.api_server_count > 1 && !local_only && r.data_parallel_rank != 0) {
-    s.launch_problem = "secondary_node_without_headless";
-    return;
-  }
   if (s.nnodes > 1 && local > 0) {
     const auto groups = r.data_parallel_size / local;
-    const auto within = groups > 0 ? s.nnodes / groups : s.nnodes;
-    if (s.v >= VllmVersion{0, 31, 0} && !r.data_parallel_external_lb && groups > 0 && s.nnodes % groups != 0) {
-      s.launch_problem = "nnodes_vs_dp_node_groups";
-      s.field_message = fmt::format("--nnodes {} is not divisible by {} DP node groups", s.nnodes, groups);
-      return;
-    }
-    r.nnodes_within_dp = std::max<std::int64_t>(within, 1);
+    r.nnodes_within_dp = std::max<std::int64_t>(groups > 0 ? s.nnodes / groups : s.nnodes, 1);
   }
   r.node_rank_within_dp = s.node_rank % r.nnodes_within_dp;
   r.local_world_size = r.world_size / r.nnodes_within_dp;
@@ -310,10 +260,6 @@ void derive_launch(S& s) {
   }
   launch.api_server_count = s.headless ? std::optional<std::int64_t>(0) : s.api_server_count;
   const bool workers_only = s.headless && r.node_rank_within_dp > 0;
-  if (backend == "mp" && (workers_only || !s.headless) && r.world_size % r.nnodes_within_dp != 0) {
-    s.launch_problem = "executor_world_vs_nnodes";
-    return;
-  }
   if (workers_only) {
     launch.headless_workers_only = true;
     return;
@@ -329,14 +275,6 @@ void derive_launch(S& s) {
   launch.dp_coordinator = coordinated && !offline && r.data_parallel_rank == 0;
   if (r.data_parallel_backend == "ray") {
     launch.ray_actors = true;
-    return;
-  }
-  if (offline && local != 1) {
-    s.launch_problem = "offline_rank_needs_one_engine";
-    return;
-  }
-  if (!offline && r.data_parallel_rank != 0 && !local_only) {
-    s.launch_problem = "internal_lb_on_secondary_rank";
     return;
   }
   if (local == 0)
@@ -375,14 +313,13 @@ void derive_worker(S& s) {
     std::vector<int> devices;
     if (s.v < VllmVersion{0, 24, 0} && !counts_nodes && r.nnodes_within_dp == 1 && offset < limit &&
         local_world > limit) {
-      s.launch_problem = "worker_local_world_size";
+      s.workers_exceed_gpus = true;
       return;
     }
     for (std::int64_t w = 0; w < local_world; ++w) {
       const auto index = offset + w;
       if (index >= limit) {
-        s.launch_problem = "worker_gpu_out_of_range";
-        s.worker_rank = index;
+        s.gpu_out_of_range = index;
         return;
       }
       devices.push_back(s.a.device_ids ? std::atoi((*s.a.device_ids)[static_cast<std::size_t>(index)].c_str())
@@ -409,8 +346,6 @@ void derive_execution(Phase phase, ResolveState& s) {
       return derive_scheduler(s);
     case Phase::hooks:
       return derive_hooks(s);
-    case Phase::quantised:
-      return derive_quantised(s);
     case Phase::execution:
       return derive_run(s);
     case Phase::launch:

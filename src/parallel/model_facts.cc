@@ -224,10 +224,8 @@ void derive_quantisation(const Json& config, const Json& t, const Json* hf_quant
       method = "modelopt";
     else if (upper == "NVFP4")
       method = "modelopt_fp4";
-    else if (!upper.empty()) {
-      f.refusal_rule = "other:unknown_modelopt_quant_algo_" + to_lower(upper);
-      f.refusal_message = "Unknown ModelOpt quant algo: " + algo;
-    }
+    else
+      f.unknown_modelopt_algo = algo;
   }
   if (method == "compressed_tensors") method = "compressed-tensors";
   f.quant_checkpoint_method = method;
@@ -400,16 +398,9 @@ ModelFacts model_facts(const Json& config, const Json* hf_quant_config, const st
   f.breakable_cudagraph = breakable(f.architecture, version);
   f.has_index_topk = field(c, "index_topk") != nullptr;
 
-  if (!knows_model_type(f.model_type, version)) {
-    // With code of its own in the repository, vLLM asks for --trust-remote-code before it looks at the type.
-    const bool own_code = field(c, "auto_map") != nullptr;
-    f.refusal_rule = own_code ? "model_unknown" : "model_config_unreadable";
-    f.refusal_message = "vLLM " + to_string(version) + " and its Transformers do not know model type '" + f.model_type +
-                        "'" + (own_code ? "; the repository's own code needs --trust-remote-code" : "");
-  } else if (row && !row->registered(version)) {
-    f.refusal_rule = "model_unknown";
-    f.refusal_message = f.architecture + " is not in vLLM " + to_string(version);
-  }
+  f.known_type = knows_model_type(f.model_type, version);
+  f.own_code = field(c, "auto_map") != nullptr;
+  f.known_class = row != nullptr;
   derive_length(t, version, f);
   for (const Json* part : {&c, &t, field(c, "vision_config")}) {
     if (!part) continue;

@@ -64,7 +64,10 @@ struct ModelFacts {
   int num_hidden_layers = 0, num_attention_heads = 0, num_key_value_heads = 0, num_experts = 0;
   std::optional<int> num_expert_group;  ///< grouped top-k
   int num_nextn_predict_layers = 0;
-  bool registered = false;        ///< this vLLM version has the architecture
+  bool known_type = true;         ///< this version's configuration readers know model_type
+  bool own_code = false;          ///< the repository has code of its own ("auto_map")
+  bool known_class = false;       ///< some version that was read has the architecture
+  bool registered = false;        ///< this vLLM version has it
   bool mtp_supported = false;     ///< `--speculative-config '{"method": "mtp"}'` finds a draft in this model
   std::optional<int> mtp_layers;  ///< how many the checkpoint has
   bool has_index_topk = false;    ///< sparse MLA with an indexer
@@ -76,14 +79,14 @@ struct ModelFacts {
   std::optional<double> model_max_length;
   std::optional<std::int64_t> sliding_window;
   std::optional<std::int64_t> attention_chunk_size;
-  std::string dtype = "float32";              ///< of the weights, as config.json says (float32 if it does not)
-  bool quant_has_config = false;              ///< the checkpoint has a quantisation config
-  std::string quant_checkpoint_method;        ///< its normalised quant_method; may be "" all the same
-  std::string quant_format;                   ///< "format" of a compressed-tensors checkpoint
-  std::string quantization;                   ///< the method vLLM settles on without --quantization; "" = none
-  std::string modelopt_algo;                  ///< quant_algo of a ModelOpt checkpoint: FP8, NVFP4, MIXED_PRECISION ...
-  std::string kv_cache_dtype = "auto";        ///< what --kv-cache-dtype auto resolves to
-  std::string refusal_rule, refusal_message;  ///< set when vLLM cannot read this config at all
+  std::string dtype = "float32";        ///< of the weights, as config.json says (float32 if it does not)
+  bool quant_has_config = false;        ///< the checkpoint has a quantisation config
+  std::string quant_checkpoint_method;  ///< its normalised quant_method; may be "" all the same
+  std::string quant_format;             ///< "format" of a compressed-tensors checkpoint
+  std::string quantization;             ///< the method vLLM settles on without --quantization; "" = none
+  std::string modelopt_algo;            ///< quant_algo of a ModelOpt checkpoint: FP8, NVFP4, MIXED_PRECISION ...
+  std::string kv_cache_dtype = "auto";  ///< what --kv-cache-dtype auto resolves to
+  std::string unknown_modelopt_algo;    ///< such a quant_algo that vLLM does not know; "" = none
   ConstructionFacts construction;
   std::shared_ptr<const Json> config, text_config, quant_config;
 };

@@ -63,8 +63,7 @@ std::string calibration_answer_text(const CalibrationAnswer& a, const Style& sty
 
 std::string calibration_json(const CalibrationAnswer& a) {
   const auto& c = a.calibration;
-  Json j;
-  j["model"] = c.model, j["gpu"] = c.gpu;
+  Json j = {{"schema", "shardwise.calibration/1"}, {"model", c.model}, {"gpu", c.gpu}};
   const auto learned = [&](const char* key, const std::optional<Learned>& l) {
     if (l) j[key] = {{"value", l->value}, {"sd", l->sd}};
   };

@@ -116,7 +116,8 @@ std::string place_text(const PlaceAnswer& a, const Style& style) {
 
 std::string place_json(const PlaceAnswer& a) {
   const auto& q = a.request;
-  Json j{{"num_layers", q.loads.layers},
+  Json j{{"schema", "shardwise.place/1"},
+         {"num_layers", q.loads.layers},
          {"num_logical_experts", q.loads.experts},
          {"num_physical_experts", a.num_physical},
          {"ep_size", q.ranks},

@@ -50,7 +50,7 @@ bool load_given(const Workload& w) { return w.concurrency || w.request_rate || w
 
 /// `example` is only asked for when the rule is new: most of a million layouts are refused by a handful of rules.
 template <class Example>
-void count_rejection(std::vector<RejectionCount>& counts, const std::string& rule, std::size_t n, Example&& example) {
+void count_rejection(std::vector<RejectionCount>& counts, const Rule* rule, std::size_t n, Example&& example) {
   for (auto& c : counts)
     if (c.rule == rule) return void(c.count += n);
   counts.push_back({rule, n, example()});
@@ -65,7 +65,7 @@ EnginePlacement placement_of(const NodeGroup& group, const ParallelConfig& p) {
 }
 
 /// Engine and memory of a layout; a refusal if it does not fit.
-std::optional<Evaluated> fit(const SearchRequest& request, const Layout& layout, Rejection* why) {
+std::optional<Evaluated> fit(const SearchRequest& request, const Layout& layout, std::optional<Refusal>* why) {
   const auto& group = request.groups[static_cast<std::size_t>(layout.group)];
   Evaluated out;
   out.engine = request.base[static_cast<std::size_t>(layout.group)];
@@ -73,8 +73,7 @@ std::optional<Evaluated> fit(const SearchRequest& request, const Layout& layout,
   out.engine.effective_placement =
       effective_placement(layout.parallel, request.num_expert_group, out.engine.vllm_version);
   out.memory = plan_memory(*request.model, out.engine, group.cluster.first_gpu());
-  if (out.memory.refusal && out.memory.refusal->kind == MemoryRefusal::Kind::max_model_len_does_not_fit &&
-      !request.pinned_model_len) {
+  if (out.memory.refusal && out.memory.refusal->is("memory_max_model_len") && !request.pinned_model_len) {
     const auto longest = out.memory.refusal->estimated_max_model_len.value_or(0) / 256 * 256;
     if (longest >= request.needed_model_len && longest > 0) {
       out.engine.max_model_len = longest;
@@ -82,13 +81,13 @@ std::optional<Evaluated> fit(const SearchRequest& request, const Layout& layout,
     }
   }
   if (out.memory.refusal) {
-    if (why) *why = {std::string(memory_rule(out.memory.refusal->kind)), out.memory.refusal->message};
+    if (why) *why = *out.memory.refusal;
     return std::nullopt;
   }
   if (out.memory.probability_fits < request.min_probability_fits) {
     if (why)
-      *why = {"memory_unlikely",
-              fmt::format("starts with a probability of {:.0f} % only", 100 * out.memory.probability_fits)};
+      *why = refuse("memory_unlikely",
+                    fmt::format("starts with a probability of {:.0f} % only", 100 * out.memory.probability_fits));
     return std::nullopt;
   }
   return out;
@@ -195,10 +194,10 @@ FamilyResult evaluate_family(const SearchRequest& request, const Family& family,
   const bool scale_replicas = !load_given(request.workload) && request.goal != Goal::latency;
   std::optional<Evaluated> shared;  // of a dense model: the same for every number of copies
   int evaluated_dp = 0, unfit_dp = 0;
-  Rejection why;
+  std::optional<Refusal> why;  // for want of memory
   std::optional<Choice> one_replica;
   Layout layout = family.base;
-  std::optional<Rejection> refused;  // by vLLM, whatever the number of replicas
+  std::optional<Refusal> refused;  // by vLLM, whatever the number of replicas
   int refused_dp = 0;
   for (const auto& [dp, replicas] : family.copies) {
     layout.parallel.data_parallel_size = dp;
@@ -212,7 +211,7 @@ FamilyResult evaluate_family(const SearchRequest& request, const Family& family,
       continue;
     }
     if (moe && unfit_dp == dp) {  // replicas do not change the memory of one
-      count_rejection(result.rejected, why.rule, 1, [&] { return to_string(layout) + ": " + why.message; });
+      count_rejection(result.rejected, why->rule, 1, [&] { return to_string(layout) + ": " + why->message; });
       continue;
     }
     if (!shared || (moe && evaluated_dp != dp)) {
@@ -220,10 +219,10 @@ FamilyResult evaluate_family(const SearchRequest& request, const Family& family,
       evaluated_dp = dp;
       unfit_dp = shared ? 0 : dp;
       if (!shared) {
-        const auto example = [&] { return to_string(layout) + ": " + why.message; };
-        count_rejection(result.rejected, why.rule, 1, example);
+        const auto example = [&] { return to_string(layout) + ": " + why->message; };
+        count_rejection(result.rejected, why->rule, 1, example);
         if (!moe) {  // no number of copies changes the memory of one
-          count_rejection(result.rejected, why.rule, family.copies.size() - 1, example);
+          count_rejection(result.rejected, why->rule, family.copies.size() - 1, example);
           break;
         }
         continue;
@@ -294,7 +293,7 @@ std::vector<std::size_t> best_by_value(const Dimension& d, const std::vector<Sco
 
 }  // namespace
 
-std::optional<Plan> evaluate_layout(const SearchRequest& request, const Layout& layout, Rejection* why) {
+std::optional<Plan> evaluate_layout(const SearchRequest& request, const Layout& layout, std::optional<Refusal>* why) {
   if (auto refused = request.rules(request.groups[static_cast<std::size_t>(layout.group)], layout.parallel)) {
     if (why) *why = *refused;
     return std::nullopt;

@@ -39,6 +39,27 @@ void EngineGroup::account(Nanoseconds now) {
   }
 }
 
+/// When the tokens that a batch's decodes go on from are there: async scheduling does not wait for them.
+Nanoseconds EngineGroup::decodes_ready(const Flight& flight) const {
+  Nanoseconds ready = 0;
+  for (std::size_t i = 0; i < ranks_.size(); ++i)
+    for (const ScheduledRow& row : flight.steps[i].rows)
+      if (const auto slot = static_cast<std::size_t>(row.request); row.decode && slot < ranks_[i].token_at.size())
+        ready = std::max(ready, ranks_[i].token_at[slot]);
+  return ready;
+}
+
+void EngineGroup::note_tokens(const Flight& flight) {
+  for (std::size_t i = 0; i < ranks_.size(); ++i)
+    for (const ScheduledRow& row : flight.steps[i].rows) {
+      if (!row.emits) continue;
+      auto& token_at = ranks_[i].token_at;
+      const auto slot = static_cast<std::size_t>(row.request);
+      if (slot >= token_at.size()) token_at.resize(slot + 1);
+      token_at[slot] = flight.end;
+    }
+}
+
 void EngineGroup::schedule(Nanoseconds now, EngineListener& listener) {
   Flight& flight = flights_[(oldest_ + in_flight_) % queue_size_];
   const bool throttle = interval_ > 1 && calls_ % interval_ != 0;
@@ -76,6 +97,7 @@ void EngineGroup::schedule(Nanoseconds now, EngineListener& listener) {
   const Nanoseconds host =
       to_nanoseconds(config_.engine_step_time.value + config_.engine_row_time.value * static_cast<double>(rows));
   flight.start = std::max(now + host, gpu_free_);
+  if (stages_ > 1) flight.start = std::max(flight.start, decodes_ready(flight));
   if (tokens == 0) {
     flight.start = flight.end = std::max(now, last_end_);
     return;
@@ -89,6 +111,7 @@ void EngineGroup::schedule(Nanoseconds now, EngineListener& listener) {
   flight.end = std::max(flight.start + to_nanoseconds(longest.value),
                         last_end_ + (stages_ > 1 ? to_nanoseconds(longest_stage.value) : 0));
   last_end_ = flight.end;
+  if (stages_ > 1) note_tokens(flight);
   busy_ += gpu_free_ - flight.start;
 }
 

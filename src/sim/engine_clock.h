@@ -54,10 +54,13 @@ class EngineGroup {
     Scheduler scheduler;
     SimulatedEngine stats;
     double running_ns = 0, waiting_ns = 0, kv_ns = 0;
+    std::vector<Nanoseconds> token_at;  ///< by request slot: when its last token leaves the last pipeline stage
   };
   bool any_requests() const;
   void schedule(Nanoseconds now, EngineListener& listener);
   void process(Nanoseconds now, EngineListener& listener);
+  Nanoseconds decodes_ready(const Flight& flight) const;
+  void note_tokens(const Flight& flight);
 
   int index_;
   const SimulationConfig& config_;

@@ -28,6 +28,7 @@ MaxRate max_rate_under_slo(const SimulationConfig& config, const Workload& workl
     throw InputError("", 0, "trace", "all its requests come at once: it has no rate", "a trace with times");
   if (!(start > 0 && tolerance > 0)) throw InputError("", 0, "request_rate", "start and tolerance must be above 0");
   constexpr int kDoublings = 24;
+  constexpr int kHalvings = 12;  // by then requests hardly meet: a lower rate changes nothing
   Workload w = workload;
   w.concurrency.reset();
   w.ramp_up.reset();
@@ -67,7 +68,7 @@ MaxRate max_rate_under_slo(const SimulationConfig& config, const Workload& workl
     }
   } else {
     bad = start;
-    for (int i = 0; i < kDoublings && good == 0; ++i) {
+    for (int i = 0; i < kHalvings && good == 0; ++i) {
       if (holds(bad / 2)) {
         good = bad / 2;
       } else {

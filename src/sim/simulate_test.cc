@@ -92,6 +92,20 @@ TEST(Simulate, PipelineStagesOverlap) {
   EXPECT_GT(four, 0.8 * one);
 }
 
+// A request's next token needs its last one, which leaves the last stage.
+TEST(Simulate, StagesMakeNoRequestFaster) {
+  SimulationConfig c;
+  c.num_requests = 5;
+  c.scheduler.use_v2_model_runner = true;
+  for (const bool async : {false, true}) {
+    c.scheduler.async_scheduling = async;
+    c.scheduler.pipeline_parallel_size = 1;
+    const double one = simulate(c, closed(1, 64, 50), LinearStep{}, 1).tpot.mean;
+    c.scheduler.pipeline_parallel_size = 4;
+    EXPECT_GE(simulate(c, closed(1, 64, 50), LinearStep{}, 1).tpot.mean, one - 1e-9) << async;
+  }
+}
+
 TEST(Simulate, DisaggregationMovesTheCache) {
   SimulationConfig c;
   c.num_requests = 10;

@@ -43,9 +43,9 @@ Json predict_nodes(const Json& input, VerifyModels& models) {
     Json out{{"node", index++}};
     if (const auto* refusal = std::get_if<Refusal>(&result)) {
       out["accept"] = false;
-      out["rule"] = refusal->rule;
-      out["stage"] = refusal->stage;
-      out["where"] = refusal->where;
+      out["rule"] = refusal->rule->id;
+      out["stage"] = refusal->rule->stage();
+      out["where"] = refusal->rule->where;
       nodes.push_back(std::move(out));
       continue;
     }

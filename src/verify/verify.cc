@@ -167,8 +167,13 @@ std::string to_text(const VerifySummary& s) {
 std::string to_json_text(const VerifySummary& s) {
   Json fields = Json::object();
   for (const auto& f : s.fields) fields[f.name] = {{"compared", f.compared}, {"agreed", f.agreed}};
-  return Json{{"cases", s.cases},     {"compared", s.compared}, {"agreed", s.agreed},
-              {"seconds", s.seconds}, {"fields", fields},       {"disagreements", s.disagreements}}
+  return Json{{"schema", "shardwise.verification/1"},
+              {"cases", s.cases},
+              {"compared", s.compared},
+              {"agreed", s.agreed},
+              {"seconds", s.seconds},
+              {"fields", fields},
+              {"disagreements", s.disagreements}}
              .dump(2) +
          "\n";
 }

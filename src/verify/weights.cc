@@ -89,12 +89,13 @@ Json layout_verdict(const Model& model, const Json& args, int capability, const 
   const NodeFacts node = recorded_node(capability, 4096);
   const ModelFacts facts = model_facts(model, version);
   const auto said = [](const Refusal& r) {
-    return Json{
-        {"refused_at", r.stage == "model" ? "construct" : "config"}, {"where", r.where}, {"message", r.message}};
+    return Json{{"refused_at", r.rule->stage() == "model" ? "construct" : "config"},
+                {"where", r.rule->where},
+                {"message", r.message}};
   };
   const auto resolution = resolve(read_engine_args(args, "input.args"), facts, node, {}, version, EntryMode::offline);
   if (const auto* refused = std::get_if<Refusal>(&resolution)) return said(*refused);
-  if (const auto refused = check_layout(facts, engine.parallel, node, version)) return said(*refused);
+  if (const auto refused = check_layout(facts, engine.parallel)) return said(*refused);
   const auto program = weight_program(model);
   const auto& p = engine.parallel;
   for (int stage = 0; stage < p.pipeline_parallel_size; ++stage) {
