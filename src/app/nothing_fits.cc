@@ -8,6 +8,7 @@
 #include "app/plan.h"
 #include "base/input_error.h"
 #include "base/text.h"
+#include "memory/memory_planner.h"
 
 namespace shardwise {
 namespace {
@@ -221,6 +222,8 @@ void explain_nothing(PlanAnswer& answer, const SearchRequest& request) {
   // The layout that comes nearest: the smallest amount of memory missing on its binding rank.
   std::optional<MemoryPlan> nearest;
   Layout layout;
+  std::vector<MemoryPlanner> planners;
+  for (const auto& group : request.groups) planners.emplace_back(*request.model, group.cluster.first_gpu());
   enumerate_layouts(request, [&](const Layout& l) {
     const auto& group = request.groups[static_cast<std::size_t>(l.group)];
     if (l.replicas > 1 || (!request.model->is_moe() && l.parallel.data_parallel_size > 1)) return;
@@ -228,7 +231,7 @@ void explain_nothing(PlanAnswer& answer, const SearchRequest& request) {
     EngineConfig engine = request.base[static_cast<std::size_t>(l.group)];
     engine.parallel = l.parallel;
     engine.max_model_len = std::max<std::int64_t>(request.needed_model_len, 1);
-    const auto m = plan_memory(*request.model, engine, group.cluster.first_gpu());
+    const auto m = planners[static_cast<std::size_t>(l.group)].plan(engine);
     if (m.refusal && (!nearest || m.refusal->missing < nearest->refusal->missing)) nearest = m, layout = l;
   });
   if (nearest) {

@@ -63,7 +63,8 @@ const std::vector<BandRow>& default_bands() {
 
 BandSlice band_slice(const CompiledStepData& d) {
   BandSlice s;
-  s.widen = d.widen, s.combination = d.combination, s.ttft_band = d.ttft_band, s.tpot_band = d.tpot_band;
+  s.widen = d.band.widen, s.combination = d.band.combination;
+  s.ttft_band = d.band.ttft_band, s.tpot_band = d.band.tpot_band;
   return s;
 }
 

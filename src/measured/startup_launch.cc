@@ -94,7 +94,7 @@ std::optional<Gpu> gpu_of(const StartRow& s) {
     if (!gpu) {
       gpu = Gpu{};
       gpu->name = "unnamed";
-      gpu->compute_capability = 80;
+      gpu->vendor = "nvidia", gpu->compute_capability = 80;
     }
     gpu->memory_total = gib(*seen);
   }
@@ -151,8 +151,8 @@ Model as_launched(const Model& model, const StartRow& s) {
 /// unless they are longer than 32k tokens. GB10 logs show the defaults of small GPUs in 0.13 and 0.25 already.
 void batch_defaults(EngineConfig& e, const Gpu& gpu, const StartRow& s, const Model& model) {
   const bool v0 = s.engine == "V0" || e.vllm_version < VllmVersion{0, 8, 0};
-  const bool large =
-      to_gib(gpu.memory_total) >= 69 && gpu.compute_capability != 80 && gpu.compute_capability != 121 && !v0;
+  const bool a100 = gpu.compute_capability == 80;
+  const bool large = to_gib(gpu.memory_total) >= 69 && !a100 && !generation_of(gpu).unified_memory && !v0;
   e.max_num_seqs = large ? 1024 : 256;
   e.max_num_batched_tokens = large ? 8192 : 2048;
   if (to_gib(gpu.memory_total) >= 150 && e.vllm_version >= VllmVersion{0, 28, 0}) e.max_num_batched_tokens = 16384;
@@ -242,7 +242,7 @@ StartLaunch read_launch(const StartRow& s, const Model& model) {
   }
   Gpu card;  // for weights alone, memory does not matter
   card.memory_total = gib(1e6);
-  card.compute_capability = 80;
+  card.vendor = "nvidia", card.compute_capability = 80;
   if (out.gpu) card = *out.gpu;
   if (const auto length = leading_number(s.max_model_len)) e.max_model_len = static_cast<std::int64_t>(*length);
   batch_defaults(e, card, s, out.model);

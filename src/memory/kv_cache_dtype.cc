@@ -27,7 +27,7 @@ bool modelopt_checkpoint(const Model& model) {
 
 }  // namespace
 
-std::string resolved_cache_dtype(const Model& model, const std::string& asked, int compute_capability) {
+std::string resolved_cache_dtype(const Model& model, const std::string& asked, const GpuGeneration& generation) {
   for (const auto& layer : model.layers) {
     const auto* mla = std::get_if<MlaAttention>(&layer.attention);
     if (mla && mla->compress_ratio) return asked == "auto" || asked.starts_with("fp8") ? "fp8_ds_mla" : asked;
@@ -40,7 +40,7 @@ std::string resolved_cache_dtype(const Model& model, const std::string& asked, i
     if (dtype == DType::fp8_e5m2) return "fp8_e5m2";
     if (dtype == DType::fp4) return "nvfp4";
   }
-  if (compute_capability / 10 == 10 && has_architecture(model, "GlmMoeDsa")) return "fp8_e4m3";
+  if (generation.glm_dsa_fp8_cache && has_architecture(model, "GlmMoeDsa")) return "fp8_e4m3";
   return "auto";
 }
 

@@ -119,7 +119,7 @@ class Builder {
  private:
   AttentionQuery query(const Attention& attention) const {
     AttentionQuery q;
-    q.compute_capability = o_.compute_capability;
+    q.generation = o_.generation;
     q.cache_dtype = attention_dtype_;
     q.float32 = float32_;
     q.mm_prefix = mm_prefix_;
@@ -168,7 +168,7 @@ class Builder {
     }
     if (const auto* full = std::get_if<FullAttention>(&attention)) {
       if (full->indexer) {
-        const auto layouts = o_.compute_capability / 10 == 10 ? std::vector{KvLayout::LBHNC} : std::vector<KvLayout>{};
+        const auto layouts = o_.generation->trtllm_attention ? std::vector{KvLayout::LBHNC} : std::vector<KvLayout>{};
         return {own("MINIMAX_M3_SPARSE_INDEXER", std::nullopt, {128}),
                 own("MINIMAX_M3_SPARSE", std::nullopt, {128}, layouts)};
       }
@@ -250,12 +250,12 @@ class Builder {
   }
 
   /// Whether FlashInfer's prefill of gated delta nets gives a state from inside a prompt: from 0.33 on
-  /// (_resolve_gdn_prefill_backend), and in mode align only.
+  /// and in mode align only.
   bool exports_checkpoints(const LinearAttention& a) const {
-    const int cc = o_.compute_capability;
+    const auto& g = *o_.generation;
     return o_.version >= VllmVersion{0, 33, 0} && out_.mamba_align &&
-           a.kind == LinearAttention::Kind::gated_delta_net &&
-           (cc == 90 || ((cc / 10 == 10 || cc / 10 == 12) && a.key_head_dim == 128));
+           a.kind == LinearAttention::Kind::gated_delta_net && g.flashinfer_gdn &&
+           (g.flashinfer_gdn_key_head_dim == 0 || g.flashinfer_gdn_key_head_dim == a.key_head_dim);
   }
 
   KvSpec state_spec(const LinearAttention& a) const {

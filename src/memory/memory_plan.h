@@ -83,7 +83,8 @@ struct MemoryPlan {
   double tokens_per_request(double tokens) const { return tokens; }
 };
 
-/// The whole memory answer for one engine. Never throws on a plan that does not fit: that is `refusal`.
+/// The memory answer for one engine; who asks for many of a model keeps a MemoryPlanner. Never throws on a plan that
+/// does not fit: that is `refusal`.
 MemoryPlan plan_memory(const Model& model, const EngineConfig& engine, const Gpu& gpu);
 
 }  // namespace shardwise

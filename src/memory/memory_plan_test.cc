@@ -5,6 +5,7 @@
 #include "config/text_source.h"
 #include "memory/kv_plan.h"
 #include "memory/kv_specs.h"
+#include "memory/memory_planner.h"
 #include "memory/startup.h"
 #include "memory/what_if.h"
 #include "model/load.h"
@@ -201,7 +202,6 @@ TEST(KvSpecs, HybridBlocksCoverTheState) {
   const Model model = bundled("Qwen--Qwen3.5-35B-A3B");
   KvSpecOptions o;
   o.max_model_len = 262144;
-  o.compute_capability = 90;
   for (const auto& [tp, block] : {std::pair{1, 1056}, {2, 1056}, {4, 528}, {8, 272}, {16, 144}}) {
     o.parallel.tensor_parallel_size = tp;
     EXPECT_EQ(kv_specs(model, o).block_size, block) << tp;
@@ -209,11 +209,23 @@ TEST(KvSpecs, HybridBlocksCoverTheState) {
 }
 
 TEST(Startup, GraphSizesAndDefaults) {
-  EXPECT_EQ(default_graph_count(1024, 0, {0, 19, 0}, 90), 51);
-  EXPECT_EQ(default_graph_count(1, 0, {0, 19, 0}, 90), 2);
+  EXPECT_EQ(default_graph_count(1024, 0, {0, 19, 0}, generation_of("nvidia", 90)), 51);
+  EXPECT_EQ(default_graph_count(1, 0, {0, 19, 0}, generation_of("nvidia", 90)), 2);
   EXPECT_EQ(default_gpu_memory_utilization({0, 19, 0}), 0.90);
   EXPECT_EQ(default_gpu_memory_utilization({0, 20, 0}), 0.92);
   EXPECT_LT(startup_coefficient("logits_bytes", {0, 19, 0}), startup_coefficient("logits_bytes", {0, 11, 0}));
+}
+
+TEST(MemoryPlanner, KeepsNothingThatChangesAnAnswer) {
+  const Model model = bundled("deepseek-ai--DeepSeek-V3");
+  const Gpu gpu = find_gpu("H200");
+  MemoryPlanner planner(model, gpu);
+  for (int round = 0; round < 2; ++round)
+    for (int tp = 1; tp <= 64; ++tp) {
+      const auto kept = planner.plan(engine(tp, 4096)), alone = plan_memory(model, engine(tp, 4096), gpu);
+      EXPECT_EQ(kept.num_blocks, alone.num_blocks) << tp;
+      EXPECT_EQ(kept.probability_fits, alone.probability_fits) << tp;
+    }
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "hardware/generations.h"
 #include "model/model.h"
 
 namespace shardwise {
@@ -75,7 +76,8 @@ struct WeightLayout {
   int redundant_experts = 0;
   bool enable_eplb = false;
   int prefill_context_parallel = 1;
-  int compute_capability = 90;
+  const GpuGeneration* generation = &generation_of("nvidia", 90);
+  bool triton_mxfp4_moe = true;  ///< experts of models with biases lie as Triton's kernel wants them
   std::int64_t max_num_batched_tokens = 8192;
   std::int64_t max_model_len = 0;
   bool language_model_only = false;

@@ -126,8 +126,7 @@ void derive_model(S& s) {
   auto& r = s.r;
   r.is_moe = s.m.is_moe;
   r.num_hidden_layers = s.m.num_hidden_layers;
-  // Types by capability: bfloat16 from 8.0 on (platforms/cuda.py supported_dtypes).
-  const bool bf16 = s.n.capability >= 80;
+  const bool bf16 = generation_of(s.n).bfloat16;
   const bool no_fp16 = s.m.model_type == "gemma2" || s.m.model_type == "gemma3" || s.m.model_type == "gemma3_text" ||
                        s.m.model_type == "glm4";
   const std::string asked = to_lower(s.a.dtype.value_or("auto"));
@@ -176,7 +175,8 @@ void derive_features(S& s) {
   r.mamba_block_size = s.a.mamba_block_size;
   // From 0.33 on the mode follows prefix caching, whatever the argument says.
   r.mamba_cache_mode = s.v < VllmVersion{0, 33, 0} ? s.a.mamba_cache_mode.value_or("none") : "none";
-  if (s.v < VllmVersion{0, 18, 0} && !r.block_size_given && s.m.is_mla && s.n.capability >= 90) r.block_size = 64;
+  if (s.v < VllmVersion{0, 18, 0} && !r.block_size_given && s.m.is_mla)
+    r.block_size = generation_of(s.n).mla_block_size;
   r.gpu_memory_utilization = s.a.gpu_memory_utilization.value_or(s.v >= VllmVersion{0, 20, 0} ? 0.92 : 0.9);
   r.kv_cache_memory_bytes = s.a.kv_cache_memory_bytes;
 }

@@ -41,7 +41,7 @@ void derive_scheduler(S& s) {
   if (s.n.memory_bytes >= 160 * GiB && s.v >= VllmVersion{0, 28, 0}) {
     tokens = 16384, seqs = 1024;
   } else if (s.n.memory_bytes >= 70 * GiB && name.find("a100") == std::string::npos &&
-             !(s.n.capability == 121 && s.v >= VllmVersion{0, 33, 0})) {
+             !(generation_of(s.n).unified_memory && s.v >= VllmVersion{0, 33, 0})) {
     tokens = offline ? 16384 : 8192, seqs = 1024;
   } else {
     tokens = offline ? 8192 : 2048, seqs = 256;
@@ -84,7 +84,7 @@ void derive_hooks(S& s) {
   r.dcp_q_replicate = s.a.dcp_q_replicate.value_or(false);
   if (arch == "DeepseekV32ForCausalLM" && r.cache_dtype == "bfloat16") r.cache_dtype = "auto";
   if (arch == "GlmMoeDsaForCausalLM") {
-    if (s.v >= VllmVersion{0, 31, 0} && r.cache_dtype == "auto" && s.n.capability / 10 == 10)
+    if (s.v >= VllmVersion{0, 31, 0} && r.cache_dtype == "auto" && generation_of(s.n).glm_dsa_fp8_cache)
       r.cache_dtype = "fp8_e4m3";
     if (s.v >= VllmVersion{0, 29, 0}) {
       if (!s.a.dcp_comm_backend) r.dcp_comm_backend = "a2a";
@@ -112,7 +112,7 @@ void derive_capture_sizes(S& s) {
     r.max_cudagraph_capture_size = 0;
     return;
   }
-  const std::int64_t ceiling = s.v >= VllmVersion{0, 28, 0} && s.n.capability / 10 == 10 ? 1024 : 512;
+  const std::int64_t ceiling = s.v >= VllmVersion{0, 28, 0} ? generation_of(s.n).max_cudagraph_capture_size : 512;
   const std::int64_t query = s.has_spec ? 1 + r.num_speculative_tokens : 1;
   const auto seqs = r.max_num_seqs, tokens = r.max_num_batched_tokens;
   std::vector<std::int64_t> uniform;

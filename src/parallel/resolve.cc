@@ -209,6 +209,7 @@ NodeFacts node_facts(const Gpu& gpu, int gpus) {
   NodeFacts node;
   node.gpu_name = gpu.name;
   node.memory_bytes = gpu.memory_total.value;
+  node.vendor = gpu.vendor;
   node.capability = gpu.compute_capability;
   node.gpus = gpus;
   return node;

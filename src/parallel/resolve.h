@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/version.h"
+#include "hardware/generations.h"
 #include "parallel/engine_args.h"
 #include "parallel/engine_config.h"
 #include "parallel/model_facts.h"
@@ -23,8 +24,9 @@ enum class EntryMode { serve, offline };  ///< `vllm serve`, or the LLM class
 struct NodeFacts {
   std::string gpu_name = "NVIDIA H100 80GB HBM3";  ///< as the driver reports it (A100 is matched by name)
   std::int64_t memory_bytes = std::int64_t{81559} << 20;
-  int capability = 90;  ///< 90 = 9.0
-  int gpus = 8;         ///< visible to the command
+  std::string vendor = "nvidia";  ///< Gpu::vendor
+  int capability = 90;            ///< 90 = 9.0
+  int gpus = 8;                   ///< visible to the command
   /// GPUs that old versions count through the driver (CUDA_VISIBLE_DEVICES respected); nullopt = `gpus`. Matters for
   /// the world-size check before 0.17.
   std::optional<int> stateless_gpus;
@@ -33,9 +35,9 @@ struct NodeFacts {
   std::string host_ip = "10.0.0.1";
 };
 
-struct Gpu;
 /// What vLLM's checks see of a node of `gpus` GPUs.
 NodeFacts node_facts(const Gpu& gpu, int gpus);
+inline const GpuGeneration& generation_of(const NodeFacts& node) { return generation_of(node.vendor, node.capability); }
 
 /// Environment variables that the command sees.
 using Environment = std::map<std::string, std::string, std::less<>>;

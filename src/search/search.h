@@ -100,7 +100,20 @@ double goal_score(const SearchRequest& request, const Layout& layout, const Serv
 /// text.
 bool better_plan(const Plan& a, const Plan& b, bool fewest_gpus);
 
-/// One layout evaluated as the search does it; nullopt with `why` filled if it is refused or does not fit.
+/// Layouts evaluated one after the other as the search does it. It keeps what it has met, so it belongs to one thread;
+/// the request must outlive it.
+class LayoutEvaluator {
+ public:
+  explicit LayoutEvaluator(const SearchRequest& request);
+  ~LayoutEvaluator();
+  /// nullopt with `why` filled if it is refused or does not fit.
+  std::optional<Plan> operator()(const Layout& layout, std::optional<Refusal>* why = nullptr);
+
+ private:
+  std::unique_ptr<class SearchWorker> worker_;
+};
+
+/// One layout alone.
 std::optional<Plan> evaluate_layout(const SearchRequest& request, const Layout& layout, std::optional<Refusal>* why);
 
 /// Enumerates the space; `visit` gets every layout that fits the GPUs, legal or not. Used by search and by its oracle.

@@ -88,10 +88,10 @@ SimulationConfig simulation_config(const Deployment& deployment, const EngineArg
   // vllm serve starts one API server a data parallel rank.
   c.api_server_count = std::max(1, static_cast<int>(args.api_server_count.value_or(dp)));
   // The same host costs as in the closed-loop replay that is fitted to measurements (serve/replay.cc).
-  const auto& d = deployment.step.data();
-  c.api_request_time = c.api_output_time = Seconds(d.http / 2);
-  c.api_serial_prompt_token_time = Seconds(d.front_end);
-  c.api_first_token_time = Seconds(d.first_token), c.api_streaming_time = Seconds(d.stream);
+  const auto& host = deployment.step.data().host;
+  c.api_request_time = c.api_output_time = Seconds(host.http / 2);
+  c.api_serial_prompt_token_time = Seconds(host.front_end);
+  c.api_first_token_time = Seconds(host.first_token), c.api_streaming_time = Seconds(host.stream);
   return c;
 }
 

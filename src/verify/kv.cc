@@ -94,9 +94,9 @@ std::variant<Refusal, Engine> resolve_case(const Json& input, const Model& model
   const auto& r = std::get<Resolved>(result);
   auto& s = e.specs;
   s.version = e.plan.version = recorded_version(input);
-  s.compute_capability = capability;
+  s.generation = &generation_of("nvidia", capability);
   s.parallel = engine_config(r).parallel;
-  s.cache_dtype = resolved_cache_dtype(model, r.cache_dtype, s.compute_capability);
+  s.cache_dtype = resolved_cache_dtype(model, r.cache_dtype, *s.generation);
   if (r.block_size_given) s.block_size = static_cast<int>(r.block_size);
   s.enable_prefix_caching = r.enable_prefix_caching;
   s.max_model_len = r.max_model_len;

@@ -107,7 +107,7 @@ Prediction predict_start_row(const StartRow& row, const StartLaunch& launch) {
     return done();
   }
   Gpu gpu;
-  gpu.compute_capability = 80;
+  gpu.vendor = "nvidia", gpu.compute_capability = 80;
   gpu.memory_total = gib(1e6);
   if (launch.gpu) gpu = *launch.gpu;
   const auto& e = launch.engine;

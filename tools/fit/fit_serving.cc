@@ -175,8 +175,8 @@ int main(int argc, char** argv) {
   const auto cases = priced(read_serving_rows(read_file(file), file));
   for (const auto& c : cases)
     if (c.id == explain) {
-      const auto step = compile_step(*c.model, c.engine, c.cluster, {c.cluster.nodes.front().gpus},
-                                     CostOptions{nullptr, c.fused_all_reduce});
+      const auto step = compile_step(*c.model, c.engine, c.cluster, {c.cluster.nodes.front().gpus}, default_constants(),
+                                     c.fused_all_reduce);
       const double isl = c.load.isl.mean(), n = c.load.concurrency.value_or(1) / c.ranks;
       StepBatch d, m;
       d.decode_seqs = n, d.decode_context = n * (isl + c.load.osl.mean() / 2);
