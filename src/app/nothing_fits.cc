@@ -9,6 +9,7 @@
 #include "base/input_error.h"
 #include "base/text.h"
 #include "memory/memory_planner.h"
+#include "model/requantise.h"
 
 namespace shardwise {
 namespace {
@@ -38,21 +39,11 @@ std::optional<Change> try_change(const std::string& what, const PlanRequest& req
   return change;
 }
 
-/// The same model stored in another way; nullptr if it is so narrow already.
-std::shared_ptr<const Model> quantised(const Model& model, QuantScheme::Method method, int bits,
-                                       const char* quant_method) {
+/// The same model stored in `bits`; nullptr if it is so narrow already.
+std::shared_ptr<const Model> stored_in(const Model& model, WeightFormat format, int bits) {
   const auto& now = model.is_moe() ? model.quantisation.routed_experts : model.quantisation.dense_mlp;
   if (now.method != QuantScheme::Method::none && now.bits <= bits) return nullptr;
-  auto copy = std::make_shared<Model>(model);
-  QuantScheme scheme;
-  scheme.method = method;
-  scheme.bits = bits;
-  scheme.activations = bits == 8;
-  if (bits == 4) scheme.group_size = 128;
-  auto& q = copy->quantisation;
-  q.quant_method = quant_method;
-  q.attention = q.dense_mlp = q.routed_experts = q.shared_experts = scheme;
-  return copy;
+  return std::make_shared<const Model>(requantised(model, format));
 }
 
 /// Cluster with `nodes` nodes like the first one.
@@ -123,9 +114,9 @@ void smaller_question(PlanAnswer& answer) {
     } catch (const InputError&) {
     }
   }
-  if (auto fp8 = quantised(*request.model, QuantScheme::Method::fp8_tensor, 8, "fp8"))
+  if (auto fp8 = stored_in(*request.model, WeightFormat::fp8_channel, 8))
     add(try_change("an FP8 checkpoint of the model", request, [&](PlanRequest& r) { r.model = fp8; }));
-  if (auto int4 = quantised(*request.model, QuantScheme::Method::int4_group, 4, "compressed-tensors"))
+  if (auto int4 = stored_in(*request.model, WeightFormat::int4_group, 4))
     add(try_change("a 4-bit checkpoint of the model", request, [&](PlanRequest& r) { r.model = int4; }));
   if (!request.pinned.kv_cache_dtype)
     add(try_change("--kv-cache-dtype fp8", request, [](PlanRequest& r) { r.pinned.kv_cache_dtype = "fp8"; }));

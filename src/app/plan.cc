@@ -108,12 +108,8 @@ void pin(Pins& pins, const std::string& question) {
 }  // namespace
 
 std::shared_ptr<const Model> with_hf_overrides(const std::shared_ptr<const Model>& model, const EngineArgs& args) {
-  if (!args.hf_overrides || args.hf_overrides->empty() || !model->config) return model;
-  const Json changes = parse_json(*args.hf_overrides, "--hf-overrides");
-  if (!changes.is_object())
-    throw InputError("--hf-overrides", 0, "", "must be an object of config.json fields",
-                     R"(write e.g. '{"num_hidden_layers": 4}')");
-  return std::make_shared<const Model>(with_overrides(*model, changes));
+  if (!args.hf_overrides || args.hf_overrides->empty()) return model;
+  return std::make_shared<const Model>(with_overrides(*model, *args.hf_overrides));
 }
 
 SearchRequest search_request(const PlanRequest& request, std::vector<Assumption>* assumptions) {

@@ -4,8 +4,6 @@
 #include <cmath>
 #include <vector>
 
-#include "config/json.h"
-
 namespace shardwise {
 namespace {
 
@@ -77,11 +75,9 @@ double add_projections(OpTable& out, const LayerContext& c, const LinearAttentio
       add_gemm(out, c, type, 2 * heads, h);
       break;
     case Kind::kimi_delta: {  // in_proj_qkvgfab and f_b_proj; the gate is low-rank unless the model says otherwise
-      const auto config = c.model.text_config->find("linear_attn_config");
-      const bool full_rank = config != c.model.text_config->end() && config->value("use_full_rank_gate", false);
-      in = (full_rank ? 4 : 3) * inner + l.head_dim + heads;
+      in = (l.full_rank_gate ? 4 : 3) * inner + l.head_dim + heads;
       add_gemm(out, c, type, inner, l.head_dim);
-      if (!full_rank) {
+      if (!l.full_rank_gate) {
         add_gemm(out, c, type, l.head_dim, h);
         add_gemm(out, c, type, inner, l.head_dim);
       }
@@ -195,7 +191,7 @@ KindTables compile_kind(const LayerContext& c, const Layer& layer) {
   double heads = std::visit([&](const auto& a) { return add_projections(out.attention_proj, c, a); }, layer.attention);
   if (layer.parallel_state) heads += add_projections(out.attention_proj, c, *layer.parallel_state);
   const auto* latent = std::get_if<MlaAttention>(&layer.attention);
-  const double streams = latent && latent->compress_ratio ? c.model.text_config->value("hc_mult", 4) : 0;
+  const double streams = latent && latent->compress_ratio ? c.model.hc_mult.value_or(4) : 0;
   double ffn_width = 0;
   if (const auto* d = std::get_if<DenseFfn>(&layer.ffn)) {
     add_dense(out.dense_ffn, c, c.model.quantisation.dense_mlp, d->intermediate_size, d->gated);

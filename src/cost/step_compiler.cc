@@ -61,7 +61,7 @@ LayerKinds kinds_of(const Model& model) {
 /// What an element of the caches takes, bytes.
 CacheTypes cache_types(const Model& model, const EngineConfig& engine, const Gpu& gpu) {
   const auto kv = resolved_cache_dtype(model, engine.kv_cache_dtype, generation_of(gpu));
-  const auto state = ssm_cache_dtype(model);
+  const auto state = model.ssm_cache_dtype;
   return {kv.starts_with("fp8") ? 1.0
           : kv == "nvfp4"       ? 0.5625
                                 : 2.0,

@@ -7,10 +7,10 @@
 
 #include "base/input_error.h"
 #include "base/text.h"
-#include "config/json.h"
 #include "config/quantity.h"
 #include "memory/startup.h"
 #include "model/load.h"
+#include "model/requantise.h"
 #include "parallel/resolve.h"
 
 namespace shardwise {
@@ -131,18 +131,10 @@ Model as_launched(const Model& model, const StartRow& s) {
   const bool online_fp8 = s.quantization == "fp8" && !quantised;
   const bool other_dtype = (s.dtype == "float32" || s.dtype == "float16" || s.dtype == "bfloat16") &&
                            s.dtype != to_string(model.dtype) && (!quantised || s.dtype == "float32");
-  if (!model.config || (!online_fp8 && !other_dtype)) return model;
-  Json config = *model.config;
-  const auto set_dtype = [&](Json& part) {
-    part.erase("dtype");
-    part["torch_dtype"] = s.dtype;
-  };
-  if (other_dtype) {
-    set_dtype(config);
-    if (const auto text = config.find("text_config"); text != config.end() && text->is_object()) set_dtype(*text);
-  }
-  if (online_fp8) config["quantization_config"] = {{"quant_method", "fp8"}, {"activation_scheme", "dynamic"}};
-  Model out = read_hf_config(config.dump(), "", s.model);
+  if (!online_fp8 && !other_dtype) return model;
+  Model out = online_fp8 ? requantised(model, WeightFormat::fp8_tensor) : model;
+  if (other_dtype) out = with_overrides(out, fmt::format(R"({{"dtype": null, "torch_dtype": "{}"}})", s.dtype));
+  out.name = s.model;
   if (s.dtype == "float32") out.dtype = DType::float32;  // asked for; a float32 checkpoint alone is loaded as bfloat16
   return out;
 }
@@ -259,7 +251,7 @@ StartLaunch read_launch(const StartRow& s, const Model& model) {
   read_speculation(e, s, out.model, out.assumed);
   if (mentions("runner=pooling") || mentions("embedding model")) {
     e.max_num_seqs = 0;  // no sampler, and no head
-    out.model = with_overrides(out.model, Json{{"tie_word_embeddings", true}});
+    out.model = with_overrides(out.model, R"({"tie_word_embeddings": true})");
   }
   e.language_model_only = mentions("language_model_only") || mentions("limit_mm_per_prompt={'image': 0");
   if (e.vllm_version < VllmVersion{0, 26, 0} && mentions("enable_prefix_caching=False"))

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <numeric>
 
-#include "config/json.h"
-#include "memory/draft.h"
 #include "memory/kv_backend.h"
 #include "memory/kv_names.h"
 #include "memory/kv_state.h"
+#include "model/architectures.h"
+#include "model/model_types.h"
 
 namespace shardwise {
 
@@ -41,23 +41,12 @@ KvDType cache_torch_dtype(const Model& model, const std::string& cache_dtype) {
   return KvDType::uint8;
 }
 
-bool has_architecture(const Model& model, std::string_view part) {
-  return std::any_of(model.architectures.begin(), model.architectures.end(),
-                     [&](const std::string& a) { return a.find(part) != std::string::npos; });
-}
-
-std::string text_field(const Model& model, const char* key) {
-  if (!model.text_config) return "";
-  const auto it = model.text_config->find(key);
-  return it != model.text_config->end() && it->is_string() ? it->get<std::string>() : std::string();
-}
-
 /// Images are attended in both directions (model_arch_config_convertor.py:is_mm_prefix_lm).
 bool mm_prefix(const Model& model, const KvSpecOptions& options) {
   if (options.language_model_only || !model.vision) return false;
   const auto& type = model.model_type;
-  if (type.starts_with("gemma4")) return text_field(model, "use_bidirectional_attention") == "vision";
-  return type == "gemma3" || type == "paligemma" || type == "bagel" || type == "molmo2" || type == "moondream3";
+  if (type.starts_with("gemma4")) return model.bidirectional_vision;
+  return find_model_type(type).mm_prefix;
 }
 
 /// Builds layer after layer; a stage's layers are those that vLLM's model class registers on that stage.
@@ -68,8 +57,7 @@ class Builder {
     out_.cache_dtype = o_.cache_dtype;
     names_ = layer_names(model);
     with_names_ = with_names;
-    attention_dtype_ =
-        has_architecture(model, "FalconForCausalLM") ? "auto" : o_.cache_dtype;  // passes no cache config on
+    attention_dtype_ = find_traits(model.architectures).passes_cache_config ? o_.cache_dtype : "auto";
     dtype_ = cache_torch_dtype(model, attention_dtype_);
     mode_ = quant_mode(attention_dtype_);
     mm_prefix_ = mm_prefix(model, options);
@@ -208,7 +196,7 @@ class Builder {
     out_.mamba_align = has_state && mamba_align_mode(model_, o_.enable_prefix_caching);
     if (has_state) {
       out_.mamba_block_size = out_.mamba_align ? out_.block_size : o_.max_model_len;
-      out_.mamba_ssm_cache_dtype = ssm_cache_dtype(model_);
+      out_.mamba_ssm_cache_dtype = model_.ssm_cache_dtype;
       conv_ = model_dtype(model_);
       ssm_ = out_.mamba_ssm_cache_dtype == "float32"    ? KvDType::float32
              : out_.mamba_ssm_cache_dtype == "bfloat16" ? KvDType::bfloat16
@@ -317,12 +305,7 @@ class Builder {
   }
 
   /// Gemma 3n and 4: the last layers read the cache of earlier ones.
-  int own_cache_layers() const {
-    if (!model_.text_config || !model_.model_type.starts_with("gemma")) return model_.num_hidden_layers();
-    const auto it = model_.text_config->find("num_kv_shared_layers");
-    return it != model_.text_config->end() && it->is_number_integer() ? model_.num_hidden_layers() - it->get<int>()
-                                                                      : model_.num_hidden_layers();
-  }
+  int own_cache_layers() const { return model_.num_hidden_layers() - model_.num_kv_shared_layers; }
 
   void build_layer(const Layer& layer, int l) {
     if (const auto* state = state_of(layer)) {
@@ -488,7 +471,7 @@ class Builder {
   void add_draft() {
     if (o_.num_speculative_tokens <= 0 || !o_.draft_is_mtp) return;
     int i = 0;
-    for (const auto& layer : draft_layers(model_)) {
+    for (const auto& layer : model_.mtp_layers) {
       if (std::holds_alternative<FullAttention>(layer.attention) ||
           std::holds_alternative<MlaAttention>(layer.attention))
         add_attention(layer.attention, names_.draft, names_.draft_from_zero ? i : model_.num_hidden_layers() + i);

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "config/json.h"
 #include "memory/kv_plan.h"
 #include "memory/kv_specs.h"
 #include "memory/startup.h"

@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include "config/json.h"
 #include "model/load.h"
 
 namespace shardwise {

@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "config/json.h"
+#include "model/source.h"
 
 namespace shardwise {
 namespace {
@@ -255,14 +256,6 @@ bool QuantRules::ignored(std::string_view module) const {
   return false;
 }
 
-QuantRules quant_rules(const Model& model) {
-  if (!model.quant_config) return {};
-  QuantRules rules(*model.quant_config);
-  if (model.model_type == "deepseek_v4" && rules.method() == "fp8")
-    rules.set_deepseek_v4(text_at(*model.text_config, "expert_dtype"));
-  return rules;
-}
-
 void QuantRules::set_deepseek_v4(const std::string& expert_dtype) {
   if (!expert_dtype.empty() && expert_dtype != "fp4") return;
   common_.e8m0_scales = true;
@@ -293,15 +286,18 @@ QuantScheme QuantRules::scheme(std::string_view full_name, Module kind) const {
   return groups_.empty() ? common_ : QuantScheme{};
 }
 
+namespace {
+
+/// By kind: what the last layer that has such a module stores.
 Quantisation summarise(const QuantRules& rules, const Model& model) {
   Quantisation out;
   out.quant_method = rules.method();
   out.ignore = rules.ignore();
   out.kv_cache_dtype = rules.kv_cache_dtype();
   if (rules.method().empty()) return out;
-  using Kind = QuantRules::Module;
+  using Module = QuantRules::Module;
   // The last layer that has such a module.
-  const auto last = [&](auto&& has, const char* name, Kind kind) {
+  const auto last = [&](auto&& has, const char* name, Module kind) {
     for (std::size_t i = model.layers.size(); i-- > 0;)
       if (has(model.layers[i])) return rules.scheme("layers." + std::to_string(i) + "." + name, kind);
     return QuantScheme{};
@@ -311,14 +307,41 @@ Quantisation summarise(const QuantRules& rules, const Model& model) {
       [](const Layer& l) {
         return std::holds_alternative<MlaAttention>(l.attention) || std::holds_alternative<FullAttention>(l.attention);
       },
-      "self_attn.o_proj", Kind::linear);
+      "self_attn.o_proj", Module::linear);
   out.dense_mlp =
-      last([](const Layer& l) { return std::holds_alternative<DenseFfn>(l.ffn); }, "mlp.down_proj", Kind::linear);
-  out.routed_experts = last(moe, "mlp.experts.0.down_proj", Kind::experts);
+      last([](const Layer& l) { return std::holds_alternative<DenseFfn>(l.ffn); }, "mlp.down_proj", Module::linear);
+  out.routed_experts = last(moe, "mlp.experts.0.down_proj", Module::experts);
   out.shared_experts = last([&](const Layer& l) { return moe(l) && moe(l)->shared_intermediate_size != 0; },
-                            "mlp.shared_experts.down_proj", Kind::linear);
-  out.lm_head = rules.scheme("lm_head", Kind::lm_head);
+                            "mlp.shared_experts.down_proj", Module::linear);
+  out.lm_head = rules.scheme("lm_head", Module::lm_head);
   return out;
+}
+
+/// Only ModelOpt checkpoints decide the cache's type: by quant_method, or by the producer named in hf_quant_config.json
+/// (utils/torch_utils.py:get_kv_cache_quant_algo_string).
+bool is_modelopt(const Json& q) {
+  if (const auto it = q.find("quant_method"); it != q.end() && it->is_string())
+    return it->get_ref<const std::string&>().starts_with("modelopt");
+  const Json* producer = object_at(q, "producer");
+  return q.contains("quantization") && producer && text_at(*producer, "name") == "modelopt";
+}
+
+}  // namespace
+
+void read_quantisation(const Json* stated, const Json& text_config, Model& model) {
+  model.quantisation = {};
+  if (!stated) return;
+  QuantRules rules(*stated);
+  if (model.model_type == "deepseek_v4" && rules.method() == "fp8")
+    rules.set_deepseek_v4(text_at(text_config, "expert_dtype"));
+  model.quantisation = summarise(rules, model);
+  model.quantisation.decides_kv_cache = is_modelopt(*stated);
+  model.quantisation.rules = std::make_shared<const QuantRules>(std::move(rules));
+}
+
+const QuantRules& quant_rules(const Model& model) {
+  static const QuantRules none;
+  return model.quantisation.rules ? *model.quantisation.rules : none;
 }
 
 }  // namespace shardwise

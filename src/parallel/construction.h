@@ -5,7 +5,7 @@
 
 namespace shardwise {
 
-/// Fills facts.construction from facts.config and quantisation. Part of model_facts().
+/// Fills facts.construction from the other facts. Part of model_facts().
 void derive_construction(ModelFacts& facts);
 
 }  // namespace shardwise

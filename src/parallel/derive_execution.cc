@@ -1,6 +1,7 @@
 // How vLLM's values come about from the speculative configuration to the workers.
 #include <algorithm>
 
+#include "model/architectures.h"
 #include "parallel/experts.h"
 #include "parallel/rule_rows.h"
 
@@ -69,21 +70,15 @@ void derive_scheduler(S& s) {
   if (s.m.is_encoder_decoder) r.enable_chunked_prefill = false;
 }
 
-/// Classes with SupportsMambaPrefixCaching: mode "all" until 0.27.
-bool caches_every_block(std::string_view arch) {
-  return arch == "NemotronHForCausalLM" || arch == "FalconH1ForCausalLM" || arch == "GraniteMoeHybridForCausalLM" ||
-         arch == "JambaForCausalLM" || arch == "MambaForCausalLM" || arch == "Mamba2ForCausalLM" ||
-         arch == "FalconMambaForCausalLM" || arch == "Zamba2ForCausalLM" || arch == "BambaForCausalLM";
-}
-
 /// model_executor/models/config.py: hooks by architecture, then vllm.py set_dcp_defaults.
 void derive_hooks(S& s) {
   auto& r = s.r;
   const auto& arch = s.m.architecture;
+  const Architecture& traits = find_traits(arch);
   r.dcp_comm_backend = s.a.dcp_comm_backend.value_or("ag_rs");
   r.dcp_q_replicate = s.a.dcp_q_replicate.value_or(false);
-  if (arch == "DeepseekV32ForCausalLM" && r.cache_dtype == "bfloat16") r.cache_dtype = "auto";
-  if (arch == "GlmMoeDsaForCausalLM") {
+  if (traits.hook == Hook::deepseek_v32 && r.cache_dtype == "bfloat16") r.cache_dtype = "auto";
+  if (traits.hook == Hook::glm_moe_dsa) {
     if (s.v >= VllmVersion{0, 31, 0} && r.cache_dtype == "auto" && generation_of(s.n).glm_dsa_fp8_cache)
       r.cache_dtype = "fp8_e4m3";
     if (s.v >= VllmVersion{0, 29, 0}) {
@@ -91,11 +86,11 @@ void derive_hooks(S& s) {
       if (!s.a.dcp_q_replicate) r.dcp_q_replicate = true;
     }
   }
-  if (arch == "GptOssForCausalLM" && !s.capture_sizes && !s.max_capture_size) s.max_capture_size = 1024;
+  if (traits.hook == Hook::gpt_oss && !s.capture_sizes && !s.max_capture_size) s.max_capture_size = 1024;
   if (arch == "MambaForCausalLM" || arch == "Mamba2ForCausalLM" || arch == "FalconMambaForCausalLM" || s.m.is_hybrid) {
     if (r.enable_prefix_caching) {
       if (r.mamba_cache_mode == "none")
-        r.mamba_cache_mode = s.v < VllmVersion{0, 28, 0} && caches_every_block(arch) ? "all" : "align";
+        r.mamba_cache_mode = s.v < VllmVersion{0, 28, 0} && traits.caches_every_block ? "all" : "align";
       if (!r.mamba_block_size) r.mamba_block_size = r.block_size;
     } else {
       r.mamba_cache_mode = "none";

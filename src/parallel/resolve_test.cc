@@ -18,21 +18,25 @@ using testing::HasSubstr;
 
 ModelFacts dense() {
   return model_facts(
-      Json::parse(
-          R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_hidden_layers": 32, "hidden_size": 4096,
+      config_facts(
+          Json::parse(
+              R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_hidden_layers": 32, "hidden_size": 4096,
     "num_attention_heads": 32, "num_key_value_heads": 8, "intermediate_size": 14336, "vocab_size": 128256, "max_position_embeddings": 131072,
     "torch_dtype": "bfloat16"})"),
-      nullptr, "dense");
+          nullptr),
+      "dense");
 }
 
 ModelFacts moe() {
   return model_facts(
-      Json::parse(
-          R"({"architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "num_hidden_layers": 48, "hidden_size": 2048,
+      config_facts(
+          Json::parse(
+              R"({"architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "num_hidden_layers": 48, "hidden_size": 2048,
     "num_attention_heads": 32, "num_key_value_heads": 4, "head_dim": 128, "intermediate_size": 6144, "moe_intermediate_size": 768, "num_experts": 128,
     "num_experts_per_tok": 8, "vocab_size": 151936, "max_position_embeddings": 40960, "torch_dtype": "bfloat16",
     "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128], "activation_scheme": "dynamic"}})"),
-      nullptr, "moe");
+          nullptr),
+      "moe");
 }
 
 std::optional<Refusal> refused(const EngineArgs& args, const ModelFacts& model, NodeFacts node = {}) {
@@ -44,10 +48,12 @@ std::optional<Refusal> refused(const EngineArgs& args, const ModelFacts& model, 
 TEST(ModelFacts, ExpertCountLeftOutIsTheClassDefault) {
   const auto experts = [](const char* more) {
     return model_facts(
-               Json::parse(std::string(R"({"architectures": ["NemotronHForCausalLM"], "model_type": "nemotron_h",
+               config_facts(
+                   Json::parse(std::string(R"({"architectures": ["NemotronHForCausalLM"], "model_type": "nemotron_h",
       "num_hidden_layers": 4, "hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 8)") +
-                           more + "}"),
-               nullptr, "m")
+                               more + "}"),
+                   nullptr),
+               "m")
         .num_experts;
   };
   EXPECT_EQ(experts(""), 8);

@@ -29,7 +29,7 @@ class PreparedModels {
     if (!slot.model) {
       slot.model = models.get(name);
       if (overrides && !overrides->empty())
-        slot.model = std::make_shared<const Model>(with_overrides(*slot.model, *overrides));
+        slot.model = std::make_shared<const Model>(with_overrides(*slot.model, overrides->dump()));
       slot.program = std::make_shared<const WeightProgram>(compile_weights(*slot.model, draft));
     }
     return slot;
