@@ -37,6 +37,11 @@ struct GpuGeneration {
   /// (v1/attention/backends/flashinfer.py, utils/flashinfer.py supports_trtllm_attention)
   bool trtllm_attention = false;
 
+  /// FlashInfer's prefill of gated delta nets, of keys this wide only; 0 = of any
+  /// (model_executor/layers/mamba/gdn/qwen_gdn_linear_attn.py _resolve_gdn_prefill_backend)
+  bool flashinfer_gdn = false;
+  int flashinfer_gdn_key_head_dim = 0;
+
   MlaBackend mla = MlaBackend::TRITON_MLA;
   SparseMlaBackend sparse_mla = SparseMlaBackend::FLASH_ATTN_MLA_SPARSE;
   /// FLASHINFER_MLA_SPARSE_SM90 for plain fp8_e4m3 caches (v1/attention/backends/mla/flashinfer_mla_sparse_sm90.py)

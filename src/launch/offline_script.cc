@@ -39,8 +39,9 @@ std::string python_value(const GivenFlag& flag) {
     case FlagKind::json:
       return "json.loads(" + python_string(word) + ")";
     case FlagKind::text_list:
+    case FlagKind::comma_list:
     case FlagKind::integer_list:
-      return python_list(flag.words, flag.row->kind == FlagKind::text_list);
+      return python_list(flag.words, flag.row->kind != FlagKind::integer_list);
     case FlagKind::text:
       return python_string(word);
     case FlagKind::optional_text:

@@ -1,6 +1,7 @@
 #include "memory/kv_specs.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "memory/kv_backend.h"
 #include "memory/kv_names.h"
@@ -11,6 +12,10 @@
 namespace shardwise {
 
 namespace {
+
+/// Tokens between the states that FlashInfer's prefill of gated delta nets can give
+/// (v1/attention/backends/gdn_attn.py).
+constexpr std::int64_t kGdnCheckpointAlignment = 64;
 
 KvDType model_dtype(const Model& model) {
   return model.dtype == DType::float16   ? KvDType::float16
@@ -224,11 +229,21 @@ class Builder {
     std::int64_t kernel = std::max(backends.front().block_sizes.smallest(), out_.block_size);
     std::int64_t common = 1;
     for (const auto& b : backends) common = std::lcm<std::int64_t>(common, b.block_sizes.smallest());
+    if (exports_checkpoints(state)) common = std::lcm<std::int64_t>(common, kGdnCheckpointAlignment);
     if (model_.is_mla()) kernel = std::max<std::int64_t>(kernel, 128);
     const auto block = round_up(kernel * ceil_div(state_page, kernel * per_token), common);
     out_.block_size = std::max(out_.block_size, static_cast<int>(block));
     if (out_.mamba_align) out_.mamba_block_size = out_.block_size;
     if (const auto page = out_.block_size * per_token; page != state_page) out_.mamba_page_size_padded = page;
+  }
+
+  /// Whether FlashInfer's prefill of gated delta nets gives a state from inside a prompt: from 0.33 on
+  /// and in mode align only.
+  bool exports_checkpoints(const LinearAttention& a) const {
+    const auto& g = *o_.generation;
+    return o_.version >= VllmVersion{0, 33, 0} && out_.mamba_align &&
+           a.kind == LinearAttention::Kind::gated_delta_net && g.flashinfer_gdn &&
+           (g.flashinfer_gdn_key_head_dim == 0 || g.flashinfer_gdn_key_head_dim == a.key_head_dim);
   }
 
   KvSpec state_spec(const LinearAttention& a) const {
@@ -241,6 +256,7 @@ class Builder {
     spec.mamba_align = out_.mamba_align;
     spec.num_speculative_blocks = o_.num_speculative_tokens;
     fill_state(spec, a, tp_, o_.num_speculative_tokens, conv_, ssm_);
+    if (exports_checkpoints(a)) spec.num_prefill_checkpoint_blocks = 1;
     return spec;
   }
 

@@ -173,7 +173,8 @@ void derive_features(S& s) {
   r.block_size = s.a.block_size.value_or(16);
   r.block_size_given = s.a.block_size.has_value();
   r.mamba_block_size = s.a.mamba_block_size;
-  r.mamba_cache_mode = s.a.mamba_cache_mode.value_or("none");
+  // From 0.33 on the mode follows prefix caching, whatever the argument says.
+  r.mamba_cache_mode = s.v < VllmVersion{0, 33, 0} ? s.a.mamba_cache_mode.value_or("none") : "none";
   if (s.v < VllmVersion{0, 18, 0} && !r.block_size_given && s.m.is_mla)
     r.block_size = generation_of(s.n).mla_block_size;
   r.gpu_memory_utilization = s.a.gpu_memory_utilization.value_or(s.v >= VllmVersion{0, 20, 0} ? 0.92 : 0.9);

@@ -192,12 +192,8 @@ void derive_runner(S& s) {
 void derive_run(S& s) {
   auto& r = s.r;
   derive_runner(s);
-  const bool spec_async = !s.has_spec || s.spec_method == "mtp" || s.spec_method == "eagle" ||
-                          s.spec_method == "eagle3" || s.spec_method == "extract_hidden_states" ||
-                          s.spec_method == "dflash" || s.spec_method == "ngram_gpu" || s.spec_method == "draft_model" ||
-                          s.spec_method == "dspark" || (s.spec_method == "ngram" && s.v >= VllmVersion{0, 33, 0});
   r.async_scheduling = s.a.async_scheduling.value_or(
-      spec_async && !(r.pipeline_parallel_size > 1 && !s.v2_runner && s.v >= VllmVersion{0, 30, 0}));
+      speculates_async(s) && !(r.pipeline_parallel_size > 1 && !s.v2_runner && s.v >= VllmVersion{0, 30, 0}));
 
   // Optimisation levels: vllm.py OPTIMIZATION_LEVEL_TO_CONFIG.
   const auto level = s.a.optimization_level.value_or(2);
@@ -329,6 +325,13 @@ void derive_worker(S& s) {
 }
 
 }  // namespace
+
+bool speculates_async(const S& s) {
+  if (!s.has_spec || (s.v2_runner && s.v >= VllmVersion{0, 33, 0})) return true;
+  static constexpr std::string_view methods[] = {"mtp",    "eagle",     "eagle3",      "extract_hidden_states",
+                                                 "dflash", "ngram_gpu", "draft_model", "dspark"};
+  return std::find(std::begin(methods), std::end(methods), s.spec_method) != std::end(methods);
+}
 
 void derive_execution(Phase phase, ResolveState& s) {
   switch (phase) {

@@ -148,13 +148,13 @@ void store(EngineArgs& args, const FlagRow& row, const std::string& flag, const 
           for (const auto& w : words) values.push_back(integer(w));
           args.*member = std::move(values);
         } else if constexpr (std::is_same_v<M, std::optional<std::vector<std::string>> EngineArgs::*>) {
-          args.*member = words;
+          args.*member = row.kind == FlagKind::comma_list ? split(word, ',') : words;
         }
       },
       row.member);
 }
 
-/// The option a word of argv names: its row, whether it is the --no- form, the value behind '=' and, for dotted JSON
+/// The option a word of argv names: its row, whether it switches off, the value behind '=' and, for dotted JSON
 /// keys, the path behind the first dot.
 struct Option {
   const FlagRow* row = nullptr;
@@ -163,21 +163,65 @@ struct Option {
   std::string path;
 };
 
-const std::map<std::string, const FlagRow*, std::less<>>& spellings() {
+/// One way to write an argument.
+struct Spelling {
+  const FlagRow* row;
+  bool off;  ///< says no
+  FlagVersions versions;
+};
+using Spellings = std::map<std::string, Spelling, std::less<>>;
+
+/// --enable-x for --disable-x and the other way round, which 0.33 brought; empty for other names.
+std::string inverse(const std::string& flag) {
+  for (const auto& [prefix, other] : {std::pair{"--enable-", "--disable-"}, {"--disable-", "--enable-"}})
+    if (flag.starts_with(prefix)) return other + flag.substr(std::string_view(prefix).size());
+  return "";
+}
+
+void add_spellings(const FlagRow& row, Spellings& to) {
+  const auto flag = dashed(row.name);
+  to.emplace(flag, Spelling{&row, false, row.versions});
+  if (!row.aliases.empty())
+    for (const auto& alias : split(row.aliases, ' ')) to.emplace(alias, Spelling{&row, false, row.versions});
+  if (row.kind != FlagKind::boolean) return;
+  to.emplace("--no-" + flag.substr(2), Spelling{&row, true, row.versions});
+  if (const auto other = inverse(flag); !other.empty())
+    to.emplace(other, Spelling{&row, true, {std::max(row.versions.since, {0, 33, 0}), row.versions.gone}});
+}
+
+const Spellings& spellings() {
   static const auto map = [] {
-    std::map<std::string, const FlagRow*, std::less<>> m;
-    for (const auto& row : flag_rows()) {
-      m.emplace(dashed(row.name), &row);
-      if (!row.aliases.empty())
-        for (const auto& alias : split(row.aliases, ' ')) m.emplace(alias, &row);
-      if (row.kind == FlagKind::boolean) m.emplace("--no-" + dashed(row.name).substr(2), &row);
-    }
+    Spellings m;
+    for (const auto& row : flag_rows()) add_spellings(row, m);
     return m;
   }();
   return map;
 }
 
-Option find_option(const std::string& word) {
+/// argparse takes any unique prefix.
+Spellings::const_iterator find_prefix(const std::string& name, VllmVersion version) {
+  const auto& all = spellings();
+  std::vector<Spellings::const_iterator> found;
+  for (auto i = all.lower_bound(name); i != all.end() && i->first.starts_with(name); ++i)
+    if (i->second.versions.contains(version)) found.push_back(i);
+  if (found.size() == 1) return found.front();
+  if (found.empty()) return all.end();
+  std::vector<std::string> names;
+  for (const auto& f : found) names.push_back(f->first);
+  if (names.size() > 6) names.resize(6), names.push_back("...");
+  bad(name, "could be " + join(names, " or "), "write one of them in full");
+}
+
+[[noreturn]] void no_such_argument(const std::string& name, VllmVersion version) {
+  std::vector<std::string> names;
+  for (const auto& [spelled, spelling] : spellings())
+    if (spelling.versions.contains(version)) names.push_back(spelled);
+  const auto hint = did_you_mean(name, names);
+  bad(name, "vLLM has no such argument", hint.empty() ? "see `vllm serve --help=all`" : hint);
+}
+
+/// An argument of another version is found: resolve() refuses it by name. A spelling of another version is not.
+Option find_option(const std::string& word, VllmVersion version) {
   Option option;
   std::string name = word;
   if (const auto eq = name.find('='); eq != std::string::npos) {
@@ -189,28 +233,14 @@ Option find_option(const std::string& word) {
     name.resize(dot);
   }
   if (name.starts_with("--")) std::replace(name.begin(), name.end(), '_', '-');
-  const auto& all = spellings();
-  auto it = all.find(name);
-  if (it == all.end() && name.starts_with("--")) {  // argparse takes any unique prefix
-    std::vector<std::map<std::string, const FlagRow*, std::less<>>::const_iterator> found;
-    for (auto i = all.lower_bound(name); i != all.end() && i->first.starts_with(name); ++i) found.push_back(i);
-    if (found.size() == 1) it = found.front();
-    if (found.size() > 1) {
-      std::vector<std::string> names;
-      for (const auto& f : found) names.push_back(f->first);
-      if (names.size() > 6) names.resize(6), names.push_back("...");
-      bad(name, "could be " + join(names, " or "), "write one of them in full");
-    }
-  }
-  if (it == all.end()) {
-    std::vector<std::string> names;
-    for (const auto& [spelling, row] : all) names.push_back(spelling);
-    auto hint = did_you_mean(name, names);
-    bad(name, "vLLM has no such argument", hint.empty() ? "see `vllm serve --help=all`" : hint);
-  }
-  option.row = it->second;
-  option.negated =
-      it->first.starts_with("--no-") && it->second->kind == FlagKind::boolean && it->first != dashed(it->second->name);
+  auto it = spellings().find(name);
+  if (it == spellings().end() && name.starts_with("--")) it = find_prefix(name, version);
+  if (it == spellings().end()) no_such_argument(name, version);
+  const auto& [row, off, versions] = it->second;
+  if (off && row->versions.contains(version) && !versions.contains(version))
+    bad(name, "vLLM " + to_string(version) + " has no such argument", "write --no-" + dashed(row->name).substr(2));
+  option.row = row;
+  option.negated = off;
   return option;
 }
 
@@ -257,7 +287,7 @@ std::int64_t human_integer(std::string_view text, const std::string& flag) {
                    "write digits, or 8k (8,000), 8K (8,192), 1M");
 }
 
-EngineArgs parse_vllm_flags(std::span<const std::string> argv) {
+EngineArgs parse_vllm_flags(std::span<const std::string> argv, VllmVersion version) {
   for (const auto& word : argv) {
     try {
       (void)Json(word).dump();  // JSON-valued arguments are kept as JSON text, which is UTF-8
@@ -282,7 +312,7 @@ EngineArgs parse_vllm_flags(std::span<const std::string> argv) {
       store(args, *find_flag("optimization_level"), "-O", {word.substr(word[2] == '=' ? 3 : 2)});
       continue;
     }
-    const auto option = find_option(word);
+    const auto option = find_option(word, version);
     const auto& row = *option.row;
     const auto flag = dashed(row.name);
     std::vector<std::string> words;
@@ -460,6 +490,7 @@ std::vector<std::string> to_argv(const GivenFlag& flag) {
     if (!off) return {name};
     return row->kind == FlagKind::boolean ? std::vector{"--no-" + name.substr(2)} : std::vector<std::string>{};
   }
+  if (row->kind == FlagKind::comma_list) return {name, join(words, ",")};
   if (words.size() == 1 && words.front().starts_with('-') && !to_number(words.front()))
     return {name + "=" + words.front()};
   std::vector<std::string> argv = {name};

@@ -80,6 +80,7 @@ enum class FlagKind {
   text,           ///< --x word
   json,           ///< --x '{"a": 1}', --x.a 1, --x.b+ v
   text_list,      ///< --x a b c
+  comma_list,     ///< --x a,b,c
   integer_list,   ///< --x 1 2 4
   optional_text   ///< --x or --x value
 };
@@ -126,7 +127,7 @@ const FlagRow* find_flag(std::string_view name);
 
 /// Reads what stands behind `vllm serve`: [MODEL] and flags, by the rules of vLLM's own parser (dashes or underscores,
 /// --x=v, --no-x, -tp 4, -O3, dotted JSON keys, unique prefixes). Throws InputError (file "vllm serve") with a hint.
-EngineArgs parse_vllm_flags(std::span<const std::string> argv);
+EngineArgs parse_vllm_flags(std::span<const std::string> argv, VllmVersion version = kDefaultVllmVersion);
 
 /// Reads arguments by vLLM's names from a JSON object, as in EngineArgs(**kwargs). `file` names it in errors.
 EngineArgs read_engine_args(const Json& object, const std::string& file);

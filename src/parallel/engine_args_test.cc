@@ -47,6 +47,26 @@ TEST(EngineArgs, Booleans) {
   EXPECT_THAT(error({"--enable-prefix-caching=true"}), HasSubstr("takes no value"));
 }
 
+TEST(EngineArgs, EnableAndDisableArePairsFrom033On) {
+  const std::vector<std::string> off = {"--disable-prefix-caching"}, on = {"--enable-custom-all-reduce"};
+  EXPECT_EQ(parse_vllm_flags(off, {0, 33, 0}).enable_prefix_caching, false);
+  EXPECT_EQ(parse_vllm_flags(on, {0, 33, 0}).disable_custom_all_reduce, false);
+  EXPECT_EQ(parse_vllm_flags(std::vector<std::string>{"--no-enable-prefix-caching"}, {0, 33, 0}).enable_prefix_caching,
+            false);
+  try {
+    parse_vllm_flags(off, {0, 32, 0});
+    ADD_FAILURE() << "0.32 has no such spelling";
+  } catch (const InputError& e) {
+    EXPECT_THAT(e.what(), HasSubstr("vLLM 0.32.0 has no such argument"));
+    EXPECT_THAT(e.what(), HasSubstr("--no-enable-prefix-caching"));
+  }
+}
+
+TEST(EngineArgs, DeviceIdsAreOneWord) {
+  EXPECT_THAT(parse({"--device-ids", "2,3"}).device_ids.value(), ElementsAre("2", "3"));
+  EXPECT_THAT(to_argv(parse({"--device-ids", "2,3"})), ElementsAre("--device-ids", "2,3"));
+}
+
 TEST(EngineArgs, HumanIntegers) {
   EXPECT_EQ(parse({"--max-model-len", "8k"}).max_model_len, 8000);
   EXPECT_EQ(parse({"--max-model-len", "8K"}).max_model_len, 8192);

@@ -48,8 +48,8 @@ constexpr FlagRow kUsed[] = {
     {"data_parallel_backend",                K::text,          P::engine, any_version,  &A::data_parallel_backend,                "-dpb", "mp or ray."},
     {"data_parallel_hybrid_lb",              K::boolean,       P::node,   any_version,  &A::data_parallel_hybrid_lb,              "-dph", "Balance inside a node, and outside between nodes."},
     {"data_parallel_external_lb",            K::boolean,       P::node,   any_version,  &A::data_parallel_external_lb,            "-dpe", "One server per DP rank; balancing is outside."},
-    {"data_parallel_multi_port_external_lb", K::boolean,       P::node,   since(22, 1), &A::data_parallel_multi_port_external_lb, "-dpm", "One server and port per local DP rank."},
-    {"device_ids",                           K::text_list,     P::node,   any_version,  &A::device_ids,                           "",     "GPUs to use, in order."},
+    {"data_parallel_multi_port_external_lb", K::present,       P::node,   since(22, 1), &A::data_parallel_multi_port_external_lb, "-dpm", "One server and port per local DP rank."},
+    {"device_ids",                           K::comma_list,    P::node,   any_version,  &A::device_ids,                           "",     "GPUs to use, in order."},
     {"headless",                             K::present,       P::node,   any_version,  &A::headless,                             "",     "No API server on this node."},
     {"api_server_count",                     K::integer,       P::server, any_version,  &A::api_server_count,                     "-asc", "API server processes."},
     {"disable_custom_all_reduce",            K::boolean,       P::engine, any_version,  &A::disable_custom_all_reduce,            "",     "Use NCCL for every all-reduce."},
@@ -128,6 +128,13 @@ T named(const CsvCells& cells, std::string_view column, std::span<const std::pai
   cells.fail(column, "unknown word '" + cells.text(column) + "'");
 }
 
+FlagVersions versions_of(const CsvCells& cells) {
+  FlagVersions versions;
+  if (const auto& since = cells.text("since"); !since.empty()) versions.since = parse_vllm_version(since);
+  if (const auto& gone = cells.text("gone"); !gone.empty()) versions.gone = parse_vllm_version(gone);
+  return versions;
+}
+
 std::vector<FlagRow> all_rows() {
   static const CsvTable table = embedded_csv("vllm/flags_not_used.csv");  // holds the text of its rows
   std::vector<FlagRow> rows(std::begin(kUsed), std::end(kUsed));
@@ -138,6 +145,7 @@ std::vector<FlagRow> all_rows() {
     row.kind = named<FlagKind>(cells, "kind", kKinds);
     row.aliases = cells.text("aliases");
     row.part = named<FlagPart>(cells, "part", kParts);
+    row.versions = versions_of(cells);
     rows.push_back(row);
   }
   return rows;

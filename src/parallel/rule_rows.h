@@ -89,6 +89,9 @@ std::span<const Rule> construction_rules();
 /// First rule of a phase that is violated. `start` may be null in phases whose rules ask for the layout alone.
 std::optional<Refusal> first_violation(Phase phase, const LayoutView& layout, const ResolveState* start);
 
+/// Whether the model runner schedules asynchronously with the speculation asked for (none: yes).
+bool speculates_async(const ResolveState& state);
+
 /// Values up to ParallelConfig, and from there on.
 void derive_config(Phase phase, ResolveState& state);
 void derive_execution(Phase phase, ResolveState& state);

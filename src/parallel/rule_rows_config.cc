@@ -16,6 +16,8 @@ constexpr std::string_view kServe = "entrypoints/cli/serve.py:cmd", kArgs = "eng
 
 /// The first argument that this version does not have.
 Violation unknown_argument(S s) {
+  for (const auto& given : s.a.not_used)
+    if (const auto* row = find_flag(given.first); row && !row->versions.contains(s.v)) return std::string(row->name);
   for (const auto& row : flag_rows()) {
     if (row.versions.contains(s.v)) continue;
     const bool given = std::visit(
@@ -272,6 +274,16 @@ constexpr Rule kConfigRules[] = {
                   : ok;
      },
      "Elastic EP is not supported with pipeline parallelism"},
+    {"elastic_ep_with_load_balancing", from(parallel, {0, 16, 0}), kParallel,
+     "Elastic EP does not go with hybrid load balancing, nor with external one before 0.33.",
+     "one server without --data-parallel-hybrid-lb",
+     [](S s) {
+       const bool external = s.r.data_parallel_external_lb && s.v < VllmVersion{0, 33, 0};
+       return s.a.enable_elastic_ep.value_or(false) && (s.r.data_parallel_hybrid_lb || external)
+                  ? wrong("elastic EP with {} load balancing", s.r.data_parallel_hybrid_lb ? "hybrid" : "external")
+                  : ok;
+     },
+     "Elastic EP is not compatible with data_parallel"},
     {"dp_rank_out_of_range", parallel, kParallel, "A DP rank lies in [0, data_parallel_size).",
      "a smaller rank, or a larger --data-parallel-size",
      [](S s) {

@@ -23,12 +23,6 @@ bool brings_its_draft(S s) {
          s.spec_method == "suffix" || s.spec_method == "dspark" || s.spec_method == "extract_hidden_states";
 }
 
-bool async_capable(S s) {
-  return s.spec_method == "mtp" || s.spec_method == "eagle" || s.spec_method == "eagle3" ||
-         s.spec_method == "extract_hidden_states" || s.spec_method == "dflash" || s.spec_method == "ngram_gpu" ||
-         s.spec_method == "draft_model" || s.spec_method == "dspark";
-}
-
 bool dcp_on_gqa(L l) { return l.dcp > 1 && !l.m.is_mla; }
 
 Violation quant_config_missing(S s) {
@@ -224,11 +218,13 @@ constexpr Rule kExecutionRules[] = {
      }},
 
     // ---- execution
-    {"async_scheduling_spec_method", before(execution, {0, 33, 0}), kVllm,
-     "Asynchronous scheduling works with EAGLE, MTP, draft model, n-gram GPU, DSpark and DFlash speculation.",
+    {"async_scheduling_spec_method", execution, kVllm,
+     "Asynchronous scheduling works with EAGLE, MTP, draft model, n-gram GPU, DSpark and DFlash speculation; from 0.33 "
+     "on "
+     "Model Runner V2 takes every method.",
      "leave --async-scheduling out",
      [](S s) {
-       return s.a.async_scheduling.value_or(false) && s.has_spec && !async_capable(s)
+       return s.a.async_scheduling.value_or(false) && !speculates_async(s)
                   ? wrong("--async-scheduling with {} speculation", s.spec_method)
                   : ok;
      }},

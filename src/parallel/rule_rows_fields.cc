@@ -48,7 +48,23 @@ constexpr Word cache_dtypes[] = {{"auto"},
                                  {"int8_per_token_head", {0, 20, 0}},
                                  {"fp8_per_token_head", {0, 20, 0}},
                                  {"nvfp4", {0, 20, 0}},
-                                 {"nvfp4_4over6", {0, 31, 0}}};
+                                 {"nvfp4_4over6", {0, 31, 0}},
+                                 {"octave_k3v4", {0, 33, 0}},
+                                 {"octave_k3v3", {0, 33, 0}},
+                                 {"octave_k3v3_compact", {0, 33, 0}}};
+constexpr Word speculative_methods[] = {{"ngram"},
+                                        {"ngram_gpu"},
+                                        {"draft_model"},
+                                        {"suffix"},
+                                        {"custom_class"},
+                                        {"eagle"},
+                                        {"eagle3"},
+                                        {"extract_hidden_states"},
+                                        {"mtp"},
+                                        {"dflash"},
+                                        {"dspark"},
+                                        {"medusa", always, {0, 33, 0}},
+                                        {"mlp_speculator", always, {0, 33, 0}}};
 constexpr Word mamba_modes[] = {{"align"}, {"none"}, {"all", always, {0, 32, 0}}};
 
 Violation least(const std::optional<std::int64_t>& value, std::int64_t minimum, std::string_view name) {
@@ -116,6 +132,8 @@ constexpr Rule kFieldRules[] = {
           [](S s) { return one_of(s, s.a.dcp_comm_backend, dcp_backends, "dcp_comm_backend"); }),
     field("field_range:num_speculative_tokens", speculative, "num_speculative_tokens is at least 1.",
           [](S s) { return s.has_spec ? least(s.spec_tokens, 1, "num_speculative_tokens") : ok; }),
+    field("field_range:method", speculative, "The speculative method is one of this version's.",
+          [](S s) { return s.has_spec ? one_of(s, s.spec_method, speculative_methods, "method") : ok; }),
     field("field_range:max_num_batched_tokens", scheduler, "max_num_batched_tokens is at least 1.",
           [](S s) { return least(s.r.max_num_batched_tokens, 1, "max_num_batched_tokens"); }),
     field("field_range:max_num_scheduled_tokens", scheduler, "max_num_scheduled_tokens is at least 1.",

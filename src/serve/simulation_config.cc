@@ -69,6 +69,7 @@ SchedulerConfig scheduler_config(const Deployment& d, const EngineArgs& args, co
   s.decode_context_parallel_size = d.engine.parallel.decode_context_parallel_size;
   s.use_v2_model_runner = true;
   s.num_speculative_tokens = d.engine.num_speculative_tokens;
+  s.version = d.engine.vllm_version;
   if (s.num_speculative_tokens > 0) s.speculation = speculation_of(d.engine.speculative_method);
   return s;
 }

@@ -142,13 +142,14 @@ Json resolved_json(const Resolved& r) {
 }
 
 Json predict_sweep(const Json& input, VerifyModels& models) {
-  const auto facts = models.facts(input.at("model").get<std::string>(), kDefaultVllmVersion);
+  const auto version = recorded_version(input);
+  const auto facts = models.facts(input.at("model").get<std::string>(), version);
   EngineArgs args;
   args.tensor_parallel_size = input.at("tp").get<int>();
   args.pipeline_parallel_size = input.at("pp").get<int>();
-  const auto result = resolve(args, *facts, recorded_node("B200", 128), {}, kDefaultVllmVersion, EntryMode::offline);
+  const auto result = resolve(args, *facts, recorded_node("B200", 128), {}, version, EntryMode::offline);
   if (const auto* refusal = std::get_if<Refusal>(&result))
-    return {{"accept", false}, {"rule", recorded_rule(*refusal)}};
+    return {{"accept", false}, {"stage", refusal->rule->stage()}, {"rule", recorded_rule(*refusal)}};
   const auto& r = std::get<Resolved>(result);
   Json out{{"accept", true}};
   if (r.tensor_parallel_size == 1) {
@@ -163,8 +164,7 @@ Json predict_sweep(const Json& input, VerifyModels& models) {
 }
 
 Json predict_start(const Json& input, VerifyModels& models) {
-  const auto version = input.contains("vllm_version") ? parse_vllm_version(input["vllm_version"].get<std::string>())
-                                                      : kDefaultVllmVersion;
+  const auto version = recorded_version(input);
   const auto facts = models.facts(input.at("model").get<std::string>(), version);
   const auto args = read_engine_args(input.at("args"), "input");
   Environment env;
@@ -181,10 +181,10 @@ Json predict_start(const Json& input, VerifyModels& models) {
 /// Third shape: the model class built for one rank, GPU count left open.
 Json predict_construction(const Json& input, VerifyModels& models) {
   const auto args = read_engine_args(input.at("args"), "input");
-  const auto facts =
-      models.facts(input.at("model").get<std::string>(), kDefaultVllmVersion, args.hf_overrides.value_or(""));
-  const auto result = resolve(args, *facts, recorded_node(recorded_capability(input), 1 << 20), {}, kDefaultVllmVersion,
-                              EntryMode::offline);
+  const auto version = recorded_version(input);
+  const auto facts = models.facts(input.at("model").get<std::string>(), version, args.hf_overrides.value_or(""));
+  const auto result =
+      resolve(args, *facts, recorded_node(recorded_capability(input), 1 << 20), {}, version, EntryMode::offline);
   if (const auto* refusal = std::get_if<Refusal>(&result)) return refusal_json(*refusal);
   const auto& r = std::get<Resolved>(result);
   const auto parallel = engine_config(r).parallel;

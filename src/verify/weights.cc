@@ -84,15 +84,15 @@ Json entries(const Array& values, std::uint32_t present = 0) {
 }
 
 // A layout without a rank: is it refused, and when?
-Json layout_verdict(const Model& model, const Json& args, const NodeFacts& node, const EngineConfig& engine) {
-  const ModelFacts facts = model_facts(model);
+Json layout_verdict(const Model& model, const Json& args, const NodeFacts& node, const EngineConfig& engine,
+                    VllmVersion version) {
+  const ModelFacts facts = model_facts(model, version);
   const auto said = [](const Refusal& r) {
     return Json{{"refused_at", r.rule->stage() == "model" ? "construct" : "config"},
                 {"where", r.rule->where},
                 {"message", r.message}};
   };
-  const auto resolution =
-      resolve(read_engine_args(args, "input.args"), facts, node, {}, kDefaultVllmVersion, EntryMode::offline);
+  const auto resolution = resolve(read_engine_args(args, "input.args"), facts, node, {}, version, EntryMode::offline);
   if (const auto* refused = std::get_if<Refusal>(&resolution)) return said(*refused);
   if (const auto refused = check_layout(facts, engine.parallel)) return said(*refused);
   const auto program = weight_program(model);
@@ -116,7 +116,7 @@ Json predict_weights(PreparedModels& prepared, const Json& input, VerifyModels& 
                                    overrides == args.end() ? nullptr : &*overrides, draft);
   const NodeFacts node = recorded_node(recorded_capability(input), 4096);
   const EngineConfig engine = engine_of(args, node);
-  if (!input.contains("rank")) return layout_verdict(*entry.model, args, node, engine);
+  if (!input.contains("rank")) return layout_verdict(*entry.model, args, node, engine, recorded_version(input));
   std::optional<WeightRefusal> refusal;
   auto layout = weight_layout(*entry.model, engine, input.value("rank", 0), generation_of(node));
   layout.after_loading = input.value("after_loading", false);
