@@ -56,7 +56,7 @@ const std::map<std::string_view, Words>& examples() {
       {"kv_transfer_config", {"--kv-transfer-config", R"({"kv_connector":"NixlConnector","kv_role":"kv_both"})"}},
       {"enable_elastic_ep", {"--enable-elastic-ep", "--enable-eplb", "-ep"}},
       {"block_size", {"--block-size", "32"}},
-      {"device_ids", {"--device-ids", "0", "1", "2", "3"}},
+      {"device_ids", {"--device-ids", "0,1,2,3"}},
       {"max_num_seqs", {"--max-num-seqs", "64"}},
       {"max_model_len", {"--max-model-len", "16k"}},
       {"enable_dbo", {"--enable-dbo", "--all2all-backend", "deepep_low_latency", "-ep"}},
@@ -91,6 +91,8 @@ Words example(const FlagRow& row) {
       return {flag, R"({"key":"it's $5"})"};
     case FlagKind::text_list:
       return {flag, "a", "b c"};
+    case FlagKind::comma_list:
+      return {flag, "a,b"};
     case FlagKind::integer_list:
       return {flag, "1", "2", "4"};
     case FlagKind::comma_list:
@@ -113,7 +115,8 @@ PlanRequest question(const Words& pins, const FlagRow& row) {
   r.workload.isl = parse_length("1024", "--isl");
   r.workload.osl = parse_length("256", "--osl");
   r.explain = false;
-  if (!row.versions.contains(r.vllm_version)) r.vllm_version = {0, 16, 0};
+  if (!row.versions.contains(r.vllm_version))
+    r.vllm_version = r.vllm_version < row.versions.since ? row.versions.since : VllmVersion{0, 16, 0};
   r.pinned = parse_vllm_flags(pins);
   const auto pinned = given_flags(r.pinned);
   if (std::any_of(pinned.begin(), pinned.end(), [&](const GivenFlag& flag) { return flag.row == &row; })) return r;
