@@ -18,6 +18,10 @@ Model load(const char* name) {
   return load_model(name, none);
 }
 
+WeightBytes weights_of(const Model& model, const EngineConfig& engine, int rank) {
+  return rank_weights(weight_program(model), model, engine, rank, generation_of("nvidia", 90));
+}
+
 struct Pair {
   WeightFormat format;
   const char *plain, *stored;
@@ -59,7 +63,7 @@ void expect_same_weights(const Model& a, const Model& b) {
     engine.parallel.tensor_parallel_size = tp;
     engine.parallel.enable_expert_parallel = a.is_moe() && tp > 2;
     engine.max_model_len = 4096;
-    expect_same(rank_weights(program_a, a, engine, tp - 1, hopper), rank_weights(program_b, b, engine, tp - 1, hopper));
+    expect_same(weights_of(a, engine, tp - 1), weights_of(b, engine, tp - 1));
   }
 }
 
@@ -95,8 +99,7 @@ TEST(Requantised, EveryFormatOfEveryKindOfModel) {
   for (const char* name : {"Qwen/Qwen3-32B", "Qwen/Qwen3-30B-A3B", "deepseek-ai/DeepSeek-V3", "openai/gpt-oss-120b"}) {
     SCOPED_TRACE(name);
     const auto bytes = [&](F format) {
-      const Model made = requantised(load(name), format);
-      return rank_weights(weight_program(made), made, EngineConfig{}, 0, hopper).total().value;
+      return weights_of(requantised(load(name), format), EngineConfig{}, 0).total().value;
     };
     const auto whole = bytes(F::unquantised);
     for (const F narrow : {F::fp8_channel, F::fp8_block, F::fp8_tensor, F::int8_channel}) {
