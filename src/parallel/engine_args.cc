@@ -119,8 +119,16 @@ void store(EngineArgs& args, const FlagRow& row, const std::string& flag, const 
           row.kind == FlagKind::integer ? "write digits only" : "write digits, or 8k (8,000), 8K (8,192), 1M");
     return *value;
   };
+  const auto number = [&](const std::string& text) {
+    const auto value = to_number(text);
+    if (!value) bad(flag, "'" + text + "' is not a number");
+    return *value;
+  };
   if (std::holds_alternative<std::monostate>(row.member)) {
     if (row.kind == FlagKind::integer || row.kind == FlagKind::human_integer) integer(word);
+    if (row.kind == FlagKind::number) number(word);
+    if (row.kind == FlagKind::integer_list)
+      for (const auto& w : words) integer(w);
     args.not_used.emplace_back(std::string(row.name), words);
     return;
   }
@@ -133,9 +141,7 @@ void store(EngineArgs& args, const FlagRow& row, const std::string& flag, const 
           else
             args.*member = integer(word);
         } else if constexpr (std::is_same_v<M, std::optional<double> EngineArgs::*>) {
-          const auto value = to_number(word);
-          if (!value) bad(flag, "'" + word + "' is not a number");
-          args.*member = *value;
+          args.*member = number(word);
         } else if constexpr (std::is_same_v<M, std::optional<bool> EngineArgs::*>) {
           args.*member = word != "no";
         } else if constexpr (std::is_same_v<M, std::optional<std::string> EngineArgs::*>) {
