@@ -18,6 +18,10 @@ Model load(const char* name) {
   return load_model(name, none);
 }
 
+WeightBytes weights_of(const Model& model, const EngineConfig& engine, int rank) {
+  return rank_weights(weight_program(model), model, engine, rank, generation_of("nvidia", 90));
+}
+
 struct Pair {
   WeightFormat format;
   const char *plain, *stored;
@@ -49,14 +53,17 @@ void expect_same(const WeightBytes& a, const WeightBytes& b) {
   EXPECT_EQ(a.after_loading.value, b.after_loading.value);
 }
 
+const GpuGeneration& hopper = generation_of("nvidia", 90);
+
 void expect_same_weights(const Model& a, const Model& b) {
+  const auto program_a = weight_program(a), program_b = weight_program(b);
   for (const int tp : {1, 2, 4, 8}) {
     SCOPED_TRACE(tp);
     EngineConfig engine;
     engine.parallel.tensor_parallel_size = tp;
     engine.parallel.enable_expert_parallel = a.is_moe() && tp > 2;
     engine.max_model_len = 4096;
-    expect_same(rank_weights(a, engine, tp - 1, 90), rank_weights(b, engine, tp - 1, 90));
+    expect_same(weights_of(a, engine, tp - 1), weights_of(b, engine, tp - 1));
   }
 }
 
@@ -92,7 +99,7 @@ TEST(Requantised, EveryFormatOfEveryKindOfModel) {
   for (const char* name : {"Qwen/Qwen3-32B", "Qwen/Qwen3-30B-A3B", "deepseek-ai/DeepSeek-V3", "openai/gpt-oss-120b"}) {
     SCOPED_TRACE(name);
     const auto bytes = [&](F format) {
-      return rank_weights(requantised(load(name), format), EngineConfig{}, 0, 90).total().value;
+      return weights_of(requantised(load(name), format), EngineConfig{}, 0).total().value;
     };
     const auto whole = bytes(F::unquantised);
     for (const F narrow : {F::fp8_channel, F::fp8_block, F::fp8_tensor, F::int8_channel}) {

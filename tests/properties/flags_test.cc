@@ -95,6 +95,8 @@ Words example(const FlagRow& row) {
       return {flag, "a,b"};
     case FlagKind::integer_list:
       return {flag, "1", "2", "4"};
+    case FlagKind::comma_list:
+      return {flag, "0,1"};
     case FlagKind::optional_text:
       return {flag};
   }
