@@ -7,7 +7,7 @@
 namespace shardwise {
 
 // The one place where it stands: cases and tools read it here.
-const VllmVersion kDefaultVllmVersion{0, 32, 0};
+const VllmVersion kDefaultVllmVersion{0, 33, 0};
 
 VllmVersion parse_vllm_version(std::string_view text) {
   const std::string copy(text.starts_with('v') ? text.substr(1) : text);
