@@ -189,9 +189,13 @@ void add_spellings(const FlagRow& row, Spellings& to) {
   to.emplace(flag, Spelling{&row, false, row.versions});
   if (!row.aliases.empty())
     for (const auto& alias : split(row.aliases, ' ')) to.emplace(alias, Spelling{&row, false, row.versions});
-  if (row.kind != FlagKind::boolean) return;
-  to.emplace("--no-" + flag.substr(2), Spelling{&row, true, row.versions});
-  if (const auto other = inverse(flag); !other.empty())
+  if (row.kind == FlagKind::boolean) to.emplace("--no-" + flag.substr(2), Spelling{&row, true, row.versions});
+}
+
+/// An argument of that name goes before the inverse of another.
+void add_inverse(const FlagRow& row, Spellings& to) {
+  const auto other = inverse(dashed(row.name));
+  if (row.kind == FlagKind::boolean && !other.empty() && row.versions.gone > VllmVersion{0, 33, 0})
     to.emplace(other, Spelling{&row, true, {std::max(row.versions.since, {0, 33, 0}), row.versions.gone}});
 }
 
@@ -199,6 +203,7 @@ const Spellings& spellings() {
   static const auto map = [] {
     Spellings m;
     for (const auto& row : flag_rows()) add_spellings(row, m);
+    for (const auto& row : flag_rows()) add_inverse(row, m);
     return m;
   }();
   return map;
