@@ -69,7 +69,7 @@ TEST(SimulationConfig, FlagsReachTheScheduler) {
   EXPECT_EQ(s.max_num_seqs, 77);
   EXPECT_EQ(s.speculation, SchedulerConfig::Speculation::ngram);
   EXPECT_EQ(s.num_speculative_tokens, 3);
-  EXPECT_FALSE(s.async_scheduling);  // n-gram speculation turns it off
+  EXPECT_TRUE(s.async_scheduling);  // up to 0.32 n-gram speculation turned it off
 }
 
 TEST(CompiledStepTime, LockstepPadsDecodesAndSpreadsExperts) {

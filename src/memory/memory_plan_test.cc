@@ -201,6 +201,7 @@ TEST(Startup, VisionTowersAndSharedMemoryCost) {
 TEST(KvSpecs, HybridBlocksCoverTheState) {
   const Model model = bundled("Qwen--Qwen3.5-35B-A3B");
   KvSpecOptions o;
+  o.version = {0, 32, 0};
   o.max_model_len = 262144;
   for (const auto& [tp, block] : {std::pair{1, 1056}, {2, 1056}, {4, 528}, {8, 272}, {16, 144}}) {
     o.parallel.tensor_parallel_size = tp;

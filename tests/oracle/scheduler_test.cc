@@ -251,6 +251,7 @@ TickWorkload random_workload(std::uint64_t seed) {
   Rng rng(seed);
   TickWorkload w;
   SchedulerConfig& c = w.config;
+  c.version = {0, 32, 0};  // what the slow scheduler above follows
   const int bs = static_cast<int>(rng.uniform_int(1, 12));
   c.kv_groups[0].block_size = bs;
   c.max_num_seqs = static_cast<int>(rng.uniform_int(1, 12));
