@@ -25,11 +25,11 @@ QUESTIONS = """
 plan Llama-3.1-70B --gpus 8xH100 --isl 2000 --osl 300
 plan Llama-3.1-8B --gpus 2xH100 --goal latency
 plan Qwen3-30B-A3B --gpus 4xH100 --concurrency 64 --goal throughput
-plan Qwen3-32B --gpus 8xRTX4090 --rate 2
-plan Qwen3-235B-A22B --gpus 2x8xH200 --concurrency 128
+plan Qwen3-32B --gpus 4xRTX4090 --rate 0.5
+plan Qwen3-235B-A22B --gpus 2x8xH200 --concurrency 16
 plan Llama-3.1-8B --gpus 2xA100 --tpot 12ms
 plan Llama-3.1-405B --gpus 8xH100
-plan Llama-3.1-70B --gpus 8xH100 --rate 10000
+plan Llama-3.1-70B --gpus 8xH100 --rate 100
 plan Llama-3.1-70B --gpus 2xL40S
 plan DeepSeek-V3 --gpus 8xL40S
 plan DeepSeek-V3 --gpus 2x8xL40S
