@@ -1,8 +1,8 @@
 # Sources of one target are compiled a few at a time: their headers are read once (a third of the time of one by one),
 # and a changed file still takes only its few neighbours with it. Names in anonymous namespaces are therefore unique
 # within a layer; the few files that do not keep to it yet stand in SHARDWISE_ALONE.
-set(SHARDWISE_ALONE parallel/construction.cc parallel/rule_rows_config.cc memory/kv_cache_dtype.cc cost/layer_tables.cc
-                    cost/bands.cc base/fmt_library.cc)
+set(SHARDWISE_ALONE cost/bands.cc
+                    base/fmt_library.cc)
 function(shardwise_unity target)
   set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 6)
   foreach(file ${SHARDWISE_ALONE})

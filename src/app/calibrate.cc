@@ -65,7 +65,7 @@ std::string made_from(const BenchResult& b) {
 
 /// Why the measured command cannot be priced.
 std::string no_plan(const CheckAnswer& a) {
-  if (a.refusal) return "vLLM refuses this command (" + a.refusal->rule + "): " + a.refusal->message;
+  if (a.refusal) return "vLLM refuses this command (" + std::string(a.refusal->rule->id) + "): " + a.refusal->message;
   return a.memory && a.memory->refusal ? a.memory->refusal->message : "this command cannot be priced";
 }
 

@@ -26,37 +26,17 @@ PlanRequest plan_request(const CheckRequest& request, bool free_layout) {
   p.cluster = request.cluster;
   p.workload = request.workload;
   p.goal = request.goal;
-  p.pinned = request.args;
   p.vllm_version = request.vllm_version;
   p.calibration = request.calibration;
   p.threads = request.threads;
   p.explain = false;
-  auto& a = p.pinned;
   // What belongs to one node's command, or to the launcher, says nothing about the layout.
-  a.nnodes.reset();
-  a.node_rank.reset();
-  a.master_addr.reset();
-  a.master_port.reset();
-  a.headless.reset();
-  a.api_server_count.reset();
-  a.data_parallel_rank.reset();
-  a.data_parallel_start_rank.reset();
-  a.data_parallel_size_local.reset();
-  a.data_parallel_address.reset();
-  a.data_parallel_rpc_port.reset();
-  a.data_parallel_hybrid_lb.reset();
-  a.data_parallel_external_lb.reset();
-  a.data_parallel_multi_port_external_lb.reset();
-  a.device_ids.reset();
+  p.pinned = without(without(request.args, FlagPart::node), FlagPart::server);
   if (free_layout) {
-    a.tensor_parallel_size.reset();
-    a.pipeline_parallel_size.reset();
-    a.data_parallel_size.reset();
-    a.decode_context_parallel_size.reset();
-    a.enable_expert_parallel.reset();
-    a.expert_placement_strategy.reset();
-    a.enable_eplb.reset();
-    a.eplb_config.reset();
+    p.pinned = without(p.pinned, FlagPart::layout);
+    // The search chooses neither of these.
+    p.pinned.prefill_context_parallel_size = request.args.prefill_context_parallel_size;
+    p.pinned.all2all_backend = request.args.all2all_backend;
   }
   return p;
 }
@@ -219,13 +199,12 @@ CheckAnswer check(const CheckRequest& given) {
   answer.resolved = std::get<Resolved>(resolution);
   answer.rows = resolved_rows(request.args, *answer.resolved, facts, node_facts(gpu, gpus_here));
   const auto engine = engine_config(*answer.resolved);
-  if (auto refused = check_layout(facts, engine.parallel, node_facts(gpu, gpus_here), request.vllm_version)) {
+  if (auto refused = check_layout(facts, engine.parallel, request.vllm_version)) {
     answer.refusal = refused;
     return answer;
   }
   if (!answer.resolved->pp_layers_error.empty()) {
-    answer.refusal = Refusal{"pp_layer_partition", "model", "distributed/utils.py:get_pp_indices",
-                             answer.resolved->pp_layers_error, "one number a stage, summing to the layers"};
+    answer.refusal = refuse("pp_layer_partition", answer.resolved->pp_layers_error);
     return answer;
   }
   if (const char* why = placement_fallback(engine.parallel, facts.num_expert_group, request.vllm_version))
@@ -237,23 +216,19 @@ CheckAnswer check(const CheckRequest& given) {
         "--enable-expert-parallel keeps experts whole");
   if (engine.parallel.gpus() > request.cluster.total_gpus()) {
     answer.refusal =
-        Refusal{"gpus", "worker", "v1/worker/gpu_worker.py:init_device",
-                fmt::format("TP {} x PP {} x PCP {} x DP {} = {} GPUs, the cluster has {}",
-                            engine.parallel.tensor_parallel_size, engine.parallel.pipeline_parallel_size,
-                            engine.parallel.prefill_context_parallel_size, engine.parallel.data_parallel_size,
-                            engine.parallel.gpus(), request.cluster.total_gpus()),
-                "smaller sizes, or more GPUs"};
+        refuse("gpus", fmt::format("TP {} x PP {} x PCP {} x DP {} = {} GPUs, the cluster has {}",
+                                   engine.parallel.tensor_parallel_size, engine.parallel.pipeline_parallel_size,
+                                   engine.parallel.prefill_context_parallel_size, engine.parallel.data_parallel_size,
+                                   engine.parallel.gpus(), request.cluster.total_gpus()));
     return answer;
   }
 
   answer.memory = plan_memory(*request.model, engine, gpu);
   const auto interleave = answer.resolved->cp_kv_cache_interleave_size;
   if (engine.parallel.decode_context_parallel_size > 1 && answer.memory->block_size % interleave != 0) {
-    const auto* rule = find_rule("interleave_vs_block");
-    answer.refusal = Refusal{std::string(rule->id), std::string(rule->stage), std::string(rule->where),
-                             fmt::format("block_size {} is not a multiple of cp_kv_cache_interleave_size {}",
-                                         answer.memory->block_size, interleave),
-                             std::string(rule->instead)};
+    answer.refusal =
+        refuse("interleave_vs_block", fmt::format("block_size {} is not a multiple of cp_kv_cache_interleave_size {}",
+                                                  answer.memory->block_size, interleave));
     return answer;
   }
   auto p = plan_request(request, false);
@@ -269,7 +244,7 @@ CheckAnswer check(const CheckRequest& given) {
   s.rules = [](const NodeGroup&, const ParallelConfig&) { return std::nullopt; };
   s.min_probability_fits = 0;
   if (!answer.memory->refusal) {
-    Rejection why;
+    std::optional<Refusal> why;
     answer.plan = evaluate_layout(s, layout_of(engine), &why);
     if (answer.plan) {
       if (request.simulate) answer.plan = simulated(p, s, std::move(*answer.plan), false);
@@ -281,7 +256,7 @@ CheckAnswer check(const CheckRequest& given) {
         answer.warnings.push_back(
             fmt::format("starts with a probability of {:.0f} %", 100 * answer.memory->probability_fits));
     } else {
-      answer.warnings.push_back(why.message);
+      answer.warnings.push_back(why->message);
     }
   }
   if (answer.load < 1) answer.load = request.workload.concurrency.value_or(32);

@@ -33,9 +33,7 @@ EstimateAnswer estimate(const CheckRequest& request) {
   const auto tpot_with = [&](const std::function<void(Cluster&)>& edit) {
     Cluster cluster = request.cluster;
     edit(cluster);
-    return compile_step(*request.model, plan.engine, cluster, plan.placement, CostOptions{&constants, {}})
-        .step_time(a.decode)
-        .value;
+    return compile_step(*request.model, plan.engine, cluster, plan.placement, constants).step_time(a.decode).value;
   };
   const double base = tpot_with([](Cluster&) {});
   const auto add = [&](const char* of, const std::function<void(Cluster&, double)>& scale) {

@@ -45,6 +45,7 @@ struct Question {
   const PlanAnswer& answer;
   const SearchRequest& request;
   const Plan& w;
+  LayoutEvaluator& layouts;
 };
 
 /// A plan as the winner was priced: simulated where that was.
@@ -62,7 +63,7 @@ std::optional<Plan> best_found(const Question& q, std::string_view dimension, co
   const BestBy* best = nullptr;
   for (const auto& b : q.answer.search.best_by)
     if (b.dimension == dimension && passes(b.value) && (!best || b.score > best->score)) best = &b;
-  return best ? evaluate_layout(q.request, best->layout, nullptr) : std::nullopt;
+  return best ? q.layouts(best->layout) : std::nullopt;
 }
 
 /// The best of them, priced as the winner was: of the few that the closed form puts first, where the simulator decides.
@@ -106,10 +107,10 @@ std::string describe(const Plan& p) {
 
 /// Why a layout cannot stand, or "".
 std::string refusal_of(const Question& q, Layout layout) {
-  Rejection why;
+  std::optional<Refusal> why;
   if (layout.gpus() > budget_gpus(q.request)) return fmt::format("needs {} GPUs", layout.gpus());
-  if (evaluate_layout(q.request, layout, &why)) return "";
-  return why.message;
+  if (q.layouts(layout, &why)) return "";
+  return why->message;
 }
 
 std::string reason_tp(const Question& q) {
@@ -265,18 +266,18 @@ std::string binding(const Question& q) {
 
 LadderStep ladder_step(const Question& q, const Layout& layout, std::string change) {
   LadderStep step{layout, std::move(change), std::nullopt, 0, ""};
-  Rejection why;
+  std::optional<Refusal> why;
   if (layout.gpus() > budget_gpus(q.request)) {
     step.note = fmt::format("needs {} GPUs", layout.gpus());
     return step;
   }
-  if (auto plan = evaluate_layout(q.request, layout, &why)) {
+  if (auto plan = q.layouts(layout, &why)) {
     *plan = as_priced(q, std::move(*plan));
     step.estimate = plan->estimate;
     step.score = plan->score;
     if (!plan->slos_kept) step.note = "misses " + join(plan->slos_missed, ", ");
   } else {
-    step.note = why.message;
+    step.note = why->message;
   }
   return step;
 }
@@ -302,7 +303,7 @@ std::optional<Layout> simplest_layout(const Question& q) {
     for (int tp = 1; tp <= budget_gpus(q.request); ++tp) {
       layout.parallel.tensor_parallel_size = tp;
       layout.parallel.pipeline_parallel_size = pp;
-      if (layout.gpus() <= budget_gpus(q.request) && evaluate_layout(q.request, layout, nullptr)) return layout;
+      if (layout.gpus() <= budget_gpus(q.request) && q.layouts(layout)) return layout;
     }
   return std::nullopt;
 }
@@ -448,7 +449,8 @@ std::vector<std::string> compare_plans(const PlanAnswer& answer, const Plan& w, 
 }
 
 Explanation explain(const PlanAnswer& answer, const SearchRequest& request) {
-  const Question q{answer, request, answer.search.plans.front()};
+  LayoutEvaluator layouts(request);
+  const Question q{answer, request, answer.search.plans.front(), layouts};
   Explanation x;
   x.reasons = reasons(q);
   x.binding = binding(q);

@@ -26,7 +26,7 @@ MemoryAnswer memory_answer(const CheckRequest& given) {
     return a;
   }
   a.engine = engine_config(std::get<Resolved>(resolution));
-  a.refusal = check_layout(facts, a.engine.parallel, node, request.vllm_version);
+  a.refusal = check_layout(facts, a.engine.parallel, request.vllm_version);
   if (a.refusal) return a;
   const Model& model = *request.model;
   a.memory = plan_memory(model, a.engine, gpu);
@@ -46,7 +46,7 @@ MemoryAnswer memory_answer(const CheckRequest& given) {
     a.warnings.push_back(fmt::format("{} needs {} GPUs, the cluster has {}", to_string(a.engine.parallel),
                                      a.engine.parallel.gpus(), request.cluster.total_gpus()));
   for (auto& w : memory_what_if(model, a.engine, gpu))
-    if (!check_layout(facts, w.engine.parallel, node, request.vllm_version)) a.what_ifs.push_back(std::move(w));
+    if (!check_layout(facts, w.engine.parallel, request.vllm_version)) a.what_ifs.push_back(std::move(w));
   return a;
 }
 

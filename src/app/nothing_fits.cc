@@ -8,11 +8,11 @@
 #include "app/plan.h"
 #include "base/input_error.h"
 #include "base/text.h"
+#include "memory/memory_planner.h"
+#include "model/requantise.h"
 
 namespace shardwise {
 namespace {
-
-bool is_memory(const std::string& rule) { return rule.starts_with("memory_"); }
 
 std::optional<Change> try_change(const std::string& what, const PlanRequest& request,
                                  const std::function<void(PlanRequest&)>& edit) {
@@ -30,7 +30,8 @@ std::optional<Change> try_change(const std::string& what, const PlanRequest& req
       change.note = to_string(change.plan->layout);
       change.gain = change.plan->score;
     } else {
-      change.note = found.rejected.empty() ? "still no plan" : "still no: " + found.rejected.front().rule;
+      change.note =
+          found.rejected.empty() ? "still no plan" : "still no: " + std::string(found.rejected.front().rule->id);
     }
   } catch (const InputError&) {
     return std::nullopt;  // the change itself is not possible here
@@ -38,21 +39,11 @@ std::optional<Change> try_change(const std::string& what, const PlanRequest& req
   return change;
 }
 
-/// The same model stored in another way; nullptr if it is so narrow already.
-std::shared_ptr<const Model> quantised(const Model& model, QuantScheme::Method method, int bits,
-                                       const char* quant_method) {
+/// The same model stored in `bits`; nullptr if it is so narrow already.
+std::shared_ptr<const Model> stored_in(const Model& model, WeightFormat format, int bits) {
   const auto& now = model.is_moe() ? model.quantisation.routed_experts : model.quantisation.dense_mlp;
   if (now.method != QuantScheme::Method::none && now.bits <= bits) return nullptr;
-  auto copy = std::make_shared<Model>(model);
-  QuantScheme scheme;
-  scheme.method = method;
-  scheme.bits = bits;
-  scheme.activations = bits == 8;
-  if (bits == 4) scheme.group_size = 128;
-  auto& q = copy->quantisation;
-  q.quant_method = quant_method;
-  q.attention = q.dense_mlp = q.routed_experts = q.shared_experts = scheme;
-  return copy;
+  return std::make_shared<const Model>(requantised(model, format));
 }
 
 /// Cluster with `nodes` nodes like the first one.
@@ -123,9 +114,9 @@ void smaller_question(PlanAnswer& answer) {
     } catch (const InputError&) {
     }
   }
-  if (auto fp8 = quantised(*request.model, QuantScheme::Method::fp8_tensor, 8, "fp8"))
+  if (auto fp8 = stored_in(*request.model, WeightFormat::fp8_channel, 8))
     add(try_change("an FP8 checkpoint of the model", request, [&](PlanRequest& r) { r.model = fp8; }));
-  if (auto int4 = quantised(*request.model, QuantScheme::Method::int4_group, 4, "compressed-tensors"))
+  if (auto int4 = stored_in(*request.model, WeightFormat::int4_group, 4))
     add(try_change("a 4-bit checkpoint of the model", request, [&](PlanRequest& r) { r.model = int4; }));
   if (!request.pinned.kv_cache_dtype)
     add(try_change("--kv-cache-dtype fp8", request, [](PlanRequest& r) { r.pinned.kv_cache_dtype = "fp8"; }));
@@ -213,7 +204,7 @@ void explain_nothing(PlanAnswer& answer, const SearchRequest& request) {
   }
   std::size_t memory = 0;
   for (const auto& c : r.rejected)
-    if (is_memory(c.rule)) memory += c.count;
+    if (c.rule->when.in(Phase::memory)) memory += c.count;
   if (memory == 0) {
     answer.no_reason = fmt::format("vLLM refuses all {} layouts", r.layouts);
     smaller_question(answer);
@@ -222,6 +213,8 @@ void explain_nothing(PlanAnswer& answer, const SearchRequest& request) {
   // The layout that comes nearest: the smallest amount of memory missing on its binding rank.
   std::optional<MemoryPlan> nearest;
   Layout layout;
+  std::vector<MemoryPlanner> planners;
+  for (const auto& group : request.groups) planners.emplace_back(*request.model, group.cluster.first_gpu());
   enumerate_layouts(request, [&](const Layout& l) {
     const auto& group = request.groups[static_cast<std::size_t>(l.group)];
     if (l.replicas > 1 || (!request.model->is_moe() && l.parallel.data_parallel_size > 1)) return;
@@ -229,7 +222,7 @@ void explain_nothing(PlanAnswer& answer, const SearchRequest& request) {
     EngineConfig engine = request.base[static_cast<std::size_t>(l.group)];
     engine.parallel = l.parallel;
     engine.max_model_len = std::max<std::int64_t>(request.needed_model_len, 1);
-    const auto m = plan_memory(*request.model, engine, group.cluster.first_gpu());
+    const auto m = planners[static_cast<std::size_t>(l.group)].plan(engine);
     if (m.refusal && (!nearest || m.refusal->missing < nearest->refusal->missing)) nearest = m, layout = l;
   });
   if (nearest) {

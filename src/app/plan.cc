@@ -27,26 +27,23 @@ Pins pins_of(const PlanRequest& request) {
   return pins;
 }
 
-/// The pinned arguments without the layout: what every layout is resolved from.
-EngineArgs engine_only(EngineArgs args) {
-  args.tensor_parallel_size.reset();
-  args.pipeline_parallel_size.reset();
-  args.data_parallel_size.reset();
-  args.decode_context_parallel_size.reset();
-  args.prefill_context_parallel_size.reset();
-  args.enable_expert_parallel.reset();
-  args.expert_placement_strategy.reset();
-  args.enable_eplb.reset();
-  args.eplb_config.reset();
-  args.all2all_backend.reset();
-  return args;
-}
+/// The pinned arguments that hold for every layout and node: what every layout is resolved from.
+EngineArgs engine_only(const EngineArgs& args) { return without(without(args, FlagPart::layout), FlagPart::node); }
 
 /// Engine arguments that describe one layout for vLLM's own checks.
 EngineArgs layout_args(const PlanRequest& request, const Layout& layout) {
-  EngineArgs args = request.pinned;
+  EngineArgs args = without(request.pinned, FlagPart::node);
   lay_over(args, layout);
   return args;
+}
+
+/// What was given and is in no command as it was given; empty if all is.
+std::string laid_over_text(const PlanRequest& request, const std::vector<LaunchCommand>& commands) {
+  EngineArgs given = request.pinned;
+  if (given.model == request.model_spec) given.model.reset();
+  std::vector<std::string> texts;
+  for (const auto& flag : laid_over(given, commands)) texts.push_back(join(to_argv(flag), " "));
+  return join(texts, ", ");
 }
 
 /// The layout as far as it is pinned.
@@ -111,12 +108,8 @@ void pin(Pins& pins, const std::string& question) {
 }  // namespace
 
 std::shared_ptr<const Model> with_hf_overrides(const std::shared_ptr<const Model>& model, const EngineArgs& args) {
-  if (!args.hf_overrides || args.hf_overrides->empty() || !model->config) return model;
-  const Json changes = parse_json(*args.hf_overrides, "--hf-overrides");
-  if (!changes.is_object())
-    throw InputError("--hf-overrides", 0, "", "must be an object of config.json fields",
-                     R"(write e.g. '{"num_hidden_layers": 4}')");
-  return std::make_shared<const Model>(with_overrides(*model, changes));
+  if (!args.hf_overrides || args.hf_overrides->empty()) return model;
+  return std::make_shared<const Model>(with_overrides(*model, *args.hf_overrides));
 }
 
 SearchRequest search_request(const PlanRequest& request, std::vector<Assumption>* assumptions) {
@@ -138,26 +131,22 @@ SearchRequest search_request(const PlanRequest& request, std::vector<Assumption>
 
   const auto facts =
       std::make_shared<const ModelFacts>(model_facts(*request.model, request.pinned, request.vllm_version));
-  if (!facts->refusal_rule.empty())
-    throw InputError(request.model_spec, 0, "", facts->refusal_message,
+  if (const auto refused = check_model(*facts, request.vllm_version))
+    throw InputError(request.model_spec, 0, "", refused->message,
                      "vLLM " + to_string(request.vllm_version) + " cannot read this model");
   const auto version = request.vllm_version;
   for (const auto& group : s.groups) {
     const NodeFacts node = node_facts(group.cluster.first_gpu(), group.cluster.nodes.front().gpus);
     const auto resolution = resolve(engine_only(request.pinned), *facts, node, {}, version);
     if (const auto* refusal = std::get_if<Refusal>(&resolution))
-      throw InputError("vllm serve", 0, "",
-                       "vLLM " + to_string(version) + " refuses this (" + refusal->rule + "): " + refusal->message,
-                       refusal->instead);
+      throw InputError(
+          "vllm serve", 0, "",
+          "vLLM " + to_string(version) + " refuses this (" + std::string(refusal->rule->id) + "): " + refusal->message,
+          std::string(refusal->rule->instead));
     s.base.push_back(engine_config(std::get<Resolved>(resolution)));
   }
   s.num_expert_group = facts->num_expert_group;
-  s.rules = [facts, version](const NodeGroup& group, const ParallelConfig& p) -> std::optional<Rejection> {
-    const auto refused =
-        check_layout(*facts, p, node_facts(group.cluster.first_gpu(), group.cluster.nodes.front().gpus), version);
-    if (!refused) return std::nullopt;
-    return Rejection{refused->rule, refused->message};
-  };
+  s.rules = [facts, version](const NodeGroup&, const ParallelConfig& p) { return check_layout(*facts, p, version); };
 
   const auto longest = request.workload.isl.max() + request.workload.osl.max();
   auto& base = s.base.front();
@@ -244,6 +233,8 @@ PlanAnswer make_plan(const PlanRequest& given) {
     answer.warnings.push_back(fmt::format("starts with a probability of {:.0f} %: the memory margin is thin",
                                           100 * winner.memory.probability_fits));
   answer.launch = launch_plan(request, winner);
+  if (const auto flags = laid_over_text(request, answer.launch); !flags.empty())
+    answer.warnings.push_back("not as given, the plan decides: " + flags);
   if (request.explain) answer.explanation = explain(answer, s);
   return answer;
 }
@@ -268,7 +259,7 @@ WhyNot why_not(const PlanAnswer& answer, const std::string& question) {
     result.words = compare_plans(answer, w, *result.best);
   } else if (!result.best) {
     for (const auto& r : found.rejected)
-      result.words.push_back(fmt::format("{} ({} layouts): {}", r.rule, r.count, r.example));
+      result.words.push_back(fmt::format("{} ({} layouts): {}", r.rule->id, r.count, r.example));
     if (found.layouts == 0) result.words.push_back("no layout with these sizes fits the GPUs on offer");
   }
   return result;

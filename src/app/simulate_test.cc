@@ -89,7 +89,7 @@ TEST(CompiledStepTime, LockstepPadsDecodesAndSpreadsExperts) {
   const Ranks alone = {prompt, {}, {}, {}}, all = {prompt, prompt, prompt, prompt};
   EXPECT_LT(time.lockstep_time(alone), time.lockstep_time(all));
   EXPECT_NEAR(time.lockstep_time(all).value, time.step_time(prompt).value, 1e-9);
-  const auto& experts = plan.step->data().op_mixed[static_cast<std::size_t>(TokenOp::experts)];
+  const auto& experts = plan.step->data().operators.mixed[static_cast<std::size_t>(TokenOp::experts)];
   EXPECT_GT(time.lockstep_time(alone).value, time.step_time(prompt).value - TokenAt(8192)(experts));
 }
 

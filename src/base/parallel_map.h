@@ -10,24 +10,29 @@
 
 namespace shardwise {
 
-/// Calls f(i) for every i in [0, count), on up to `threads` threads (0 = one per core). Each index must write only what
-/// belongs to it. The exception of the lowest failing index is rethrown after all threads have stopped.
+/// 0 = one per core.
+inline unsigned thread_count(unsigned threads) {
+  return threads > 0 ? threads : std::max(1u, std::thread::hardware_concurrency());
+}
+
+/// Calls f(thread, i) for every i in [0, count), on up to `threads` threads (0 = one per core) that are numbered from
+/// 0, so that each may keep something. Each index must write only what belongs to it. The exception of the lowest
+/// failing index is rethrown after all threads have stopped.
 template <class F>
-void parallel_for(std::size_t count, unsigned threads, F&& f) {
-  if (threads == 0) threads = std::max(1u, std::thread::hardware_concurrency());
-  threads = static_cast<unsigned>(std::min<std::size_t>(threads, count));
+void parallel_for_threads(std::size_t count, unsigned threads, F&& f) {
+  threads = static_cast<unsigned>(std::min<std::size_t>(thread_count(threads), count));
   if (threads <= 1) {
-    for (std::size_t i = 0; i < count; ++i) f(i);
+    for (std::size_t i = 0; i < count; ++i) f(0u, i);
     return;
   }
   std::atomic<std::size_t> next{0};
   std::mutex mutex;
   std::exception_ptr error;
   std::size_t error_index = count;
-  auto work = [&] {
+  auto work = [&](unsigned thread) {
     for (std::size_t i; (i = next.fetch_add(1)) < count;) {
       try {
-        f(i);
+        f(thread, i);
       } catch (...) {
         std::lock_guard lock(mutex);
         if (i < error_index) error = std::current_exception(), error_index = i;
@@ -35,10 +40,16 @@ void parallel_for(std::size_t count, unsigned threads, F&& f) {
     }
   };
   std::vector<std::thread> pool;
-  for (unsigned t = 1; t < threads; ++t) pool.emplace_back(work);
-  work();
+  for (unsigned t = 1; t < threads; ++t) pool.emplace_back(work, t);
+  work(0);
   for (auto& t : pool) t.join();
   if (error) std::rethrow_exception(error);
+}
+
+/// The same with f(i).
+template <class F>
+void parallel_for(std::size_t count, unsigned threads, F&& f) {
+  parallel_for_threads(count, threads, [&](unsigned, std::size_t i) { f(i); });
 }
 
 }  // namespace shardwise

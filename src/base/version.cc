@@ -6,12 +6,15 @@
 
 namespace shardwise {
 
+// The one place where it stands: cases and tools read it here.
+const VllmVersion kDefaultVllmVersion{0, 33, 0};
+
 VllmVersion parse_vllm_version(std::string_view text) {
   const std::string copy(text.starts_with('v') ? text.substr(1) : text);
   VllmVersion version{0, 0, 0};
   if (std::sscanf(copy.c_str(), "%d.%d.%d", &version.major_, &version.minor_, &version.patch_) < 2)
     throw InputError("", 0, "", "vLLM version '" + std::string(text) + "' is not a release number",
-                     "write e.g. 0.32.0");
+                     "write e.g. " + to_string(kDefaultVllmVersion));
   return version;
 }
 

@@ -6,13 +6,14 @@
 
 namespace shardwise {
 
-/// A vLLM release, "0.32.0". Pre-release and nightly suffixes are ignored by parse().
+/// A vLLM release. Pre-release and nightly suffixes are ignored by parse().
 struct VllmVersion {
-  int major_ = 0, minor_ = 32, patch_ = 0;
+  int major_ = 0, minor_ = 0, patch_ = 0;
   constexpr auto operator<=>(const VllmVersion&) const = default;
 };
 
-inline constexpr VllmVersion kDefaultVllmVersion{0, 32, 0};
+/// The version of a question that names none.
+extern const VllmVersion kDefaultVllmVersion;
 
 /// Ends of ranges of versions: since the first release, not gone yet.
 inline constexpr VllmVersion always{0, 0, 0}, ever{99, 0, 0};

@@ -19,13 +19,13 @@ struct CalibrateOptions {
 
 int run_calibrate(const CalibrateOptions& o, const std::vector<std::string>& flags) {
   CheckRequest request;
-  request.args = parse_vllm_flags(flags);
+  if (!o.vllm.empty()) request.vllm_version = parse_vllm_version(o.vllm);
+  request.args = parse_vllm_flags(flags, request.vllm_version);
   request.model_spec = o.model;
   request.model = model_of(o.model);
   request.cluster = load_cluster(o.gpus);
   request.workload.isl = parse_length("1024", "--isl");
   request.workload.osl = parse_length("256", "--osl");
-  if (!o.vllm.empty()) request.vllm_version = parse_vllm_version(o.vllm);
   std::vector<BenchResult> benches;
   for (const auto& file : o.benches) benches.push_back(read_bench_result(read_file(file), file));
   std::vector<StartupLog> logs;
@@ -58,7 +58,7 @@ Handler add_calibrate(Command command, const std::vector<std::string>& vllm) {
   command.option("--bench", o->benches, "result of vllm bench serve --save-result; several may be given");
   command.option("--log", o->logs, "vLLM's log from its start; several may be given");
   command.option("-o,--out", o->out, "write the calibration here; otherwise it is printed");
-  command.option("--vllm", o->vllm, "vLLM version").shown_default("0.32.0");
+  command.option("--vllm", o->vllm, "vLLM version").shown_default(to_string(kDefaultVllmVersion));
   command.flag("--json", o->json, "machine-readable answer");
   command.footer(
       "shardwise calibrate Qwen3-32B --gpus 2xH100 --bench c4.json --log serve.log -o mine.yaml -- -tp 2\n"

@@ -67,7 +67,7 @@ Handler add_rules(Command command, const std::vector<std::string>&) {
     const auto text = rules_text(*id, style);
     if (text.empty()) {
       std::vector<std::string> ids;
-      for (const auto& r : rules()) ids.emplace_back(r.id);
+      for (const auto* r : rules()) ids.emplace_back(r->id);
       throw InputError("rules", 0, "", "unknown rule '" + *id + "'", did_you_mean(*id, ids));
     }
     std::fputs(text.c_str(), stdout);

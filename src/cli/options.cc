@@ -12,6 +12,7 @@
 
 #include "base/input_error.h"
 #include "config/hub.h"
+#include "config/quantity.h"
 #include "config/text_source.h"
 #include "model/load.h"
 #include "workload/options.h"
@@ -36,7 +37,7 @@ void QuestionOptions::add_to(Command& command, bool model_positional) {
     command.option(flag_of(option.name), workload[option.name], option.doc).one_value_each().group("Workload");
   command.option("--goal", goal, "throughput, latency, cost or balanced").shown_default("balanced");
   command.option("--calibration", calibration, "file of shardwise calibrate: predictions of the measured machine");
-  command.option("--vllm", vllm, "vLLM version").shown_default("0.32.0");
+  command.option("--vllm", vllm, "vLLM version").shown_default(to_string(kDefaultVllmVersion));
   command.option("--threads", threads, "worker threads; the answer does not depend on it");
   command.flag("--json", json, "machine-readable answer (docs/formats)");
   command.option("--color", color, "auto, always or never").one_of({"auto", "always", "never"});
@@ -47,8 +48,9 @@ Style QuestionOptions::style() const {
   const bool tty = isatty(STDOUT_FILENO) != 0;
   const char* no_color = std::getenv("NO_COLOR");
   style.color = color == "always" || (color == "auto" && tty && !(no_color && *no_color));
-  if (const char* columns = std::getenv("COLUMNS"); columns && std::atoi(columns) > 20)
-    style.width = std::atoi(columns);
+  std::int64_t width = 0;
+  if (const char* columns = std::getenv("COLUMNS"); columns && parse_number(columns, width) && width > 20)
+    style.width = static_cast<int>(std::min<std::int64_t>(width, 10'000));
   else if (winsize size{}; tty && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20)
     style.width = size.ws_col;
   else
@@ -83,7 +85,8 @@ void CommandOptions::add_to(Command& command) {
 CheckRequest check_request_of(const CommandOptions& o, const std::vector<std::string>& vllm_flags) {
   const QuestionOptions& q = o.question;
   CheckRequest request;
-  request.args = parse_vllm_flags(vllm_flags);
+  if (!q.vllm.empty()) request.vllm_version = parse_vllm_version(q.vllm);
+  request.args = parse_vllm_flags(vllm_flags, request.vllm_version);
   request.model_spec = q.model;
   request.model = model_of(q.model);
   request.cluster = load_cluster(q.gpus);
@@ -96,7 +99,6 @@ CheckRequest check_request_of(const CommandOptions& o, const std::vector<std::st
   }
   request.workload = workload_of(q, nullptr);
   request.goal = q.goal.empty() ? Goal::balanced : parse_goal(q.goal, "--goal");
-  if (!q.vllm.empty()) request.vllm_version = parse_vllm_version(q.vllm);
   request.threads = q.threads;
   return request;
 }

@@ -85,7 +85,7 @@ Handler add_place(Command command, const std::vector<std::string>&) {
   command.option("--min-gain", o->min_gain, "share of the most loaded rank's work that rebalancing must take off")
       .between(0.0, 1.0)
       .shown_default("0.03");
-  command.option("--vllm", o->vllm, "vLLM version").shown_default("0.32.0");
+  command.option("--vllm", o->vllm, "vLLM version").shown_default(to_string(kDefaultVllmVersion));
   command.option("--out", o->out, "write the best map here (JSON)");
   command.flag("--json", o->json, "machine-readable answer");
   command.footer(

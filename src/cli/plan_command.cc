@@ -50,7 +50,7 @@ int run_plan(const PlanOptions& o, const std::vector<std::string>& vllm_flags) {
   request.workload = workload_of(o.question, &assumed);
   request.goal = o.question.goal.empty() ? Goal::balanced : parse_goal(o.question.goal, "--goal");
   if (!o.question.vllm.empty()) request.vllm_version = parse_vllm_version(o.question.vllm);
-  request.pinned = parse_vllm_flags(vllm_flags);
+  request.pinned = parse_vllm_flags(vllm_flags, request.vllm_version);
   if (o.replicas > 0) request.pins["replicas"] = o.replicas;
   request.allow_replicas = o.allow_replicas;
   if (o.min_model_len > 0) request.min_model_len = o.min_model_len;

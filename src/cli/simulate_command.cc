@@ -76,7 +76,8 @@ SimulateRequest simulate_request_of(const SimulateOptions& o, const std::vector<
   r.replicas = o.replicas;
   r.routing = routing_of(o.routing);
   r.dp_balancing = dp_balancing_of(o.dp_balancing);
-  if (!o.prefill.empty()) r.prefill = PrefillInstances{parse_vllm_flags(words_of(o.prefill)), o.prefill_replicas};
+  if (!o.prefill.empty())
+    r.prefill = PrefillInstances{parse_vllm_flags(words_of(o.prefill), r.command.vllm_version), o.prefill_replicas};
   if (o.requests > 0) r.requests = o.requests;
   r.warmup_requests = o.warmup;
   r.acceptance_rate = o.acceptance_rate;

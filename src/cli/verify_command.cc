@@ -16,10 +16,14 @@ Handler add_verify(Command command, const std::vector<std::string>&) {
   auto method = std::make_shared<std::string>("simulator");
   command.option("--method", *method, "serving: how a run is predicted (default simulator)")
       .one_of({"simulator", "replay", "closed-form"});
+  auto version = std::make_shared<std::string>();
+  command.option("--vllm", *version, "vLLM version of cases that do not name theirs")
+      .shown_default(to_string(kRecordedVllmVersion));
   command.flag("--json", o->json, "summary as JSON");
   command.option("--threads", o->threads, "worker threads");
   command.footer("Topics: kv, legality, ranks, experts, eplb, weights, schedule (JSON lines); serving, startup (CSV).");
-  return [o, method] {
+  return [o, method, version] {
+    if (!version->empty()) o->version = parse_vllm_version(*version);
     if (o->topic == "startup") {
       const auto r = verify_startup(o->file, o->models_dir, o->predictions);
       std::fputs(r.text.c_str(), stdout);

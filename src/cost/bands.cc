@@ -4,9 +4,9 @@
 #include <array>
 #include <cmath>
 
-#include "base/embedded.h"
 #include "base/input_error.h"
 #include "base/text.h"
+#include "config/csv.h"
 #include "cost/compiled_step.h"
 
 namespace shardwise {
@@ -48,14 +48,13 @@ std::uint64_t combination_of(std::string_view gpu, std::string_view shape) {
 
 const std::vector<BandRow>& default_bands() {
   static const std::vector<BandRow> all = [] {
-    const auto text = embedded_file("calibration/bands.csv");
-    if (!text) throw InputError("data/calibration/bands.csv", 0, "", "missing from this build");
+    const CsvTable table = embedded_csv("calibration/bands.csv");
     std::vector<BandRow> out;
-    for (const auto& line : split(*text, '\n')) {
-      if (line.empty() || line[0] == '#') continue;
-      const auto f = split(line, ',');
-      out.push_back({metric_of(f.at(0)), f.at(1), f.at(2), std::stod(f.at(3)), std::stod(f.at(4)), std::stod(f.at(5)),
-                     std::stod(f.at(6)), combination_of(f.at(1), f.at(2))});
+    for (const auto& line : table.rows) {
+      const CsvCells r(table, line);
+      const auto &gpu = r.text("gpu"), &shape = r.text("shape");
+      out.push_back({metric_of(r.text("metric")), gpu, shape, r.required("from"), r.required("to"), r.required("lo"),
+                     r.required("hi"), combination_of(gpu, shape)});
     }
     return out;
   }();
@@ -64,7 +63,8 @@ const std::vector<BandRow>& default_bands() {
 
 BandSlice band_slice(const CompiledStepData& d) {
   BandSlice s;
-  s.widen = d.widen, s.combination = d.combination, s.ttft_band = d.ttft_band, s.tpot_band = d.tpot_band;
+  s.widen = d.band.widen, s.combination = d.band.combination;
+  s.ttft_band = d.band.ttft_band, s.tpot_band = d.band.tpot_band;
   return s;
 }
 

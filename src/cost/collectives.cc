@@ -20,35 +20,32 @@ double curve_seconds(const std::map<int, Curve>& curves, int n, double bytes) {
   return it->second.seconds(bytes * share) + extra_steps;
 }
 
-CollectiveTime inside_node(const KernelTables& t, const CollectiveGroup& g, int n, Collective what, double bytes) {
-  if (n <= 1) return {};
+double inside_node(const KernelTables& t, const CollectiveGroup& g, int n, Collective what, double bytes) {
+  if (n <= 1) return 0;
   const double scaled = bytes * t.link / std::max(g.link_bandwidth, 1.0);  // a slower link is a longer message
   const auto& custom = t.collectives[static_cast<std::size_t>(Collective::custom_allreduce)];
   const bool has_custom =
       what == Collective::all_reduce && !custom.empty() && (g.switched || n == 2) && (n <= 8 || g.switched);
   const auto& nccl = t.collectives[static_cast<std::size_t>(what)];
   const double ring = nccl.empty() ? 1e9 : curve_seconds(nccl, n, scaled);
-  if (!has_custom) return {ring, Algorithm::nccl_ring_or_tree};
+  if (!has_custom) return ring;
   const double own = curve_seconds(custom, n, scaled);
-  if (bytes <= kCustomLimit || own <= ring) return {own, Algorithm::custom_one_or_two_shot};
-  return {ring, Algorithm::nccl_ring_or_tree};
+  return bytes <= kCustomLimit || own <= ring ? own : ring;
 }
 
 }  // namespace
 
-CollectiveTime collective_time(const KernelTables& t, const CollectiveGroup& g, Collective what, double bytes) {
-  if (g.size <= 1) return {};
+double collective_seconds(const KernelTables& t, const CollectiveGroup& g, Collective what, double bytes) {
+  if (g.size <= 1) return 0;
   if (g.nodes <= 1) return inside_node(t, g, g.size, what, bytes);
   const int per_node = std::max(1, g.size / g.nodes);
   // Inside each node first, then between nodes with every GPU on its own rail.
-  auto out = inside_node(t, g, per_node, what, bytes);
+  const double inside = inside_node(t, g, per_node, what, bytes);
   const double nodes = g.nodes;
   const double moved = (what == Collective::all_reduce ? 2.0 : 1.0) * (nodes - 1) / nodes * bytes / per_node;
   const double steps = (what == Collective::all_reduce ? 2.0 : 1.0) * std::ceil(std::log2(nodes));
-  out.seconds += moved / (fixed::network_efficiency.value * std::max(g.network_bandwidth, 1.0)) +
-                 steps * (g.network_latency + fixed::network_step.value);
-  out.algorithm = Algorithm::hierarchical;
-  return out;
+  return inside + (moved / (fixed::network_efficiency.value * std::max(g.network_bandwidth, 1.0)) +
+                   steps * (g.network_latency + fixed::network_step.value));
 }
 
 CollectiveGroup rank_group(const Cluster& cluster, int gpus_per_node, int size, int stride) {

@@ -1,5 +1,5 @@
 #pragma once
-// Time of one collective by group size, link class and algorithm.
+// Time of one collective by group size and link class: the custom all-reduce or NCCL inside a node, both levels across.
 #include "cost/kernel_tables.h"
 #include "hardware/hardware.h"
 
@@ -15,15 +15,8 @@ struct CollectiveGroup {
   bool switched = true;          ///< NVLink or xGMI rather than PCIe: custom all-reduce for any size of group
 };
 
-enum class Algorithm { none, custom_one_or_two_shot, nccl_ring_or_tree, hierarchical };
-
-struct CollectiveTime {
-  double seconds = 0;
-  Algorithm algorithm = Algorithm::none;
-};
-
 /// `bytes`: the whole buffer (all-reduce: of one rank; all-gather: the result; reduce-scatter: the input).
-CollectiveTime collective_time(const KernelTables& tables, const CollectiveGroup& group, Collective what, double bytes);
+double collective_seconds(const KernelTables& tables, const CollectiveGroup& group, Collective what, double bytes);
 
 /// Group of `size` ranks `stride` apart on nodes of `gpus_per_node`.
 CollectiveGroup rank_group(const Cluster& cluster, int gpus_per_node, int size, int stride);

@@ -3,62 +3,24 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "base/embedded.h"
 #include "base/input_error.h"
-#include "base/text.h"
+#include "config/csv.h"
 
 namespace shardwise {
-namespace {
-
-constexpr std::array<std::string_view, kCoefs> kNames = {"gemm",
-                                                         "moe",
-                                                         "decode_attention",
-                                                         "prefill_attention",
-                                                         "all_reduce",
-                                                         "prefill_hopper",
-                                                         "prefill_blackwell",
-                                                         "sustained_hopper",
-                                                         "sustained_blackwell",
-                                                         "gap_hopper",
-                                                         "gap_blackwell",
-                                                         "moe_gap",
-                                                         "host",
-                                                         "sequence",
-                                                         "mixed",
-                                                         "http",
-                                                         "first_token",
-                                                         "front_end",
-                                                         "old_engine",
-                                                         "no_async",
-                                                         "stream",
-                                                         "eager_dense",
-                                                         "eager_moe",
-                                                         "fused_all_reduce",
-                                                         "static_fp8_hopper",
-                                                         "static_fp8_blackwell",
-                                                         "static_scale",
-                                                         "old_block_moe"};
-
-std::vector<std::vector<std::string>> rows_of(const std::string& name) {
-  const auto text = embedded_file(name);
-  if (!text) throw InputError("data/" + name, 0, "", "missing from this build");
-  std::vector<std::vector<std::string>> out;
-  for (const auto& line : split(*text, '\n'))
-    if (!line.empty() && line[0] != '#') out.push_back(split(line, ','));
-  return out;
-}
-
-}  // namespace
 
 const std::vector<CostParameter>& cost_parameters() {
   static const std::vector<CostParameter> rows = [] {
     std::vector<CostParameter> out(kCoefs);
     std::size_t seen = 0;
-    for (const auto& r : rows_of("calibration/serving.csv")) {
-      const auto it = std::find(kNames.begin(), kNames.end(), r.at(0));
-      if (it == kNames.end()) throw InputError("data/calibration/serving.csv", 0, r[0], "unknown coefficient");
-      out[static_cast<std::size_t>(it - kNames.begin())] = {
-          r[0], std::stod(r.at(1)), std::stod(r.at(2)), std::stod(r.at(3)), r.at(4), r.at(5)};
+    const CsvTable table = embedded_csv("calibration/serving.csv");
+    for (const auto& line : table.rows) {
+      const CsvCells r(table, line);
+      const auto name = r.text("name");
+      const auto* row =
+          std::find_if(std::begin(kCoefRows), std::end(kCoefRows), [&](const CoefRow& c) { return c.name == name; });
+      if (row == std::end(kCoefRows)) r.fail("name", "unknown coefficient '" + name + "'");
+      out[static_cast<std::size_t>(row->coef)] = {
+          name, r.required("value"), r.required("prior"), r.required("prior_sd"), r.text("unit"), r.text("source")};
       ++seen;
     }
     if (seen != kCoefs) throw InputError("data/calibration/serving.csv", 0, "", "every coefficient needs one row");
@@ -72,8 +34,11 @@ const CostConstants& default_constants() {
     CostConstants c;
     const auto& rows = cost_parameters();
     for (std::size_t i = 0; i < kCoefs; ++i) c.value[i] = rows[i].value;
-    for (const auto& r : rows_of("calibration/routing.csv"))
-      c.routing.push_back({r.at(0), std::stod(r.at(1)), r.at(2)});
+    const CsvTable table = embedded_csv("calibration/routing.csv");
+    for (const auto& line : table.rows) {
+      const CsvCells r(table, line);
+      c.routing.push_back({r.text("pattern"), r.required("factor"), r.text("source")});
+    }
     return c;
   }();
   return constants;

@@ -1,10 +1,12 @@
 #pragma once
 // How long a step takes: compile once per (model, engine, hardware), then evaluate cheaply.
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/units.h"
+#include "cost/constants.h"
 #include "hardware/hardware.h"
 #include "model/model.h"
 #include "parallel/engine_config.h"
@@ -48,7 +50,10 @@ struct EnginePlacement {
   int gpus_per_node = 8;
 };
 
+/// One step compiled; who compiles many of a model keeps a StepCompiler. `fused_all_reduce`: what a measured run states
+/// and EngineConfig does not; nullopt = the version's default.
 CompiledStep compile_step(const Model& model, const EngineConfig& engine, const Cluster& cluster,
-                          const EnginePlacement& where);
+                          const EnginePlacement& where, const CostConstants& constants = default_constants(),
+                          std::optional<bool> fused_all_reduce = std::nullopt);
 
 }  // namespace shardwise

@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <memory>
 #include <mutex>
 
 #include "base/embedded.h"
 #include "base/input_error.h"
 #include "base/text.h"
+#include "config/quantity.h"
 
 namespace shardwise {
 namespace {
@@ -85,20 +85,22 @@ Grid* place(KernelTables& t, std::string_view name) {
   AttentionGrid a;
   a.decode = name.starts_with("decode_");
   const auto parts = split(name, '_');
-  a.head_dim = std::stoi(parts.at(1).substr(2));
-  a.fp8_kv = parts.at(2) == "fp8";
-  if (parts.size() > 3) a.window = std::stoi(parts[3].substr(1));
+  std::int64_t head_dim = 0, window = 0;  // hd128, w128
+  if (parts.size() < 3 || !parse_number(std::string_view(parts[1]).substr(2), head_dim)) return nullptr;
+  if (parts.size() > 3 && !parse_number(std::string_view(parts[3]).substr(1), window)) return nullptr;
+  a.head_dim = static_cast<int>(head_dim), a.window = static_cast<int>(window);
+  a.fp8_kv = parts[2] == "fp8";
   t.attention.push_back(std::move(a));
   return &t.attention.back().grid;
 }
 
-std::unique_ptr<KernelTables> read_tables(const std::string& system) {
+KernelTables read_tables(const std::string& system) {
   const std::string file = "calibration/kernels_" + system + ".csv";
   const auto text = embedded_file(file);
   if (!text) throw InputError("data/" + file, 0, "", "missing from this build");
-  auto t = std::make_unique<KernelTables>();
-  t->system = system;
-  t->attention.reserve(64);
+  KernelTables t;
+  t.system = system;
+  t.attention.reserve(64);
   Reader in(*text, "data/" + file);
   Grid* grid = nullptr;
   Curve* curve = nullptr;
@@ -107,22 +109,21 @@ std::unique_ptr<KernelTables> read_tables(const std::string& system) {
   while (in.next()) {
     const auto key = in.word();
     if (key == "roof") {
-      t->bandwidth = in.number(), t->bf16 = in.number(), t->fp8 = in.number(), t->fp4 = in.number(),
-      t->sms = in.number();
-      t->link = in.number();
+      t.bandwidth = in.number(), t.bf16 = in.number(), t.fp8 = in.number(), t.fp4 = in.number(), t.sms = in.number();
+      t.link = in.number();
     } else if (key == "table") {
       const auto name = in.word();
-      grid = place(*t, name), curve = nullptr, shape = nullptr;
+      grid = place(t, name), curve = nullptr, shape = nullptr;
       if (!grid) throw InputError("data/" + file, 0, "", "unknown table '" + std::string(name) + "'");
-      if (name.starts_with("moe_")) moe = static_cast<int>(grid - t->moe.data());
+      if (name.starts_with("moe_")) moe = static_cast<int>(grid - t.moe.data());
     } else if (key == "curve") {
       const auto which =
           static_cast<std::size_t>(index_of(in.word(), {"custom_allreduce", "nccl_all_reduce", "nccl_all_gather",
                                                         "nccl_reduce_scatter", "nccl_alltoall"}));
       in.word();
-      curve = &t->collectives[which][static_cast<int>(in.number())], grid = nullptr, shape = nullptr;
+      curve = &t.collectives[which][static_cast<int>(in.number())], grid = nullptr, shape = nullptr;
     } else if (key == "shape") {
-      auto& list = t->moe_shapes[static_cast<std::size_t>(moe)];
+      auto& list = t.moe_shapes[static_cast<std::size_t>(moe)];
       list.emplace_back();
       shape = &list.back(), row = 0, curve = nullptr;
       shape->hidden = static_cast<int>(in.number()), shape->intermediate = static_cast<int>(in.number());
@@ -149,15 +150,6 @@ std::unique_ptr<KernelTables> read_tables(const std::string& system) {
   return t;
 }
 
-const KernelTables* tables_of(const std::string& system) {
-  static std::mutex mutex;
-  static std::map<std::string, std::unique_ptr<KernelTables>> loaded;
-  std::lock_guard lock(mutex);
-  auto& slot = loaded[system];
-  if (!slot) slot = read_tables(system);
-  return slot.get();
-}
-
 /// One line of kin.csv: what (name or architecture), pattern, system, widen, slowdown, reason.
 struct KinRow {
   std::string field, pattern, system, reason;
@@ -178,6 +170,22 @@ const std::vector<KinRow>& kin_rows() {
     return out;
   }();
   return rows;
+}
+
+/// Tables of a system that kin.csv names, read when they are first asked for.
+const KernelTables* tables_of(const std::string& system) {
+  struct Slot {
+    std::once_flag once;
+    KernelTables tables;
+  };
+  static std::map<std::string, Slot> slots = [] {
+    std::map<std::string, Slot> out;
+    for (const auto& row : kin_rows()) out.try_emplace(row.system);
+    return out;
+  }();
+  auto& slot = slots.at(system);
+  std::call_once(slot.once, [&] { slot.tables = read_tables(system); });
+  return &slot.tables;
 }
 
 }  // namespace
@@ -234,12 +242,7 @@ const Grid* KernelTables::find(std::string_view surface) const {
   return lender == this ? nullptr : lender->find(surface);
 }
 
-const KernelKin& kernel_kin(const Gpu& gpu) {
-  static std::mutex mutex;
-  static std::map<std::string, KernelKin> known;
-  const std::string key = gpu.name + "|" + gpu.architecture + "|" + gpu.vendor;
-  std::lock_guard lock(mutex);
-  if (const auto it = known.find(key); it != known.end()) return it->second;
+KernelKin kernel_kin(const Gpu& gpu) {
   const std::string name = to_lower(gpu.name), architecture = to_lower(gpu.architecture), vendor = to_lower(gpu.vendor);
   KernelKin kin;
   for (const auto& row : kin_rows()) {
@@ -253,7 +256,7 @@ const KernelKin& kernel_kin(const Gpu& gpu) {
     kin.exact = row.reason.empty();
     break;
   }
-  return known.emplace(key, std::move(kin)).first->second;
+  return kin;
 }
 
 }  // namespace shardwise

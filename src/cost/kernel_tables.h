@@ -93,6 +93,6 @@ struct KernelKin {
 };
 
 /// Row of data/calibration/kin.csv for this GPU; a GPU no row names uses its architecture's row, then the default row.
-const KernelKin& kernel_kin(const Gpu& gpu);
+KernelKin kernel_kin(const Gpu& gpu);
 
 }  // namespace shardwise

@@ -4,20 +4,17 @@
 #include <cmath>
 #include <vector>
 
-#include "config/json.h"
-
 namespace shardwise {
 namespace {
 
-constexpr std::size_t N = kTokenKnots.size();
-
 void add_gemm(OpTable& out, const LayerContext& c, const GemmType& type, double n, double k) {
   if (n < 1 || k < 1) return;
-  const auto& times = gemm_times(c.chip, type, n, k);
-  for (std::size_t i = 0; i < N; ++i) {
+  const auto& times = c.gemms(type, n, k);
+  for (std::size_t i = 0; i < kKnots; ++i) {
     out[i] += times[i];
     if (type.static_scale)
-      out[i].seconds -= std::min(times[i].seconds / 2, c.static_share * quantise_seconds(c.chip, kTokenKnots[i], k));
+      out[i].seconds -=
+          std::min(times[i].seconds / 2, c.constants[Coef::static_scale] * quantise_seconds(c.chip, kTokenKnots[i], k));
   }
 }
 
@@ -78,11 +75,9 @@ double add_projections(OpTable& out, const LayerContext& c, const LinearAttentio
       add_gemm(out, c, type, 2 * heads, h);
       break;
     case Kind::kimi_delta: {  // in_proj_qkvgfab and f_b_proj; the gate is low-rank unless the model says otherwise
-      const auto config = c.model.text_config->find("linear_attn_config");
-      const bool full_rank = config != c.model.text_config->end() && config->value("use_full_rank_gate", false);
-      in = (full_rank ? 4 : 3) * inner + l.head_dim + heads;
+      in = (l.full_rank_gate ? 4 : 3) * inner + l.head_dim + heads;
       add_gemm(out, c, type, inner, l.head_dim);
-      if (!full_rank) {
+      if (!l.full_rank_gate) {
         add_gemm(out, c, type, l.head_dim, h);
         add_gemm(out, c, type, inner, l.head_dim);
       }
@@ -131,7 +126,7 @@ void add_experts(KindTables& out, const LayerContext& c, const MoeFfn& ffn) {
   std::vector<Experts> decode, mixed;
   for (const auto& t : types.decode) decode.emplace_back(t, c.chip, ffn, width, tp, ep);
   for (const auto& t : types.mixed) mixed.emplace_back(t, c.chip, ffn, width, tp, ep);
-  for (std::size_t i = 0; i < N; ++i) {
+  for (std::size_t i = 0; i < kKnots; ++i) {
     const double tokens = kTokenKnots[i] * c.dp;
     OpTime best = decode[0].time(tokens);
     for (std::size_t k = 1; k < decode.size(); ++k) {
@@ -159,51 +154,44 @@ void add_experts(KindTables& out, const LayerContext& c, const MoeFfn& ffn) {
   const bool sparse =
       ep_on && (backend.find("deepep") != std::string::npos || backend.find("nixl") != std::string::npos ||
                 backend.find("mori") != std::string::npos || backend.find("alltoall") != std::string::npos);
-  for (std::size_t i = 0; i < N; ++i) {
+  for (std::size_t i = 0; i < kKnots; ++i) {
     const double tokens = kTokenKnots[i];
     if (sparse) {  // each token goes to the ranks of its experts: dispatch in 8 bits, combine in 16
       const double copies = std::min<double>(ffn.num_experts_per_tok, c.ep_group.size);
       const double bytes = tokens * copies * c.hidden;
-      out.expert_comm[i] += collective_time(*c.chip.tables, c.ep_group, Collective::alltoall, bytes).seconds +
-                            collective_time(*c.chip.tables, c.ep_group, Collective::alltoall, 2 * bytes).seconds;
+      out.expert_comm[i] += collective_seconds(*c.chip.tables, c.ep_group, Collective::alltoall, bytes) +
+                            collective_seconds(*c.chip.tables, c.ep_group, Collective::alltoall, 2 * bytes);
     } else {  // every rank gets every token of the DP group and returns partial sums
       const double bytes = tokens * c.dp * c.hidden * 2;
-      out.expert_comm[i] += collective_time(*c.chip.tables, c.dp_group, Collective::all_gather, bytes).seconds +
-                            collective_time(*c.chip.tables, c.dp_group, Collective::reduce_scatter, bytes).seconds;
+      out.expert_comm[i] += collective_seconds(*c.chip.tables, c.dp_group, Collective::all_gather, bytes) +
+                            collective_seconds(*c.chip.tables, c.dp_group, Collective::reduce_scatter, bytes);
     }
   }
 }
 
 }  // namespace
 
-const OpTable& gemm_times(const Chip& chip, const GemmType& type, double n, double k) {
-  struct Entry {
-    const Grid* grid = nullptr;
-    std::array<double, 10> key{};
-    OpTable times{};
-  };
-  static thread_local std::vector<Entry> kept(256);
-  const std::array<double, 10> key = {
-      type.weight_bytes, type.activation_bytes,         type.peak,     type.scale, type.add,
-      chip.bandwidth,    static_cast<double>(chip.sms), chip.slowdown, n,          k};
-  const auto hash = static_cast<std::size_t>(n) * 2654435761u ^ static_cast<std::size_t>(k) * 40503u ^
-                    static_cast<std::size_t>(type.weight_bytes * 8);
-  auto& entry = kept[(hash ^ hash >> 15) % kept.size()];
-  if (entry.grid != type.grid || entry.key != key) {
-    const Gemm gemm(type, chip, n, k);
-    for (std::size_t i = 0; i < N; ++i) entry.times[i] = gemm.time(kTokenKnots[i]);
-    entry.grid = type.grid;
-    entry.key = key;
-  }
-  return entry.times;
+std::size_t GemmTimes::Hash::operator()(const Key& key) const {
+  std::size_t h = 0;
+  for (const double x : {key.n, key.k, key.type.weight_bytes}) h = h * 1099511628211u ^ std::hash<double>{}(x);
+  return h;
 }
 
-KindTables compile_kind(const LayerContext& c, const Layer& layer, std::string& algorithm) {
+const OpTable& GemmTimes::operator()(const GemmType& type, double n, double k) {
+  const auto [it, fresh] = known_.try_emplace({type, n, k});
+  if (fresh) {
+    const Gemm gemm(type, chip_, n, k);
+    for (std::size_t i = 0; i < kKnots; ++i) it->second[i] = gemm.time(kTokenKnots[i]);
+  }
+  return it->second;
+}
+
+KindTables compile_kind(const LayerContext& c, const Layer& layer) {
   KindTables out;
   double heads = std::visit([&](const auto& a) { return add_projections(out.attention_proj, c, a); }, layer.attention);
   if (layer.parallel_state) heads += add_projections(out.attention_proj, c, *layer.parallel_state);
   const auto* latent = std::get_if<MlaAttention>(&layer.attention);
-  const double streams = latent && latent->compress_ratio ? c.model.text_config->value("hc_mult", 4) : 0;
+  const double streams = latent && latent->compress_ratio ? c.model.hc_mult.value_or(4) : 0;
   double ffn_width = 0;
   if (const auto* d = std::get_if<DenseFfn>(&layer.ffn)) {
     add_dense(out.dense_ffn, c, c.model.quantisation.dense_mlp, d->intermediate_size, d->gated);
@@ -214,35 +202,29 @@ KindTables compile_kind(const LayerContext& c, const Layer& layer, std::string& 
   }
   const int sums = (std::holds_alternative<NoAttention>(layer.attention) ? 0 : 1) +
                    (std::holds_alternative<NoFfn>(layer.ffn) ? 0 : 1);
-  for (std::size_t i = 0; i < N; ++i) {
+  for (std::size_t i = 0; i < kKnots; ++i) {
     const double t = kTokenKnots[i];
     out.elementwise[i] =
         t * (8 * c.hidden + 3 * ffn_width + 2 * heads) * 2 / (fixed::stream.value * c.chip.bandwidth) * c.chip.slowdown;
     if (streams > 0) out.elementwise[i] += hyper_connection_seconds(c.chip, t, c.hidden, streams);
-    if (c.tp > 1 && sums > 0) {
-      const auto ar = collective_time(*c.chip.tables, c.tp_group, Collective::all_reduce, t * c.hidden * 2);
-      out.all_reduce[i] += sums * ar.seconds;
-      if (i == 5)
-        algorithm = ar.algorithm == Algorithm::custom_one_or_two_shot ? "custom all-reduce"
-                    : ar.algorithm == Algorithm::hierarchical         ? "NCCL across nodes"
-                                                                      : "NCCL ring or tree";
-    }
+    if (c.tp > 1 && sums > 0)
+      out.all_reduce[i] +=
+          sums * collective_seconds(*c.chip.tables, c.tp_group, Collective::all_reduce, t * c.hidden * 2);
     // A norm over the heads of all ranks sums squares of q and k, fp32, before it can scale: one all-reduce of both
     // since 0.14 (vLLM #31493), two before.
     const auto* full = std::get_if<FullAttention>(&layer.attention);
     if (c.tp > 1 && full && full->qk_norm_full) {
       const bool joint = c.engine.vllm_version >= VllmVersion{0, 14, 0};
-      const auto ar =
-          collective_time(*c.chip.tables, c.tp_group, Collective::all_reduce, t * sizeof(float) * (joint ? 2 : 1));
-      out.norm_reduce[i] += (joint ? 1 : 2) * ar.seconds;
+      out.norm_reduce[i] += (joint ? 1 : 2) * collective_seconds(*c.chip.tables, c.tp_group, Collective::all_reduce,
+                                                                 t * sizeof(float) * (joint ? 2 : 1));
     }
     if (c.dcp > 1 && !std::holds_alternative<LinearAttention>(layer.attention) &&
         !std::holds_alternative<NoAttention>(layer.attention)) {
       CollectiveGroup g = c.tp_group;
       g.size = c.dcp, g.nodes = std::min(g.nodes, g.size);
       const double bytes = t * heads * 2 * c.dcp;
-      out.all_reduce[i] += collective_time(*c.chip.tables, g, Collective::all_gather, bytes).seconds +
-                           collective_time(*c.chip.tables, g, Collective::reduce_scatter, bytes).seconds;
+      out.all_reduce[i] += collective_seconds(*c.chip.tables, g, Collective::all_gather, bytes) +
+                           collective_seconds(*c.chip.tables, g, Collective::reduce_scatter, bytes);
     }
   }
   return out;

@@ -1,6 +1,6 @@
 #pragma once
 // Kernel times of one layer on one rank over the tokens of a step; compile_step adds the layers up.
-#include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "cost/collectives.h"
@@ -8,7 +8,7 @@
 
 namespace shardwise {
 
-using OpTable = std::array<OpTime, kTokenKnots.size()>;
+using OpTable = std::array<OpTime, kKnots>;
 
 /// Everything of one layer kind that depends on tokens alone, one rank, raw kernel times.
 struct KindTables {
@@ -16,24 +16,42 @@ struct KindTables {
   OpTable experts_decode{}, experts_mixed{};
   TokenTable all_reduce{}, norm_reduce{}, expert_comm{}, elementwise{};
   bool moe = false;
-  std::vector<std::size_t> attention;  ///< indices into CompiledStepData::attention
+  std::vector<std::size_t> attention;  ///< indices into KernelTimes::attention
 };
 
+/// Times of GEMMs on one chip at every token knot: thousands of layouts have GEMMs of the same few shapes.
+class GemmTimes {
+ public:
+  explicit GemmTimes(const Chip& chip) : chip_(chip) {}
+  const Chip& chip() const { return chip_; }
+  /// y[m, n] = x[m, k] W; n and k of one rank.
+  const OpTable& operator()(const GemmType& type, double n, double k);
+
+ private:
+  struct Key {
+    GemmType type;
+    double n, k;
+    friend bool operator==(const Key&, const Key&) = default;
+  };
+  struct Hash {
+    std::size_t operator()(const Key& key) const;
+  };
+  Chip chip_;
+  std::unordered_map<Key, OpTable, Hash> known_;
+};
+
+/// One engine's ranks, and what their kernels are timed by.
 struct LayerContext {
   const Model& model;
   const EngineConfig& engine;
-  Chip chip;
+  const CostConstants& constants;
+  GemmTimes& gemms;
+  const Chip& chip;
   CollectiveGroup tp_group, dp_group, ep_group;
   double hidden;
-  int tp, dp, dcp;
-  double static_share;  ///< of dynamic quantisation that a checkpoint with static scales saves
+  int tp, pp, dp, dcp;  ///< dp: of MoE engines; dense ones are independent
 };
 
-/// Times of one GEMM at every token knot. A search compiles thousands of layouts whose GEMMs have the same few shapes,
-/// so each thread keeps the last ones; the key is everything that the times depend on.
-const OpTable& gemm_times(const Chip& chip, const GemmType& type, double n, double k);
-
-/// `algorithm`: set to the name of the all-reduce of a small decode batch.
-KindTables compile_kind(const LayerContext& context, const Layer& layer, std::string& algorithm);
+KindTables compile_kind(const LayerContext& context, const Layer& layer);
 
 }  // namespace shardwise

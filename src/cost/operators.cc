@@ -24,7 +24,7 @@ const std::vector<double> kShardAxis = {0, 1, 2, 3, 5};
 }  // namespace
 
 Chip chip_of(const Gpu& gpu) {
-  const auto& kin = kernel_kin(gpu);
+  const auto kin = kernel_kin(gpu);
   Chip c;
   c.tables = kin.tables;
   c.slowdown = kin.slowdown;

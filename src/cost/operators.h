@@ -31,6 +31,7 @@ struct GemmType {
   const Grid* grid = nullptr;
   double weight_bytes = 2, activation_bytes = 2, peak = 0, scale = 1, add = 0;
   bool static_scale = false;  ///< activation scales are stored: their quantisation is folded into the kernel before
+  friend bool operator==(const GemmType&, const GemmType&) = default;
 };
 GemmType gemm_type(const QuantScheme& quant, const Chip& chip);
 

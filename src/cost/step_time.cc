@@ -21,7 +21,7 @@ namespace {
 
 double padded(const CompiledStepData& d, double sequences) {
   const auto b = static_cast<std::size_t>(std::ceil(sequences));
-  return b < d.padded.size() ? d.padded[b] : sequences;
+  return b < d.launches.padded.size() ? d.launches.padded[b] : sequences;
 }
 
 StepParts scaled(const StepParts& parts, double factor) { return {parts.all * factor, parts.busiest * factor}; }
@@ -29,54 +29,55 @@ StepParts scaled(const StepParts& parts, double factor) { return {parts.all * fa
 }  // namespace
 
 StepParts step_parts(const CompiledStepData& d, const StepBatch& b) {
-  const double per = d.tokens_per_sequence;
+  const double per = d.layout.tokens_per_sequence;
   const double context = b.decode_seqs > 0 ? b.decode_context / b.decode_seqs : 0;
   StepParts out;
   double attention_all = 0, attention_busiest = 0;
   if (b.decode_seqs > 0)
-    for (const auto& op : d.attention) {
+    for (const auto& op : d.kernels.attention) {
       const double t = (b.prefill_tokens > 0 ? op.decode_time_beside_prompts(b.decode_seqs * per, context)
                                              : op.decode_time(b.decode_seqs * per, context))
                            .seconds *
-                       d.decode_attention_scale;
+                       d.kernels.decode_attention_scale;
       attention_all += op.layers * t, attention_busiest += op.layers_busiest * t;
     }
   if (b.prefill_tokens <= 0) {
     const TokenAt at(padded(d, b.decode_seqs * per));
-    const bool captured = d.full_graphs && b.decode_seqs * per < static_cast<double>(d.padded.size());
-    out.all = at(d.decode_all) + attention_all;
-    out.busiest = at(d.decode_busiest) + attention_busiest;
+    const bool captured = d.launches.full_graphs && b.decode_seqs * per < static_cast<double>(d.launches.padded.size());
+    out.all = at(d.kernels.all.decode) + attention_all;
+    out.busiest = at(d.kernels.busiest.decode) + attention_busiest;
     if (!captured)
-      out.all = std::max(out.all, d.eager_floor), out.busiest = std::max(out.busiest, d.eager_floor_busiest);
-    const double head = at(d.lm_head) + d.host + d.per_sequence * b.decode_seqs;
+      out.all = std::max(out.all, d.launches.eager.all), out.busiest = std::max(out.busiest, d.launches.eager.busiest);
+    const double head = at(d.kernels.lm_head) + d.host.step + d.host.per_sequence * b.decode_seqs;
     out.all += head;
-    out.busiest += d.pp > 1 ? std::max(0.0, d.host) : head;
-    if (d.pp > 1) {
-      out.all += d.transfer_base + d.transfer_per_token * b.decode_seqs * per;
-      out.busiest += d.hop_base + d.hop_per_token * b.decode_seqs * per;
+    out.busiest += d.layout.pp > 1 ? std::max(0.0, d.host.step) : head;
+    if (d.layout.pp > 1) {
+      out.all += d.transfers.all.base + d.transfers.all.per_token * b.decode_seqs * per;
+      out.busiest += d.transfers.slowest.base + d.transfers.slowest.per_token * b.decode_seqs * per;
     }
     return scaled(out, d.step_scale);
   }
   const double tokens = b.prefill_tokens + b.decode_seqs * per;
   const double chunks = std::max(1.0, b.prefill_seqs);
   const TokenAt at(tokens), head_at(b.decode_seqs * per + chunks);
-  for (const auto& op : d.attention) {
+  for (const auto& op : d.kernels.attention) {
     const double t = op.prefill_time(chunks, b.prefill_tokens / chunks, b.prefill_context / chunks).seconds *
-                     d.prefill_attention_scale;
+                     d.kernels.prefill_attention_scale;
     attention_all += op.layers * t, attention_busiest += op.layers_busiest * t;
   }
-  out.all = std::max(at(d.mixed_all) + attention_all, d.eager_floor + d.scan_floor);
-  out.busiest = std::max(at(d.mixed_busiest) + attention_busiest, d.eager_floor_busiest + d.scan_floor_busiest);
-  if (tokens > d.largest_graph) {
-    out.all = std::max(out.all, d.uncaptured_floor);
-    out.busiest = std::max(out.busiest, d.uncaptured_floor / d.pp);
+  out.all = std::max(at(d.kernels.all.mixed) + attention_all, d.launches.eager.all + d.launches.scan.all);
+  out.busiest =
+      std::max(at(d.kernels.busiest.mixed) + attention_busiest, d.launches.eager.busiest + d.launches.scan.busiest);
+  if (tokens > d.launches.largest_graph) {
+    out.all = std::max(out.all, d.launches.uncaptured);
+    out.busiest = std::max(out.busiest, d.launches.uncaptured / d.layout.pp);
   }
-  const double head = head_at(d.lm_head) + d.host + d.host_mixed + d.per_sequence * b.decode_seqs;
+  const double head = head_at(d.kernels.lm_head) + d.host.step + d.host.mixed + d.host.per_sequence * b.decode_seqs;
   out.all += head;
-  out.busiest += d.pp > 1 ? d.host + d.host_mixed : head;
-  if (d.pp > 1) {
-    out.all += d.transfer_base + d.transfer_per_token * tokens;
-    out.busiest += d.hop_base + d.hop_per_token * tokens;
+  out.busiest += d.layout.pp > 1 ? d.host.step + d.host.mixed : head;
+  if (d.layout.pp > 1) {
+    out.all += d.transfers.all.base + d.transfers.all.per_token * tokens;
+    out.busiest += d.transfers.slowest.base + d.transfers.slowest.per_token * tokens;
   }
   return scaled(out, d.step_scale);
 }
@@ -86,7 +87,7 @@ Seconds CompiledStep::step_time(const StepBatch& batch) const { return Seconds(s
 std::vector<OperatorTime> CompiledStep::breakdown(const StepBatch& b) const {
   const auto& d = *data_;
   std::vector<OperatorTime> out;
-  const double per = d.tokens_per_sequence;
+  const double per = d.layout.tokens_per_sequence;
   const bool mixed = b.prefill_tokens > 0;
   const double tokens = mixed ? b.prefill_tokens + b.decode_seqs * per : padded(d, b.decode_seqs * per);
   const TokenAt at(tokens);
@@ -108,12 +109,12 @@ std::vector<OperatorTime> CompiledStep::breakdown(const StepBatch& b) const {
     const auto op = static_cast<TokenOp>(i);
     const TokenAt here =
         op == TokenOp::lm_head ? TokenAt(b.decode_seqs * per + (mixed ? std::max(1.0, b.prefill_seqs) : 0)) : at;
-    const double t = here(mixed ? d.op_mixed[i] : d.op_decode[i]);
+    const double t = here(mixed ? d.operators.mixed[i] : d.operators.decode[i]);
     const bool comm = op == TokenOp::all_reduce || op == TokenOp::expert_comm;
-    add(names[i], t, here(d.op_compute[i]), here(d.op_memory[i]), comm ? t : 0, 0);
+    add(names[i], t, here(d.operators.compute[i]), here(d.operators.memory[i]), comm ? t : 0, 0);
   }
   OpTime decode, prefill;
-  for (const auto& op : d.attention) {
+  for (const auto& op : d.kernels.attention) {
     if (b.decode_seqs > 0) {
       const double n = b.decode_seqs * per, context = b.decode_context / b.decode_seqs;
       decode += (mixed ? op.decode_time_beside_prompts(n, context) : op.decode_time(n, context)) * op.layers;
@@ -121,15 +122,15 @@ std::vector<OperatorTime> CompiledStep::breakdown(const StepBatch& b) const {
     const double chunks = std::max(1.0, b.prefill_seqs);
     if (mixed) prefill += op.prefill_time(chunks, b.prefill_tokens / chunks, b.prefill_context / chunks) * op.layers;
   }
-  add("attention_decode", decode.seconds * d.decode_attention_scale, decode.compute, decode.memory, 0, 0);
-  add("attention_prefill", prefill.seconds * d.prefill_attention_scale, prefill.compute, prefill.memory, 0, 0);
-  if (d.pp > 1) {
-    const double t = d.transfer_base + d.transfer_per_token * tokens;
+  add("attention_decode", decode.seconds * d.kernels.decode_attention_scale, decode.compute, decode.memory, 0, 0);
+  add("attention_prefill", prefill.seconds * d.kernels.prefill_attention_scale, prefill.compute, prefill.memory, 0, 0);
+  if (d.layout.pp > 1) {
+    const double t = d.transfers.all.base + d.transfers.all.per_token * tokens;
     add("stage_transfers", t, 0, 0, t, 0);
   }
-  double known = d.gaps * d.step_scale;
+  double known = d.operators.gaps * d.step_scale;
   for (const auto& o : out) known += o.time.value;
-  add("kernel_gaps", d.gaps, 0, 0, 0, d.gaps);
+  add("kernel_gaps", d.operators.gaps, 0, 0, 0, d.operators.gaps);
   const double host = std::max(0.0, step_time(b).value - known) / d.step_scale;
   add("host", host, 0, 0, 0, host);
   return out;

@@ -6,6 +6,7 @@
 #include "config/text_source.h"
 #include "cost/collectives.h"
 #include "cost/compiled_step.h"
+#include "cost/step_compiler.h"
 #include "model/load.h"
 
 namespace shardwise {
@@ -144,25 +145,35 @@ TEST(StepTime, CompiledTablesEqualThePlainFormula) {
   for (Coef c : {Coef::gap_hopper, Coef::moe_gap, Coef::host, Coef::sequence}) k[c] = 0;
   const auto m = model("meta-llama/Meta-Llama-3.1-8B");
   const auto cluster = cluster_of(h100());
-  const auto step = compile_step(m, engine(2), cluster, {8}, CostOptions{&k, {}});
+  const auto step = compile_step(m, engine(2), cluster, {8}, k);
   const auto chip = chip_of(cluster.first_gpu());
   const auto type = gemm_type(QuantScheme{}, chip);
   const double n = 64, s = 1500, h = 4096;
   double layer = Gemm(type, chip, 3072, h).time(n).seconds + Gemm(type, chip, h, 2048).time(n).seconds +
                  Gemm(type, chip, 14336, h).time(n).seconds + Gemm(type, chip, h, 7168).time(n).seconds;
-  layer += 2 * collective_time(*chip.tables, rank_group(cluster, 8, 2, 1), Collective::all_reduce, n * h * 2).seconds;
+  layer += 2 * collective_seconds(*chip.tables, rank_group(cluster, 8, 2, 1), Collective::all_reduce, n * h * 2);
   layer += n * (8 * h + 3 * 7168 + 2 * (3072 + 2048)) * 2 / (0.8 * chip.bandwidth);
   const auto op = attention_op(m.layers[0].attention, chip, 2, 1, CacheTypes{}, h);
   layer += op.decode_time(n, s).seconds;
   double expected = 32 * layer + Gemm(type, chip, 64128, h).time(n).seconds + 12 * n * 128256 / chip.bandwidth + 30e-6;
-  expected +=
-      collective_time(*chip.tables, rank_group(cluster, 8, 2, 1), Collective::all_gather, n * 128256 * 2).seconds;
+  expected += collective_seconds(*chip.tables, rank_group(cluster, 8, 2, 1), Collective::all_gather, n * 128256 * 2);
   EXPECT_NEAR(step.step_time(decode(n, s)).value, expected, 1e-9);
+}
+
+TEST(StepTime, ACompilerKeepsNothingThatChangesAnAnswer) {
+  const auto m = model("openai/gpt-oss-120b");
+  const auto cluster = cluster_of(h100());
+  StepCompiler compiler(m, cluster);
+  for (int round = 0; round < 2; ++round)
+    for (int tp : {1, 2, 4, 8}) {
+      const auto kept = compiler.compile(engine(tp), {8}), alone = compile_step(m, engine(tp), cluster, {8});
+      EXPECT_EQ(kept.step_time(decode(64, 2000)).value, alone.step_time(decode(64, 2000)).value) << tp;
+    }
 }
 
 TEST(StepTime, IntervalsSayWhichKernelsWereMeasured) {
   const auto reason = [](const char* name) {
-    return compile_step(model(name), engine(8), cluster_of(h100()), {8}).data().band_reason;
+    return compile_step(model(name), engine(8), cluster_of(h100()), {8}).data().band.reason;
   };
   EXPECT_NE(reason("qwen3-next-80b-a3b").find("linear-attention kernels measured"), std::string::npos);
   EXPECT_NE(reason("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16").find("linear-attention kernels measured"),
@@ -195,7 +206,7 @@ TEST(Collectives, GrowWithBytesAndRanks) {
   for (int n : {2, 3, 4, 6, 8}) {
     double last = 0;
     for (double b = 256; b < 1e9; b *= 1.7) {
-      const double s = collective_time(t, rank_group(c, 8, n, 1), Collective::all_reduce, b).seconds;
+      const double s = collective_seconds(t, rank_group(c, 8, n, 1), Collective::all_reduce, b);
       EXPECT_GE(s, last * 0.97) << n << " ranks, " << b << " bytes";
       last = s;
     }

@@ -118,16 +118,21 @@ std::string pod_spec(const PlacedLaunch& launch, const LaunchCommand& command, c
 
 }  // namespace
 
+bool shares_alike(const PlacedLaunch& launch) {
+  const auto& replicas = launch.placement.replicas;
+  const auto& first = replicas.front().shares;
+  const auto alike = [&](const NodeShare& share) {
+    return share.devices.size() == first.front().devices.size() &&
+           launch.node(share.node).gpu == launch.node(first.front().node).gpu;
+  };
+  return std::all_of(replicas.begin(), replicas.end(), [&](const DeploymentPlacement& replica) {
+    return replica.shares.size() == first.size() && std::all_of(replica.shares.begin(), replica.shares.end(), alike);
+  });
+}
+
 std::string leader_worker_set(const PlacedLaunch& launch) {
   const auto& replicas = launch.placement.replicas;
   const DeploymentPlacement& first = replicas.front();
-  for (const auto& replica : replicas)
-    if (replica.shares.size() != first.shares.size()) return "";
-  for (const auto& replica : replicas)
-    for (const auto& share : replica.shares)
-      if (share.devices.size() != first.shares.front().devices.size() ||
-          launch.node(share.node).gpu != launch.node(first.shares.front().node).gpu)
-        return "";
   const std::string name = plain_label(launch.request.model);
   const LaunchCommand& leader = launch.commands.front();
   std::string out =

@@ -12,6 +12,9 @@
 
 namespace shardwise {
 
+/// Ports of the first server, of ranks that span nodes and of data parallel start-up, where the user gives none.
+inline constexpr int kPort = 8000, kMasterPort = 29501, kDataParallelRpcPort = 13345;
+
 /// What to launch. `engine` is the resolved engine whose memory and speed were predicted.
 struct LaunchRequest {
   std::string model;  ///< what `vllm serve` is given: hub id or path
@@ -19,12 +22,7 @@ struct LaunchRequest {
   EngineConfig engine;
   int replicas = 1;  ///< separate deployments behind a router
   Cluster cluster;
-  int port = 8000;                     ///< HTTP port of the first server on a node; further ones count up
-  int data_parallel_rpc_port = 13345;  ///< of the first deployment; further ones count up
-  int master_port = 29501;             ///< the same, for ranks that span nodes
-  EngineArgs given;  ///< the user's arguments: those of the model (dtype, quantization, hf_overrides, load_format,
-                     ///< speculative_config) are handed on, all others come from `engine`
-  std::vector<std::string> extra_args;  ///< appended to every command as they are
+  EngineArgs given;  ///< the user's arguments: they stay, except where the plan decides
   std::vector<int>
       node_numbers;  ///< what people call the nodes, where `cluster` is part of a larger one; empty = 0, 1 ...
 };
@@ -37,7 +35,7 @@ struct LaunchCommand {
   std::map<std::string, std::string> env;  ///< on top of the node's environment
   std::string note;                        ///< what this command does, for people
   bool serves_http = true;                 ///< false: --headless
-  int port = 8000;                         ///< where it serves, if it does
+  int port = kPort;                        ///< where it serves, if it does
 };
 
 /// What people call node `node` of request.cluster.
@@ -45,8 +43,12 @@ int node_number(const LaunchRequest& request, int node);
 /// Its address, or "node<number>" where the cluster gives none.
 std::string node_address(const LaunchRequest& request, int node);
 
-/// The flags that hold for every node of the plan: layout and every engine setting that the prediction rests on.
+/// The user's arguments with the plan laid over them: its layout, and every engine setting that its prediction rests
+/// on. Holds for every command that serves; those that do not are without FlagPart::server.
 EngineArgs plan_args(const LaunchRequest& request);
+
+/// The user's arguments that no command carries as they were given: the plan, or the launch of a node, decides them.
+std::vector<GivenFlag> laid_over(const EngineArgs& given, const std::vector<LaunchCommand>& commands);
 
 /// Commands by replica, then node; PlacementProblem if the cluster has no room.
 std::variant<std::vector<LaunchCommand>, PlacementProblem> launch_commands(const LaunchRequest& request);

@@ -33,11 +33,6 @@ bool PlacedLaunch::over_nodes() const {
                      [](const DeploymentPlacement& d) { return d.shares.size() > 1; });
 }
 
-void replace_value(std::vector<std::string>& argv, const std::string& flag, const std::string& value) {
-  for (std::size_t i = 0; i + 1 < argv.size(); ++i)
-    if (argv[i] == flag) argv[i + 1] = value;
-}
-
 std::optional<int> address_at(const PlacedLaunch& launch, const LaunchCommand& command, std::size_t i) {
   if (i == 0 || (command.argv[i - 1] != "--data-parallel-address" && command.argv[i - 1] != "--master-addr"))
     return std::nullopt;
@@ -60,14 +55,13 @@ std::string container_image(const PlacedLaunch& launch) {
 
 std::string ray_notes(const PlacedLaunch& launch) {
   const auto& parallel = launch.request.engine.parallel;
-  LaunchRequest single = launch.request;
   std::string out =
       "# With Ray instead of one command a node\n\n"
       "The run scripts start every node by itself and need no Ray. Where a Ray cluster is there already:\n\n"
       "1. on the first node: `ray start --head --port 6379`; on every other node: `ray start --address NODE0:6379`;\n"
       "2. then one command, on the first node only:\n\n```\n";
   LaunchCommand command;
-  EngineArgs args = plan_args(single);
+  EngineArgs args = plan_args(launch.request);
   if (parallel.data_parallel_size > 1)
     args.data_parallel_backend = "ray";
   else
@@ -78,6 +72,9 @@ std::string ray_notes(const PlacedLaunch& launch) {
     command.argv.push_back("--data-parallel-size-local");
     command.argv.push_back(std::to_string(launch.placement.replicas.front().shares.front().dp_ranks));
   }
+  for (const auto& flag : given_flags(launch.request.given))
+    if (flag.row->name == "port")
+      for (auto& word : to_argv(flag)) command.argv.push_back(std::move(word));
   out += shell_line(command, true) + "\n```\n\n";
   out +=
       "Ray decides at run time which GPUs a rank gets, so the placement that was predicted (TP inside a node) is "
@@ -113,7 +110,7 @@ std::string manifest(const PlacedLaunch& launch) {
   return out.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-std::string readme(const PlacedLaunch& launch, const std::map<std::string, std::string>& files) {
+std::string readme(const PlacedLaunch& launch) {
   const LaunchRequest& request = launch.request;
   const ParallelConfig& parallel = request.engine.parallel;
   std::string out = "# " + request.model + " on " + request.cluster.name + "\n\n" + to_string(parallel);
@@ -139,26 +136,9 @@ std::string readme(const PlacedLaunch& launch, const std::map<std::string, std::
       "\nEach server is ready when `curl http://ADDRESS:PORT/health` answers **and** a first completion has come back: "
       "vLLM reports\n"
       "health before the first request has run.\n\n## Files\n\n";
-  const std::map<std::string, std::string> about = {
-      {"compose", "Docker Compose, one file a node: `docker compose -f compose.node0.yaml up`"},
-      {"leader_worker_set.yaml", "Kubernetes, LeaderWorkerSet and its Service"},
-      {"manifest.json", "the plan, every command, environment and GPU, for programs"},
-      {"offline_data_parallel.py", "batch inference with the same layout, without a server"},
-      {"plan.sbatch", "Slurm"},
-      {"preflight.sh", "checks before the start"},
-      {"ray.md", "the same with Ray"},
-      {"router.conf", "nginx in front of the replicas"},
-      {"run-node", "the commands of a node"}};
-  for (const auto& [prefix, text] : about) {
-    const auto at =
-        std::find_if(files.begin(), files.end(), [&, p = prefix](const auto& f) { return f.first.starts_with(p); });
-    if (at == files.end()) continue;
-    out += "- `" +
-           (at->first == prefix    ? prefix
-            : prefix == "run-node" ? "run-node<N>.sh"
-                                   : "compose.node<N>.yaml") +
-           "`: " + text + "\n";
-  }
+  for (const auto& target : launch_targets())
+    if (!target.about.empty() && target.applies(launch))
+      out += "- `" + std::string(target.file) + "`: " + std::string(target.about) + "\n";
   out +=
       "\nChange no flag without planning again: the sizes, `--max-model-len`, `--max-num-seqs`, "
       "`--max-num-batched-tokens`,\n"
@@ -166,25 +146,57 @@ std::string readme(const PlacedLaunch& launch, const std::map<std::string, std::
   return out;
 }
 
+namespace {
+
+bool anywhere(const PlacedLaunch&) { return true; }
+bool over_nodes(const PlacedLaunch& launch) { return launch.over_nodes(); }
+bool replicated(const PlacedLaunch& launch) { return launch.request.replicas > 1; }
+bool data_parallel_inside_nodes(const PlacedLaunch& launch) {
+  return launch.request.engine.parallel.data_parallel_size > 1 &&
+         launch.placement.replicas.front().nodes_per_dp_rank == 1;
+}
+
+// clang-format off
+constexpr LaunchTarget kTargets[] = {
+    {"compose.node<N>.yaml",     "Docker Compose, one file a node: `docker compose -f compose.node0.yaml up`", anywhere,                   compose_file},
+    {"leader_worker_set.yaml",   "Kubernetes, LeaderWorkerSet and its Service",                                shares_alike,               leader_worker_set},
+    {"manifest.json",            "the plan, every command, environment and GPU, for programs",                 anywhere,                   manifest},
+    {"offline_data_parallel.py", "batch inference with the same layout, without a server",                     data_parallel_inside_nodes, offline_script},
+    {"plan.sbatch",              "Slurm",                                                                      anywhere,                   slurm_script},
+    {"preflight.sh",             "checks before the start",                                                    anywhere,                   preflight_script},
+    {"ray.md",                   "the same with Ray",                                                          over_nodes,                 ray_notes},
+    {"router.conf",              "nginx in front of the replicas",                                             replicated,                 router_conf},
+    {"run-node<N>.sh",           "the commands of a node",                                                     anywhere,                   run_script},
+    {"README.md",                "",                                                                           anywhere,                   readme},
+};
+// clang-format on
+
+using Files = std::map<std::string, std::string>;
+
+void write(const LaunchTarget& target, const PlacedLaunch& launch, Files& files) {
+  if (const auto* one = std::get_if<0>(&target.write)) {
+    files[std::string(target.file)] = (*one)(launch);
+    return;
+  }
+  const auto at = target.file.find("<N>");
+  for (const int node : launch.nodes()) {
+    std::string name(target.file);
+    files[name.replace(at, 3, std::to_string(launch.number(node)))] = std::get<1>(target.write)(launch, node);
+  }
+}
+
+}  // namespace
+
+std::span<const LaunchTarget> launch_targets() { return kTargets; }
+
 std::map<std::string, std::string> launch_files(const LaunchRequest& request) {
   auto placed = place(request.cluster, request.engine.parallel, request.replicas);
   auto commands = launch_commands(request);
   if (std::holds_alternative<PlacementProblem>(placed)) return {};
   const PlacedLaunch launch{request, std::get<Placement>(std::move(placed)), std::get<0>(std::move(commands))};
-  std::map<std::string, std::string> files;
-  for (const int node : launch.nodes()) {
-    files["run-node" + std::to_string(launch.number(node)) + ".sh"] = run_script(launch, node);
-    files["compose.node" + std::to_string(launch.number(node)) + ".yaml"] = compose_file(launch, node);
-  }
-  files["preflight.sh"] = preflight_script(launch);
-  files["plan.sbatch"] = slurm_script(launch);
-  if (std::string lws = leader_worker_set(launch); !lws.empty()) files["leader_worker_set.yaml"] = std::move(lws);
-  if (request.engine.parallel.data_parallel_size > 1 && launch.placement.replicas.front().nodes_per_dp_rank == 1)
-    files["offline_data_parallel.py"] = offline_script(launch);
-  if (launch.over_nodes()) files["ray.md"] = ray_notes(launch);
-  if (request.replicas > 1) files["router.conf"] = router_conf(launch);
-  files["manifest.json"] = manifest(launch);
-  files["README.md"] = readme(launch, files);
+  Files files;
+  for (const auto& target : launch_targets())
+    if (target.applies(launch)) write(target, launch, files);
   return files;
 }
 

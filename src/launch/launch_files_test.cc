@@ -9,6 +9,8 @@
 #include <fstream>
 
 #include "config/json.h"
+#include "config/text_source.h"
+#include "launch/parts.h"
 
 namespace shardwise {
 namespace {
@@ -33,11 +35,22 @@ LaunchRequest request(const std::string& cluster, int tp, int pp, int dp, int re
   return r;
 }
 
+LaunchRequest with_arguments() {
+  LaunchRequest r = request("2x8xH100", 4, 1, 4, 1, true);
+  r.given =
+      parse_vllm_flags(std::vector<std::string>{"--chat-template=- it's $HOME", "--cudagraph-capture-sizes", "1", "2",
+                                                "--hf-token", "--limit-mm-per-prompt.image", "2", "--seed", "7",
+                                                "--tokenizer", "a \"b\" \\c", "--gpu-memory-utilization", "0.8"});
+  return r;
+}
+
 const std::vector<LaunchRequest>& requests() {
   static const std::vector<LaunchRequest> all = {
-      request("8xH100", 2, 1, 4),        request("2x8xH100", 4, 1, 4),          request("2x8xH100", 8, 2, 1),
-      request("8xH100", 4, 1, 1, 2),     request("4xH100", 2, 1, 2, 1, true),   request("4x8xH100", 16, 1, 2, 1, true),
-      request("2x8xMI300X", 8, 1, 1, 2), request("2x8xH100", 4, 1, 3, 1, true), request("3x8xH100", 1, 1, 1)};
+      request("8xH100", 2, 1, 4),          request("2x8xH100", 4, 1, 4),
+      request("2x8xH100", 8, 2, 1),        request("8xH100", 4, 1, 1, 2),
+      request("4xH100", 2, 1, 2, 1, true), request("4x8xH100", 16, 1, 2, 1, true),
+      request("2x8xMI300X", 8, 1, 1, 2),   request("2x8xH100", 4, 1, 3, 1, true),
+      request("3x8xH100", 1, 1, 1),        with_arguments()};
   return all;
 }
 
@@ -70,6 +83,12 @@ TEST(LaunchFiles, Contents) {
   EXPECT_EQ(manifest["launch"][1]["data_parallel_start_rank"], 2);
 }
 
+TEST(LaunchFiles, EveryTargetIsDocumented) {
+  const auto page = read_file(SHARDWISE_SOURCE_DIR "/docs/launch.md");
+  for (const auto& target : launch_targets())
+    EXPECT_THAT(page, HasSubstr("| `" + std::string(target.file) + "` | " + std::string(target.about)));
+}
+
 TEST(LaunchFiles, NodesKeepTheirNumbersInAPartOfACluster) {
   LaunchRequest r = request("2x8xH100", 4, 1, 4);
   r.node_numbers = {3, 5};
@@ -77,6 +96,19 @@ TEST(LaunchFiles, NodesKeepTheirNumbersInAPartOfACluster) {
   EXPECT_THAT(files, Contains(Key("run-node5.sh")));
   EXPECT_THAT(files.at("run-node5.sh"), HasSubstr("--data-parallel-address \"${NODE3_ADDRESS:-node3}\""));
   EXPECT_EQ(parse_json(files.at("manifest.json"), "")["launch"][1]["node"], 5);
+}
+
+TEST(LaunchFiles, OfflineScriptTakesWhatTheEngineReads) {
+  LaunchRequest r = request("4xH100", 2, 1, 2, 1, true);
+  r.given = parse_vllm_flags(std::vector<std::string>{"--cudagraph-capture-sizes", "1", "2", "--revision", "a\"b",
+                                                      "--max-num-queued-tokens", "8k", "--api-key", "k", "--config",
+                                                      "c.yaml", "--no-enable-return-routed-experts"});
+  const auto script = launch_files(r).at("offline_data_parallel.py");
+  for (const char* text : {"    cudagraph_capture_sizes=[1, 2],\n", "    revision=\"a\\\"b\",\n",
+                           "    max_num_queued_tokens=8000,\n", "    enable_return_routed_experts=False,\n"})
+    EXPECT_THAT(script, HasSubstr(text));
+  EXPECT_THAT(script, Not(HasSubstr("    api_key=")));
+  EXPECT_THAT(script, Not(HasSubstr("    config=")));
 }
 
 /// Writes the files of every request and lets the programs that will read them check the syntax, where they are

@@ -45,7 +45,7 @@ void check(const std::string& model_name, const std::string& cluster) {
             parallel.enable_expert_parallel = ep;
             request.replicas = replicas;
             if (parallel.gpus() * replicas > request.cluster.total_gpus() || (ep && !facts.is_moe)) continue;
-            if (check_layout(facts, parallel, NodeFacts{})) continue;
+            if (check_layout(facts, parallel)) continue;
             const auto launched = launch_commands(request);
             if (std::holds_alternative<PlacementProblem>(launched)) continue;
             const Placement placement = std::get<Placement>(place(request.cluster, parallel, replicas));
@@ -55,7 +55,7 @@ void check(const std::string& model_name, const std::string& cluster) {
               Environment env(command.env.begin(), command.env.end());
               const Resolution resolution = resolve(parse_vllm_flags(words), facts, node_facts(request, command), env);
               const auto* refusal = std::get_if<Refusal>(&resolution);
-              ASSERT_EQ(refusal, nullptr) << refusal->rule << ": " << refusal->message;
+              ASSERT_EQ(refusal, nullptr) << refusal->rule->id << ": " << refusal->message;
               const Resolved& resolved = std::get<Resolved>(resolution);
               EXPECT_EQ(resolved.max_num_seqs, request.engine.max_num_seqs);
               EXPECT_EQ(resolved.max_num_batched_tokens, request.engine.max_num_batched_tokens);

@@ -83,6 +83,46 @@ TEST(Commands, ReplicasShareANode) {
   EXPECT_THAT(commands[1], HasSubstr("--port 8001"));
 }
 
+/// A request with the user's arguments.
+LaunchRequest given(LaunchRequest r, const std::vector<std::string>& words) {
+  r.given = parse_vllm_flags(words);
+  return r;
+}
+
+TEST(Commands, TheUsersArgumentsStay) {
+  const auto r = given(request("2x8xH100", 4, 1, 4),
+                       {"--trust-remote-code", "--api-key", "k", "-pp", "1", "--eplb-config.window_size=9",
+                        "--no-enforce-eager", "--data-parallel-rpc-port", "2000", "--port", "9000", "--headless"});
+  const auto commands = lines(r);
+  const std::string head =
+      "0> vllm serve org/model --tensor-parallel-size 4 --pipeline-parallel-size 1 --data-parallel-size 4 "
+      "--eplb-config '{\"window_size\":9}' --data-parallel-size-local 2 --data-parallel-address node0 "
+      "--data-parallel-rpc-port 2000 --max-model-len 32768 --no-enforce-eager --trust-remote-code";
+  EXPECT_THAT(commands[0], testing::StartsWith(head));
+  EXPECT_THAT(commands[0], testing::EndsWith(" --max-num-seqs 256 --api-key k --port 9000"));
+  EXPECT_THAT(commands[1], HasSubstr("--headless"));
+  EXPECT_THAT(commands[1], testing::EndsWith(" --max-num-seqs 256"));
+}
+
+TEST(Commands, WhatThePlanDecidesIsNamed) {
+  const auto r =
+      given(request("2x8xH100", 8, 1, 1, 2), {"--max-model-len", "auto", "-dpa", "10.0.0.1", "--master-port", "3000",
+                                              "--port", "9000", "--max-num-seqs", "256", "--eplb-config", "{}"});
+  std::vector<std::string> names;
+  for (const auto& flag : laid_over(r.given, std::get<0>(launch_commands(r)))) names.emplace_back(flag.row->name);
+  EXPECT_THAT(names, ElementsAre("data_parallel_address", "max_model_len"));
+  EXPECT_THAT(lines(r)[1], HasSubstr("--master-port 3001"));
+}
+
+TEST(Commands, JsonKeepsItsKeys) {
+  auto r = given(request("8xH100", 4, 1, 2), {"--eplb-config.window_size=9", "--enable-eplb", "-cc.mode=3"});
+  r.is_moe = r.engine.parallel.enable_expert_parallel = r.engine.parallel.enable_eplb = true;
+  r.engine.cudagraph_mode = CudagraphMode::piecewise;
+  EXPECT_EQ(plan_args(r).eplb_config, R"({"window_size":9,"num_redundant_experts":0})");
+  EXPECT_EQ(plan_args(r).compilation_config, R"({"mode":3,"cudagraph_mode":"PIECEWISE"})");
+  EXPECT_TRUE(laid_over(r.given, std::get<0>(launch_commands(r))).empty());
+}
+
 TEST(Commands, ReadBackToTheSameArguments) {
   LaunchRequest r = request("2x8xH100", 4, 1, 4);
   r.is_moe = true;

@@ -18,28 +18,45 @@ std::string python_string(const std::string& text) {
   return out + "\"";
 }
 
-/// Keyword arguments of vllm.LLM, one a line.
+std::string python_list(const std::vector<std::string>& words, bool quoted) {
+  std::vector<std::string> items;
+  for (const auto& word : words) items.push_back(quoted ? python_string(word) : word);
+  return "[" + join(items, ", ") + "]";
+}
+
+std::string python_value(const GivenFlag& flag) {
+  const auto word = flag.words.empty() ? std::string() : flag.words.front();
+  switch (flag.row->kind) {
+    case FlagKind::boolean:
+    case FlagKind::present:
+      return word == "no" ? "False" : "True";
+    case FlagKind::integer:
+    case FlagKind::human_integer:
+    case FlagKind::length:
+      return std::to_string(human_integer(word, std::string(flag.row->name)));
+    case FlagKind::number:
+      return word;
+    case FlagKind::json:
+      return "json.loads(" + python_string(word) + ")";
+    case FlagKind::text_list:
+    case FlagKind::comma_list:
+    case FlagKind::integer_list:
+      return python_list(flag.words, flag.row->kind != FlagKind::integer_list);
+    case FlagKind::text:
+      return python_string(word);
+    case FlagKind::optional_text:
+      return flag.words.empty() ? "True" : python_string(word);
+  }
+  return "";
+}
+
+/// Keyword arguments of vllm.LLM, one a line: the fields of EngineArgs.
 std::string python_arguments(const LaunchRequest& request) {
-  EngineArgs args = plan_args(request);
+  EngineArgs args = without(without(plan_args(request), FlagPart::server), FlagPart::command);
   args.data_parallel_size.reset();  // comes from VLLM_DP_SIZE
   std::string out;
-  for (const FlagRow& row : flag_rows()) {
-    std::string value;
-    if (row.name == "model") {
-      value = python_string(*args.model);
-    } else if (const auto* integer = std::get_if<std::optional<std::int64_t> EngineArgs::*>(&row.member)) {
-      if (args.*(*integer)) value = std::to_string(*(args.*(*integer)));
-    } else if (const auto* number = std::get_if<std::optional<double> EngineArgs::*>(&row.member)) {
-      if (args.*(*number)) value = number_text(*(args.*(*number)));
-    } else if (const auto* flag = std::get_if<std::optional<bool> EngineArgs::*>(&row.member)) {
-      if (args.*(*flag)) value = *(args.*(*flag)) ? "True" : "False";
-    } else if (const auto* text = std::get_if<std::optional<std::string> EngineArgs::*>(&row.member)) {
-      if (args.*(*text))
-        value = row.kind == FlagKind::json ? "json.loads(" + python_string(*(args.*(*text))) + ")"
-                                           : python_string(*(args.*(*text)));
-    }
-    if (!value.empty()) out += "    " + row.name + "=" + value + ",\n";
-  }
+  for (const auto& flag : given_flags(args))
+    out += "    " + std::string(flag.row->name) + "=" + python_value(flag) + ",\n";
   return out;
 }
 
@@ -108,7 +125,7 @@ std::string offline_script(const PlacedLaunch& launch) {
       python_string(shares.size() > 1 ? node_address(request, shares.front().node) : "127.0.0.1") +
       ")\n"
       "    parser.add_argument(\"--master-port\", type=int, default=" +
-      std::to_string(request.data_parallel_rpc_port) +
+      std::to_string(request.given.data_parallel_rpc_port.value_or(kDataParallelRpcPort)) +
       ")\n"
       "    parser.add_argument(\"--prompts\", help=\"file with one prompt a line\")\n"
       "    parser.add_argument(\"--max-tokens\", type=int, default=128)\n"

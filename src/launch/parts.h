@@ -2,7 +2,10 @@
 // What the writers of launch files share. Not for other layers.
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
+#include <variant>
 #include <vector>
 
 #include "launch/launch.h"
@@ -25,8 +28,6 @@ struct PlacedLaunch {
   bool over_nodes() const;  ///< some deployment spans nodes
 };
 
-/// The word after `flag` in an argv, replaced in place; nothing happens without the flag.
-void replace_value(std::vector<std::string>& argv, const std::string& flag, const std::string& value);
 /// Number of the node whose address stands at argv[i], if argv[i] is the value of an address flag.
 std::optional<int> address_at(const PlacedLaunch& launch, const LaunchCommand& command, std::size_t i);
 /// "org/Model-1.0" -> "model-1-0": a name that Kubernetes and Compose accept.
@@ -38,11 +39,22 @@ std::string preflight_script(const PlacedLaunch& launch);
 std::string slurm_script(const PlacedLaunch& launch);
 std::string router_conf(const PlacedLaunch& launch);
 std::string compose_file(const PlacedLaunch& launch, int node);
-/// "" if the shares differ, which a LeaderWorkerSet cannot say.
+bool shares_alike(const PlacedLaunch& launch);
 std::string leader_worker_set(const PlacedLaunch& launch);
 std::string offline_script(const PlacedLaunch& launch);
 std::string ray_notes(const PlacedLaunch& launch);
 std::string manifest(const PlacedLaunch& launch);
-std::string readme(const PlacedLaunch& launch, const std::map<std::string, std::string>& files);
+std::string readme(const PlacedLaunch& launch);
+
+/// A kind of launch file.
+struct LaunchTarget {
+  std::string_view file;   ///< its name; node<N> stands for the number of the node that it is for
+  std::string_view about;  ///< what it is for, in README.md; empty: not listed there
+  bool (*applies)(const PlacedLaunch&);
+  std::variant<std::string (*)(const PlacedLaunch&), std::string (*)(const PlacedLaunch&, int)>
+      write;  ///< one file, or one for every node that is used
+};
+/// In the order of README.md.
+std::span<const LaunchTarget> launch_targets();
 
 }  // namespace shardwise

@@ -98,7 +98,7 @@ class EngineRuns {
     if (!config_.lockstep) config_.data_parallel_size = config_.api_server_count = 1;
     ranks_ = config_.data_parallel_size;
     config_.num_requests = load.requests * ranks_;
-    config_.api_streaming_time = Seconds(step.data().stream / c.stream_interval);
+    config_.api_streaming_time = Seconds(step.data().host.stream / c.stream_interval);
     if (workload_.concurrency)
       workload_.concurrency = std::max(1, static_cast<int>(std::lround(load.offered * ranks_)));
     if (workload_.request_rate) workload_.request_rate = load.rate * ranks_;
@@ -149,10 +149,10 @@ Means mean_of_runs(int runs, const OneRun& replay, const OneRun* simulate) {
 }  // namespace
 
 ServingPrediction predict_serving(const ServingCase& c, const CostConstants& constants, ServingMethod method) {
-  const auto step = compile_step(*c.model, c.engine, c.cluster, {c.cluster.nodes.front().gpus},
-                                 CostOptions{&constants, c.fused_all_reduce});
+  const auto step =
+      compile_step(*c.model, c.engine, c.cluster, {c.cluster.nodes.front().gpus}, constants, c.fused_all_reduce);
   auto d = step.data();
-  d.stream /= c.stream_interval;
+  d.host.stream /= c.stream_interval;
   double ttft = 0, tpot = 0, rate = 0;  // ms, ms, tokens/s of the whole instance
   const int ranks = c.ranks * c.replicas;
   const double osl = c.load.osl.mean();
@@ -178,8 +178,8 @@ ServingPrediction predict_serving(const ServingCase& c, const CostConstants& con
   out.ttft_ms = band(BandMetric::ttft, ttft, slice);
   out.tpot_ms = band(BandMetric::tpot, tpot, slice);
   out.output_tok_s_per_gpu = band(BandMetric::throughput, rate / std::max(1, c.gpus), slice);
-  out.gpu = d.gpu, out.shape = d.shape;
-  out.band_reason = d.band_reason;
+  out.gpu = d.band.gpu, out.shape = d.band.shape;
+  out.band_reason = d.band.reason;
   return out;
 }
 

@@ -13,6 +13,7 @@
 #include "config/text_source.h"
 #include "hardware/catalogue.h"
 #include "model/load.h"
+#include "model/requantise.h"
 
 namespace shardwise {
 
@@ -65,33 +66,21 @@ std::string checkpoint(const std::string& model, const std::string& quant) {
   return model;
 }
 
-/// What the row says about the weights, where the checkpoint's own scheme differs.
-void apply_quantisation(Model& m, const std::string& text) {
+/// The model as the row says its weights are stored, where the checkpoint's own scheme differs.
+Model stored_as(const Model& m, const std::string& text) {
   using M = QuantScheme::Method;
-  auto& q = m.quantisation;
+  const auto& q = m.quantisation;
   const std::string want = text.ends_with('?') ? text.substr(0, text.size() - 1) : text;
-  const auto all = [&](M method, int bits, bool activations) {
-    QuantScheme s;
-    s.method = method, s.bits = bits, s.activations = activations;
-    q.attention = q.dense_mlp = q.routed_experts = q.shared_experts = s;
-  };
+  const auto either = [&](M method) { return q.dense_mlp.method == method || q.routed_experts.method == method; };
   const bool quantised = q.routed_experts.method != M::none || q.dense_mlp.method != M::none;
-  const bool fp8 = q.dense_mlp.method == M::fp8_tensor || q.dense_mlp.method == M::fp8_channel ||
-                   q.dense_mlp.method == M::fp8_block || q.routed_experts.method == M::fp8_block ||
-                   q.routed_experts.method == M::fp8_tensor;
-  if (want == "bf16" || want == "fp16") {
-    if (quantised) all(M::none, 16, false);
-  } else if (want == "fp8" && !fp8) {
-    all(M::fp8_channel, 8, true);
-  } else if (want == "fp8_block" && q.dense_mlp.method != M::fp8_block && q.routed_experts.method != M::fp8_block) {
-    all(M::fp8_block, 8, true);
-  } else if (want == "nvfp4" && q.routed_experts.method != M::nvfp4 && q.dense_mlp.method != M::nvfp4) {
-    all(M::nvfp4, 4, true);
-  } else if (want == "awq_int4" && !quantised) {
-    all(M::awq, 4, false);
-  } else if (want == "int4_g32" && !quantised) {
-    q.routed_experts.method = M::int4_group, q.routed_experts.bits = 4, q.routed_experts.group_size = 32;
-  }
+  const bool fp8 = either(M::fp8_tensor) || either(M::fp8_block) || q.dense_mlp.method == M::fp8_channel;
+  if ((want == "bf16" || want == "fp16") && quantised) return requantised(m, WeightFormat::unquantised);
+  if (want == "fp8" && !fp8) return requantised(m, WeightFormat::fp8_channel);
+  if (want == "fp8_block" && !either(M::fp8_block)) return requantised(m, WeightFormat::fp8_block);
+  if (want == "nvfp4" && !either(M::nvfp4)) return requantised(m, WeightFormat::nvfp4);
+  if (want == "awq_int4" && !quantised) return requantised(m, WeightFormat::awq);
+  if (want == "int4_g32" && !quantised) return requantised(m, WeightFormat::int4_experts_group);
+  return m;
 }
 
 /// "uniform[819,1024]" or a mean.
@@ -148,8 +137,7 @@ class Models {
     auto& slot = models_[name + "|" + quant];
     if (slot) return slot;
     DiskSource disk;
-    Model m = load_model(checkpoint(name, quant), disk);
-    apply_quantisation(m, quant);
+    Model m = stored_as(load_model(checkpoint(name, quant), disk), quant);
     m.name = name;
     slot = std::make_shared<const Model>(std::move(m));
     return slot;

@@ -7,10 +7,10 @@
 
 #include "base/input_error.h"
 #include "base/text.h"
-#include "config/json.h"
 #include "config/quantity.h"
 #include "memory/startup.h"
 #include "model/load.h"
+#include "model/requantise.h"
 #include "parallel/resolve.h"
 
 namespace shardwise {
@@ -94,7 +94,7 @@ std::optional<Gpu> gpu_of(const StartRow& s) {
     if (!gpu) {
       gpu = Gpu{};
       gpu->name = "unnamed";
-      gpu->compute_capability = 80;
+      gpu->vendor = "nvidia", gpu->compute_capability = 80;
     }
     gpu->memory_total = gib(*seen);
   }
@@ -131,18 +131,10 @@ Model as_launched(const Model& model, const StartRow& s) {
   const bool online_fp8 = s.quantization == "fp8" && !quantised;
   const bool other_dtype = (s.dtype == "float32" || s.dtype == "float16" || s.dtype == "bfloat16") &&
                            s.dtype != to_string(model.dtype) && (!quantised || s.dtype == "float32");
-  if (!model.config || (!online_fp8 && !other_dtype)) return model;
-  Json config = *model.config;
-  const auto set_dtype = [&](Json& part) {
-    part.erase("dtype");
-    part["torch_dtype"] = s.dtype;
-  };
-  if (other_dtype) {
-    set_dtype(config);
-    if (const auto text = config.find("text_config"); text != config.end() && text->is_object()) set_dtype(*text);
-  }
-  if (online_fp8) config["quantization_config"] = {{"quant_method", "fp8"}, {"activation_scheme", "dynamic"}};
-  Model out = read_hf_config(config.dump(), "", s.model);
+  if (!online_fp8 && !other_dtype) return model;
+  Model out = online_fp8 ? requantised(model, WeightFormat::fp8_tensor) : model;
+  if (other_dtype) out = with_overrides(out, fmt::format(R"({{"dtype": null, "torch_dtype": "{}"}})", s.dtype));
+  out.name = s.model;
   if (s.dtype == "float32") out.dtype = DType::float32;  // asked for; a float32 checkpoint alone is loaded as bfloat16
   return out;
 }
@@ -151,8 +143,8 @@ Model as_launched(const Model& model, const StartRow& s) {
 /// unless they are longer than 32k tokens. GB10 logs show the defaults of small GPUs in 0.13 and 0.25 already.
 void batch_defaults(EngineConfig& e, const Gpu& gpu, const StartRow& s, const Model& model) {
   const bool v0 = s.engine == "V0" || e.vllm_version < VllmVersion{0, 8, 0};
-  const bool large =
-      to_gib(gpu.memory_total) >= 69 && gpu.compute_capability != 80 && gpu.compute_capability != 121 && !v0;
+  const bool a100 = gpu.compute_capability == 80;
+  const bool large = to_gib(gpu.memory_total) >= 69 && !a100 && !generation_of(gpu).unified_memory && !v0;
   e.max_num_seqs = large ? 1024 : 256;
   e.max_num_batched_tokens = large ? 8192 : 2048;
   if (to_gib(gpu.memory_total) >= 150 && e.vllm_version >= VllmVersion{0, 28, 0}) e.max_num_batched_tokens = 16384;
@@ -189,15 +181,14 @@ void read_graph_sizes(EngineConfig& e, const StartRow& s) {
   }
 }
 
-std::optional<std::string> rejection(const EngineConfig& e, const StartRow& s, const Model& model, const Gpu& gpu) {
+std::optional<std::string> rejection(const EngineConfig& e, const StartRow& s, const Model& model) {
   const auto& p = e.parallel;
   if (model.num_hidden_layers() < p.pipeline_parallel_size)
     return fmt::format("{} layers over {} stages", model.num_hidden_layers(), p.pipeline_parallel_size);
   if (const auto length = leading_number(s.max_model_len);
       length && model.max_position_embeddings > 0 && *length > static_cast<double>(model.max_position_embeddings))
     return fmt::format("max_model_len {} is above the model's {}", *length, model.max_position_embeddings);
-  const auto refused =
-      check_layout(model_facts(model, e.vllm_version), p, node_facts(gpu, std::max(p.gpus(), 8)), e.vllm_version);
+  const auto refused = check_layout(model_facts(model, e.vllm_version), p, e.vllm_version);
   return refused ? std::optional(refused->message) : std::nullopt;
 }
 
@@ -243,7 +234,7 @@ StartLaunch read_launch(const StartRow& s, const Model& model) {
   }
   Gpu card;  // for weights alone, memory does not matter
   card.memory_total = gib(1e6);
-  card.compute_capability = 80;
+  card.vendor = "nvidia", card.compute_capability = 80;
   if (out.gpu) card = *out.gpu;
   if (const auto length = leading_number(s.max_model_len)) e.max_model_len = static_cast<std::int64_t>(*length);
   batch_defaults(e, card, s, out.model);
@@ -260,12 +251,12 @@ StartLaunch read_launch(const StartRow& s, const Model& model) {
   read_speculation(e, s, out.model, out.assumed);
   if (mentions("runner=pooling") || mentions("embedding model")) {
     e.max_num_seqs = 0;  // no sampler, and no head
-    out.model = with_overrides(out.model, Json{{"tie_word_embeddings", true}});
+    out.model = with_overrides(out.model, R"({"tie_word_embeddings": true})");
   }
   e.language_model_only = mentions("language_model_only") || mentions("limit_mm_per_prompt={'image': 0");
   if (e.vllm_version < VllmVersion{0, 26, 0} && mentions("enable_prefix_caching=False"))
     e.enable_prefix_caching = false;
-  out.rejected = rejection(e, s, out.model, card);
+  out.rejected = rejection(e, s, out.model);
   return out;
 }
 

@@ -20,21 +20,21 @@ AttentionBackend plain(const char* name, KernelBlockSizes sizes, std::vector<KvL
 }
 
 AttentionBackend flashinfer(const AttentionQuery& q) {
-  // Pages of 128 and more only run on trtllm-gen's kernel for grouped heads on 10.x.
-  const bool family100 = q.compute_capability / 10 == 10;
+  // Pages of 128 and more only run on trtllm-gen's kernel for grouped heads.
+  const bool trtllm = q.generation->trtllm_attention;
   const bool large =
-      family100 && q.num_kv_heads > 0 && q.num_heads / q.num_kv_heads > 1 && q.num_heads % q.num_kv_heads == 0;
+      trtllm && q.num_kv_heads > 0 && q.num_heads / q.num_kv_heads > 1 && q.num_heads % q.num_kv_heads == 0;
   std::vector<int> sizes = {16, 32, 64};
   if (large) sizes.insert(sizes.end(), {128, 256, 512, 1024});
   return plain("FLASHINFER", {sizes, {}},
-               family100 ? std::vector{KvLayout::LBHNC, KvLayout::BLHNC} : std::vector<KvLayout>{});
+               trtllm ? std::vector{KvLayout::LBHNC, KvLayout::BLHNC} : std::vector<KvLayout>{});
 }
 
 /// FlashAttention 4 on Hopper reads quantised pages of heads of 512 elements 64 tokens at a time
 /// (flash_attn.py:_get_sm90_fa4_fp8_kv_block_size).
 constexpr int kHopperFp8Page = 64;
 bool pages_of_64(const AttentionQuery& q, int head_size) {
-  return q.compute_capability / 10 == 9 && quantised(q.cache_dtype) && head_size == 512;
+  return q.generation->flash_attn_fp8 && quantised(q.cache_dtype) && head_size == 512;
 }
 
 bool flash_attention_fp8(const AttentionQuery& q) { return q.cache_dtype == "fp8" || q.cache_dtype == "fp8_e4m3"; }
@@ -51,15 +51,16 @@ AttentionBackend hopper_flash_attention(const char* name, const AttentionQuery& 
 }
 
 AttentionBackend choose_mla(const AttentionQuery& q) {
-  const int major = q.compute_capability / 10;
+  const auto& g = *q.generation;
   const bool fp8 = quantised(q.cache_dtype);
   if (q.sparse) {
-    if (major == 12) {
+    const bool flashinfer_sparse = g.sparse_mla == SparseMlaBackend::FLASHINFER_MLA_SPARSE;
+    if (g.sparse_mla == SparseMlaBackend::FLASHINFER_MLA_SPARSE_SM120) {
       auto out = plain("FLASHINFER_MLA_SPARSE_SM120", {{}, 64});
       out.align_rows = true, out.rows = 64;
       return out;
     }
-    if (major == 10) {
+    if (flashinfer_sparse) {
       const bool flashinfer_fits =
           (q.qk_nope_head_dim == 128 || q.qk_nope_head_dim == 192) && q.cache_dtype != "fp8_ds_mla";
       if (flashinfer_fits && (fp8 || q.num_heads <= 16)) {
@@ -71,7 +72,7 @@ AttentionBackend choose_mla(const AttentionQuery& q) {
       auto out = plain("FLASH_ATTN_MLA_SPARSE", {{}, 64});
       out.align_rows = true;
       return out;
-    } else if (major == 9 && q.cache_dtype == "fp8_e4m3" && q.kv_lora_rank == 512 &&
+    } else if (g.flashinfer_mla_sparse_sm90 && q.cache_dtype == "fp8_e4m3" && q.kv_lora_rank == 512 &&
                (q.qk_rope_head_dim == 0 || q.qk_rope_head_dim == 64)) {
       // FlashMLA takes "fp8" for its own packed form; a checkpoint's fp8_e4m3 is a plain one.
       auto out = plain("FLASHINFER_MLA_SPARSE_SM90", {{}, 64});
@@ -79,18 +80,18 @@ AttentionBackend choose_mla(const AttentionQuery& q) {
       return out;
     }
     auto out = plain("FLASHMLA_SPARSE", {{}, 64});
-    if (fp8 && major == 10) out.block_sizes = {{64}, {}};
-    if (fp8 && major != 10)
+    if (fp8 && flashinfer_sparse) out.block_sizes = {{64}, {}};
+    if (fp8 && !flashinfer_sparse)
       out.stride_multiple_of = 64;  // the quantised kernel reads pages of 64 tokens
     else
       out.align_rows = true;
     return out;
   }
-  if (major == 10) {
+  if (g.mla == MlaBackend::FLASHINFER_MLA) {
     const bool fits = q.qk_nope_head_dim == 64 || q.qk_nope_head_dim == 128 || q.qk_nope_head_dim == 192;
     return fits ? plain("FLASHINFER_MLA", {{32, 64}, {}}) : plain("TRITON_MLA", {{}, 16});
   }
-  if (major == 9 && !fp8) return plain("FLASH_ATTN_MLA", {{}, 16});
+  if (g.mla == MlaBackend::FLASH_ATTN_MLA && !fp8) return plain("FLASH_ATTN_MLA", {{}, 16});
   return plain("TRITON_MLA", {{}, 16});
 }
 
@@ -110,27 +111,24 @@ bool KernelBlockSizes::supports(int block_size) const {
 
 AttentionBackend choose_backend(const AttentionQuery& q) {
   if (q.mla) return choose_mla(q);
-  const int major = q.compute_capability / 10;
+  const auto& g = *q.generation;
   const bool fp8 = quantised(q.cache_dtype);
-  if (q.head_size != q.head_size_v) {
-    return major >= 9 ? plain("FLASH_ATTN_DIFFKV", {{}, 16}) : plain("TRITON_ATTN_DIFFKV", {{}, 16});
-  }
+  if (q.head_size != q.head_size_v) return plain(g.flash_attn_3 ? "FLASH_ATTN_DIFFKV" : "TRITON_ATTN_DIFFKV", {{}, 16});
   const bool wide = q.head_size == 256 || q.head_size == 512;
   if (q.mm_prefix) {
-    if (major == 10 && wide) return plain("TRITON_FLASHINFER", {{64}, {}}, {KvLayout::LBHNC, KvLayout::BLHNC});
-    if (major == 9 && wide && (!fp8 || (flash_attention_fp8(q) && hopper_block_fits(q))))
+    if (g.trtllm_attention && wide) return plain("TRITON_FLASHINFER", {{64}, {}}, {KvLayout::LBHNC, KvLayout::BLHNC});
+    if (g.flash_attn_fp8 && wide && (!fp8 || (flash_attention_fp8(q) && hopper_block_fits(q))))
       return hopper_flash_attention("TRITON_FLASH_ATTN", q);
     return plain("TRITON_ATTN", {{}, 16});
   }
   const auto sizes = std::array{64, 128, 256, 512};
-  const bool flashinfer_fits = q.compute_capability >= 80 && q.compute_capability <= 121 && !q.float32 &&
+  const bool flashinfer_fits = g.flashinfer && !q.float32 &&
                                std::find(sizes.begin(), sizes.end(), q.head_size) != sizes.end() &&
-                               (!q.has_sinks || major != 8);
-  const bool flash_fits = q.compute_capability >= 80 && !q.float32 && q.head_size % 8 == 0 &&
-                          (q.head_size <= 256 || (q.head_size <= 512 && major >= 9)) &&
-                          (!fp8 || (major == 9 && flash_attention_fp8(q) && hopper_block_fits(q))) &&
-                          (!q.has_sinks || major >= 9);
-  if (major == 10 && flashinfer_fits) return flashinfer(q);
+                               (!q.has_sinks || g.flashinfer_sinks);
+  const bool flash_fits = q.head_size <= g.flash_attn_head_size && !q.float32 && q.head_size % 8 == 0 &&
+                          (!fp8 || (g.flash_attn_fp8 && flash_attention_fp8(q) && hopper_block_fits(q))) &&
+                          (!q.has_sinks || g.flash_attn_3);
+  if (g.trtllm_attention && flashinfer_fits) return flashinfer(q);
   if (flash_fits) return hopper_flash_attention("FLASH_ATTN", q);
   if (flashinfer_fits) return flashinfer(q);
   return plain("TRITON_ATTN", {{}, 16});

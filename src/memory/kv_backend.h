@@ -4,6 +4,7 @@
 #include <optional>
 #include <vector>
 
+#include "hardware/generations.h"
 #include "memory/kv_spec.h"
 
 namespace shardwise {
@@ -28,7 +29,7 @@ struct AttentionBackend {
 
 /// What the choice depends on.
 struct AttentionQuery {
-  int compute_capability = 90;
+  const GpuGeneration* generation = &generation_of("nvidia", 90);
   int head_size = 0, head_size_v = 0;
   int num_heads = 0, num_kv_heads = 0;  ///< on one rank; of the model (trtllm-gen large pages look at the model's)
   std::string cache_dtype = "auto";

@@ -1,16 +1,21 @@
 #include "memory/kv_specs.h"
 
 #include <algorithm>
+#include <numeric>
 
-#include "config/json.h"
-#include "memory/draft.h"
 #include "memory/kv_backend.h"
 #include "memory/kv_names.h"
 #include "memory/kv_state.h"
+#include "model/architectures.h"
+#include "model/model_types.h"
 
 namespace shardwise {
 
 namespace {
+
+/// Tokens between the states that FlashInfer's prefill of gated delta nets can give
+/// (v1/attention/backends/gdn_attn.py).
+constexpr std::int64_t kGdnCheckpointAlignment = 64;
 
 KvDType model_dtype(const Model& model) {
   return model.dtype == DType::float16   ? KvDType::float16
@@ -36,23 +41,12 @@ KvDType cache_torch_dtype(const Model& model, const std::string& cache_dtype) {
   return KvDType::uint8;
 }
 
-bool has_architecture(const Model& model, std::string_view part) {
-  return std::any_of(model.architectures.begin(), model.architectures.end(),
-                     [&](const std::string& a) { return a.find(part) != std::string::npos; });
-}
-
-std::string text_field(const Model& model, const char* key) {
-  if (!model.text_config) return "";
-  const auto it = model.text_config->find(key);
-  return it != model.text_config->end() && it->is_string() ? it->get<std::string>() : std::string();
-}
-
 /// Images are attended in both directions (model_arch_config_convertor.py:is_mm_prefix_lm).
 bool mm_prefix(const Model& model, const KvSpecOptions& options) {
   if (options.language_model_only || !model.vision) return false;
   const auto& type = model.model_type;
-  if (type.starts_with("gemma4")) return text_field(model, "use_bidirectional_attention") == "vision";
-  return type == "gemma3" || type == "paligemma" || type == "bagel" || type == "molmo2" || type == "moondream3";
+  if (type.starts_with("gemma4")) return model.bidirectional_vision;
+  return find_model_type(type).mm_prefix;
 }
 
 /// Builds layer after layer; a stage's layers are those that vLLM's model class registers on that stage.
@@ -63,8 +57,7 @@ class Builder {
     out_.cache_dtype = o_.cache_dtype;
     names_ = layer_names(model);
     with_names_ = with_names;
-    attention_dtype_ =
-        has_architecture(model, "FalconForCausalLM") ? "auto" : o_.cache_dtype;  // passes no cache config on
+    attention_dtype_ = find_traits(model.architectures).passes_cache_config ? o_.cache_dtype : "auto";
     dtype_ = cache_torch_dtype(model, attention_dtype_);
     mode_ = quant_mode(attention_dtype_);
     mm_prefix_ = mm_prefix(model, options);
@@ -114,7 +107,7 @@ class Builder {
  private:
   AttentionQuery query(const Attention& attention) const {
     AttentionQuery q;
-    q.compute_capability = o_.compute_capability;
+    q.generation = o_.generation;
     q.cache_dtype = attention_dtype_;
     q.float32 = float32_;
     q.mm_prefix = mm_prefix_;
@@ -163,7 +156,7 @@ class Builder {
     }
     if (const auto* full = std::get_if<FullAttention>(&attention)) {
       if (full->indexer) {
-        const auto layouts = o_.compute_capability / 10 == 10 ? std::vector{KvLayout::LBHNC} : std::vector<KvLayout>{};
+        const auto layouts = o_.generation->trtllm_attention ? std::vector{KvLayout::LBHNC} : std::vector<KvLayout>{};
         return {own("MINIMAX_M3_SPARSE_INDEXER", std::nullopt, {128}),
                 own("MINIMAX_M3_SPARSE", std::nullopt, {128}, layouts)};
       }
@@ -203,7 +196,7 @@ class Builder {
     out_.mamba_align = has_state && mamba_align_mode(model_, o_.enable_prefix_caching);
     if (has_state) {
       out_.mamba_block_size = out_.mamba_align ? out_.block_size : o_.max_model_len;
-      out_.mamba_ssm_cache_dtype = ssm_cache_dtype(model_);
+      out_.mamba_ssm_cache_dtype = model_.ssm_cache_dtype;
       conv_ = model_dtype(model_);
       ssm_ = out_.mamba_ssm_cache_dtype == "float32"    ? KvDType::float32
              : out_.mamba_ssm_cache_dtype == "bfloat16" ? KvDType::bfloat16
@@ -236,11 +229,21 @@ class Builder {
     std::int64_t kernel = std::max(backends.front().block_sizes.smallest(), out_.block_size);
     std::int64_t common = 1;
     for (const auto& b : backends) common = std::lcm<std::int64_t>(common, b.block_sizes.smallest());
+    if (exports_checkpoints(state)) common = std::lcm<std::int64_t>(common, kGdnCheckpointAlignment);
     if (model_.is_mla()) kernel = std::max<std::int64_t>(kernel, 128);
     const auto block = round_up(kernel * ceil_div(state_page, kernel * per_token), common);
     out_.block_size = std::max(out_.block_size, static_cast<int>(block));
     if (out_.mamba_align) out_.mamba_block_size = out_.block_size;
     if (const auto page = out_.block_size * per_token; page != state_page) out_.mamba_page_size_padded = page;
+  }
+
+  /// Whether FlashInfer's prefill of gated delta nets gives a state from inside a prompt: from 0.33 on
+  /// and in mode align only.
+  bool exports_checkpoints(const LinearAttention& a) const {
+    const auto& g = *o_.generation;
+    return o_.version >= VllmVersion{0, 33, 0} && out_.mamba_align &&
+           a.kind == LinearAttention::Kind::gated_delta_net && g.flashinfer_gdn &&
+           (g.flashinfer_gdn_key_head_dim == 0 || g.flashinfer_gdn_key_head_dim == a.key_head_dim);
   }
 
   KvSpec state_spec(const LinearAttention& a) const {
@@ -253,6 +256,7 @@ class Builder {
     spec.mamba_align = out_.mamba_align;
     spec.num_speculative_blocks = o_.num_speculative_tokens;
     fill_state(spec, a, tp_, o_.num_speculative_tokens, conv_, ssm_);
+    if (exports_checkpoints(a)) spec.num_prefill_checkpoint_blocks = 1;
     return spec;
   }
 
@@ -301,12 +305,7 @@ class Builder {
   }
 
   /// Gemma 3n and 4: the last layers read the cache of earlier ones.
-  int own_cache_layers() const {
-    if (!model_.text_config || !model_.model_type.starts_with("gemma")) return model_.num_hidden_layers();
-    const auto it = model_.text_config->find("num_kv_shared_layers");
-    return it != model_.text_config->end() && it->is_number_integer() ? model_.num_hidden_layers() - it->get<int>()
-                                                                      : model_.num_hidden_layers();
-  }
+  int own_cache_layers() const { return model_.num_hidden_layers() - model_.num_kv_shared_layers; }
 
   void build_layer(const Layer& layer, int l) {
     if (const auto* state = state_of(layer)) {
@@ -472,7 +471,7 @@ class Builder {
   void add_draft() {
     if (o_.num_speculative_tokens <= 0 || !o_.draft_is_mtp) return;
     int i = 0;
-    for (const auto& layer : draft_layers(model_)) {
+    for (const auto& layer : model_.mtp_layers) {
       if (std::holds_alternative<FullAttention>(layer.attention) ||
           std::holds_alternative<MlaAttention>(layer.attention))
         add_attention(layer.attention, names_.draft, names_.draft_from_zero ? i : model_.num_hidden_layers() + i);

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "hardware/hardware.h"
+#include "hardware/generations.h"
 #include "memory/kv_plan.h"
 #include "memory/kv_spec.h"
 #include "model/model.h"
@@ -15,7 +15,7 @@ namespace shardwise {
 /// Resolved values that the specs depend on.
 struct KvSpecOptions {
   VllmVersion version = kDefaultVllmVersion;
-  int compute_capability = 90;
+  const GpuGeneration* generation = &generation_of("nvidia", 90);
   ParallelConfig parallel;
   std::string cache_dtype = "auto";   ///< after vLLM's own choice, see resolved_cache_dtype()
   std::optional<int> block_size;      ///< as the user gave it
@@ -39,7 +39,7 @@ struct KvSpecs {
 };
 
 /// "auto" where vLLM keeps the model's type; else what the checkpoint or the architecture makes of it.
-std::string resolved_cache_dtype(const Model& model, const std::string& asked, int compute_capability);
+std::string resolved_cache_dtype(const Model& model, const std::string& asked, const GpuGeneration& generation);
 
 /// `mamba_cache_mode` of an engine (MambaModelConfig.verify_and_update_config).
 bool mamba_align_mode(const Model& model, bool enable_prefix_caching);

@@ -1,9 +1,6 @@
 #include "memory/kv_state.h"
 
 #include <algorithm>
-#include <string_view>
-
-#include "config/json.h"
 
 namespace shardwise {
 
@@ -67,25 +64,6 @@ void fill_state(KvSpec& spec, const LinearAttention& a, int tp, int num_spec, Kv
       spec.states[0] = tensor({width, a.intermediate_size / tp}, conv);
       break;
   }
-}
-
-// Nemotron-H and Qwen3.5 name a type in their configuration (model_executor/models/config.py).
-std::string ssm_cache_dtype(const Model& model) {
-  const auto named = [&](const char* key) {
-    const auto it = model.text_config->find(key);
-    return it != model.text_config->end() && it->is_string() ? it->get<std::string>() : std::string();
-  };
-  const auto has = [&](std::string_view part) {
-    return std::any_of(model.architectures.begin(), model.architectures.end(),
-                       [&](const std::string& a) { return a.find(part) != std::string::npos; });
-  };
-  if (!model.text_config) return "auto";
-  if (has("NemotronH") || has("Nemotron_")) {
-    const auto dtype = named("mamba_ssm_cache_dtype");
-    return dtype.empty() ? "float32" : dtype;
-  }
-  const auto dtype = has("Qwen3_5") ? named("mamba_ssm_dtype") : "";
-  return dtype.empty() ? "auto" : dtype;
 }
 
 const char* state_backend(const LinearAttention& a) {

@@ -11,9 +11,6 @@ namespace shardwise {
 /// of the convolution window and of the recurrent state.
 void fill_state(KvSpec& spec, const LinearAttention& attention, int tp, int num_spec, KvDType conv, KvDType ssm);
 
-/// Type of the recurrent state: "float32", "bfloat16" ..., or "auto" for the model's own (--mamba-ssm-cache-dtype).
-std::string ssm_cache_dtype(const Model& model);
-
 /// vLLM's name of the backend that runs such layers.
 const char* state_backend(const LinearAttention& attention);
 

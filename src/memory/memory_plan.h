@@ -3,13 +3,13 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "base/units.h"
 #include "hardware/hardware.h"
 #include "model/model.h"
 #include "parallel/engine_config.h"
+#include "parallel/rules.h"
 
 namespace shardwise {
 
@@ -36,10 +36,8 @@ struct StageMemory {
   Bytes used() const { return weights.total() + activation + cuda_graph + non_torch; }
 };
 
-/// vLLM refuses to start: why, and by how much.
-struct MemoryRefusal {
-  enum class Kind { not_free_at_start, weights_do_not_fit, no_memory_for_kv, max_model_len_does_not_fit } kind;
-  std::string message;                                  ///< in words, with the numbers
+/// vLLM refuses to start for want of memory: by how much.
+struct MemoryRefusal : Refusal {
   Bytes missing;                                        ///< on the binding rank
   std::optional<std::int64_t> estimated_max_model_len;  ///< the longest that would fit, where vLLM names one
 };
@@ -85,10 +83,8 @@ struct MemoryPlan {
   double tokens_per_request(double tokens) const { return tokens; }
 };
 
-/// Id of the row in rules() that refuses for this.
-std::string_view memory_rule(MemoryRefusal::Kind kind);
-
-/// The whole memory answer for one engine. Never throws on a plan that does not fit: that is `refusal`.
+/// The memory answer for one engine; who asks for many of a model keeps a MemoryPlanner. Never throws on a plan that
+/// does not fit: that is `refusal`.
 MemoryPlan plan_memory(const Model& model, const EngineConfig& engine, const Gpu& gpu);
 
 }  // namespace shardwise

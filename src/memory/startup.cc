@@ -4,6 +4,7 @@
 #include <array>
 #include <cassert>
 #include <map>
+#include <set>
 #include <string>
 
 #include "base/embedded.h"
@@ -34,18 +35,25 @@ const Table& table() {
   return built;
 }
 
-/// The coefficients of one version, found once.
+double coefficient_at(std::string_view name, VllmVersion version) {
+  const auto it = table().find(name);
+  assert(it != table().end());
+  double value = it->second.front().value;
+  for (const auto& row : it->second)
+    if (version >= row.from) value = row.value;
+  return value;
+}
+
+/// The coefficients of all versions from one on.
 struct Coefficients {
-  VllmVersion version{-1, 0, 0};
+  VllmVersion from;
   double logits, logits_small, hidden, mlp, moe, fixed, vision, encoder, mxfp4, graph_fixed, graph_layer, hyper,
       graph_mla, sigma_relative, sigma_fixed;
 };
 
-const Coefficients& coefficients(VllmVersion version) {
-  static thread_local Coefficients held;
-  if (held.version == version) return held;
-  const auto get = [&](std::string_view name) { return startup_coefficient(name, version); };
-  held = {version,
+Coefficients coefficients_from(VllmVersion version) {
+  const auto get = [&](std::string_view name) { return coefficient_at(name, version); };
+  return {version,
           get("logits_bytes"),
           get("logits_bytes_small_gpu"),
           get("hidden_copies"),
@@ -61,27 +69,33 @@ const Coefficients& coefficients(VllmVersion version) {
           get("graph_mla"),
           get("sigma_relative"),
           get("sigma_fixed")};
-  return held;
+}
+
+const Coefficients& coefficients(VllmVersion version) {
+  static const std::vector<Coefficients> all = [] {
+    std::set<VllmVersion> changes = {VllmVersion{0, 0, 0}};
+    for (const auto& [name, rows] : table())
+      for (const auto& row : rows) changes.insert(row.from);
+    std::vector<Coefficients> out;
+    for (const auto& from : changes) out.push_back(coefficients_from(from));
+    return out;
+  }();
+  const auto after = std::upper_bound(all.begin() + 1, all.end(), version,
+                                      [](VllmVersion v, const Coefficients& c) { return v < c.from; });
+  return *std::prev(after);
 }
 
 constexpr double kGiB = 1073741824.0;
 
 }  // namespace
 
-double startup_coefficient(std::string_view name, VllmVersion version) {
-  const auto it = table().find(name);
-  assert(it != table().end());
-  double value = it->second.front().value;
-  for (const auto& row : it->second)
-    if (version >= row.from) value = row.value;
-  return value;
-}
+double startup_coefficient(std::string_view name, VllmVersion version) { return coefficient_at(name, version); }
 
 double default_gpu_memory_utilization(VllmVersion version) { return version < VllmVersion{0, 20, 0} ? 0.90 : 0.92; }
 
 int default_graph_count(std::int64_t max_num_seqs, int num_speculative_tokens, VllmVersion version,
-                        int compute_capability) {
-  const std::int64_t ceiling = version >= VllmVersion{0, 28, 0} && compute_capability / 10 == 10 ? 1024 : 512;
+                        const GpuGeneration& generation) {
+  const std::int64_t ceiling = version >= VllmVersion{0, 28, 0} ? generation.max_cudagraph_capture_size : 512;
   const std::int64_t largest = std::min(ceiling, 2 * max_num_seqs * (1 + num_speculative_tokens));
   int count = 0;
   for (const std::int64_t size : {1, 2, 4}) count += size <= largest;
@@ -142,29 +156,30 @@ StartupFeatures startup_features(const Model& model, const EngineConfig& engine,
       f.encoder = patches * (3.0 / tp + 1.0) * tower.hidden_size * 2 / kGiB;
     }
   }
-  f.mxfp4 = gpu.compute_capability == 90 && model.quantisation.routed_experts.method == QuantScheme::Method::mxfp4;
+  f.mxfp4 =
+      generation_of(gpu).triton_mxfp4_moe && model.quantisation.routed_experts.method == QuantScheme::Method::mxfp4;
   f.layers = last_layer - first_layer;
   if (!engine.enforce_eager && engine.cudagraph_mode != CudagraphMode::none)
     f.graphs = engine.cudagraph_capture_sizes.empty()
                    ? default_graph_count(engine.max_num_seqs, engine.num_speculative_tokens, engine.vllm_version,
-                                         gpu.compute_capability)
+                                         generation_of(gpu))
                    : static_cast<int>(engine.cudagraph_capture_sizes.size());
   return f;
 }
 
 std::string_view logits_term(const EngineConfig& engine, const Gpu& gpu) {
-  const bool hopper_or_later = gpu.compute_capability >= 90;
-  return engine.vllm_version >= VllmVersion{0, 17, 0} || hopper_or_later ? "logits_bytes" : "logits_bytes_small_gpu";
+  return engine.vllm_version >= VllmVersion{0, 17, 0} || generation_of(gpu).lean_sampler ? "logits_bytes"
+                                                                                         : "logits_bytes_small_gpu";
 }
 
 std::string_view non_torch_term(const EngineConfig& engine, const Gpu& gpu) {
   const auto& p = engine.parallel;
-  constexpr int kUnifiedMemory = 121;  // GB10
-  if (gpu.compute_capability == kUnifiedMemory) return "non_torch_unified";
+  const auto& generation = generation_of(gpu);
+  if (generation.unified_memory) return "non_torch_unified";
   const int ranks =
       p.tensor_parallel_size * p.prefill_context_parallel_size * (p.enable_expert_parallel ? p.data_parallel_size : 1);
   if (ranks > 1 && gpu.scale_up_domain() < 8) return "non_torch_pcie";
-  if (ranks > 2 && gpu.compute_capability >= 90) return "non_torch_switch_wide";
+  if (ranks > 2 && generation.nvlink_sharp) return "non_torch_switch_wide";
   if (ranks > 1) return "non_torch_switch";
   return p.pipeline_parallel_size > 1 ? "non_torch_pipeline" : "non_torch_single";
 }
@@ -172,7 +187,7 @@ std::string_view non_torch_term(const EngineConfig& engine, const Gpu& gpu) {
 Bytes taken_at_start(const EngineConfig& engine, const Gpu& gpu) {
   const auto& p = engine.parallel;
   const int ranks = p.world_size() * (p.enable_expert_parallel ? p.data_parallel_size : 1);
-  const bool communicators = ranks > 1 && gpu.scale_up_domain() >= 8 && gpu.compute_capability >= 90;
+  const bool communicators = ranks > 1 && gpu.scale_up_domain() >= 8 && generation_of(gpu).nvlink_sharp;
   return gib(startup_coefficient(communicators ? "start_switch" : "start_single", engine.vllm_version));
 }
 

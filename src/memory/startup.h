@@ -4,7 +4,7 @@
 #include <string_view>
 
 #include "base/units.h"
-#include "hardware/hardware.h"
+#include "hardware/generations.h"
 #include "memory/memory_plan.h"
 #include "model/model.h"
 #include "parallel/engine_config.h"
@@ -52,7 +52,7 @@ double kv_sigma_gib(double kv_gib, const EngineConfig& engine);
 
 /// Captured sizes that vLLM chooses by itself: 1, 2, 4, then steps of 8 and from 256 of 16 (config/vllm.py).
 int default_graph_count(std::int64_t max_num_seqs, int num_speculative_tokens, VllmVersion version,
-                        int compute_capability);
+                        const GpuGeneration& generation);
 
 /// gpu_memory_utilization that the version uses when none is given.
 double default_gpu_memory_utilization(VllmVersion version);

@@ -5,32 +5,11 @@
 #include <cmath>
 
 #include "base/units.h"
-#include "config/json.h"
 
 namespace shardwise {
 namespace {
 
 using Kind = WeightModule::Kind;
-
-bool same(const QuantScheme& a, const QuantScheme& b) { return a == b; }
-
-bool same(const WeightModule& a, const WeightModule& b) {
-  if (a.kind != b.kind || a.cls != b.cls || a.type != b.type || a.buffer != b.buffer || a.bias != b.bias ||
-      a.num_parts != b.num_parts || a.in != b.in || a.count != b.count || a.num_experts != b.num_experts ||
-      a.intermediate != b.intermediate || a.shards != b.shards || a.sequence_parallel != b.sequence_parallel ||
-      a.no_eplb != b.no_eplb || a.whole_blocks != b.whole_blocks || !same(a.scheme, b.scheme))
-    return false;
-  for (std::size_t i = 0; i < a.parts.size(); ++i)
-    if (a.parts[i].units != b.parts[i].units || a.parts[i].unit != b.parts[i].unit || a.parts[i].kv != b.parts[i].kv)
-      return false;
-  return true;
-}
-
-bool same(const LayerProgram& a, const LayerProgram& b) {
-  return a.shared == b.shared && a.modules.size() == b.modules.size() &&
-         std::equal(a.modules.begin(), a.modules.end(), b.modules.begin(),
-                    [](const auto& x, const auto& y) { return same(x, y); });
-}
 
 StoredType stored(DType dtype) {
   return dtype == DType::float16   ? StoredType::float16
@@ -47,23 +26,15 @@ void set_parts(WeightModule& m, const std::vector<OutPart>& parts) {
 }  // namespace
 
 WeightBuilder::WeightBuilder(const Model& model, WeightProgram& program)
-    : model_(model), program_(program), family_(weight_family(model)), rules_(quant_rules(model)) {
+    : model_(model),
+      program_(program),
+      architecture_(find_traits(model.architectures)),
+      family_(architecture_.weights),
+      rules_(quant_rules(model)) {
   program.dtype = stored(model.dtype);
   program.tied = model.tie_word_embeddings;
-  program.every_stage_needs_experts = family_.needs_experts_everywhere;
+  program.every_stage_needs_experts = architecture_.moe_on_every_stage;
   program.full_attention = model.has_full_attention();
-}
-
-bool WeightBuilder::flag(std::initializer_list<const char*> names, bool otherwise) const {
-  for (const char* name : names)
-    if (const auto it = model_.text_config->find(name); it != model_.text_config->end() && it->is_boolean())
-      return it->get<bool>();
-  return otherwise;
-}
-
-double WeightBuilder::number(const Json& where, const char* name, double otherwise) const {
-  const auto it = where.find(name);
-  return it != where.end() && it->is_number() ? it->get<double>() : otherwise;
 }
 
 WeightModule& WeightBuilder::add(Kind kind, WeightClass cls) {
@@ -268,7 +239,7 @@ void WeightBuilder::draft_frame(bool deepseek, const std::function<void()>& bloc
     replicated(WeightClass::norm_other, hidden(), 3);
     if (family_.deepseek_v4) {
       const std::string at = layer_prefix(model_.num_hidden_layers() + i);
-      const auto streams = static_cast<std::int64_t>(number(*model_.text_config, "hc_mult", 0));
+      const std::int64_t streams = model_.hc_mult.value_or(0);
       for (const char* name : {"e_proj", "h_proj"})
         full(WeightClass::norm_other, hidden(), {{hidden()}}, false, at + name, {});
       replicated(WeightClass::norm_other, streams * streams * hidden(), 1, StoredType::float32);
@@ -278,8 +249,7 @@ void WeightBuilder::draft_frame(bool deepseek, const std::function<void()>& bloc
       full_plain(WeightClass::norm_other, 2 * static_cast<std::int64_t>(hidden()), {{hidden()}});
     }
     vocabulary(WeightClass::norm_other, model_.vocab_size, hidden(), false, {});
-    if (const double topk = number(*model_.text_config, "index_topk", 0); topk > 0)
-      topk_buffer(static_cast<std::int64_t>(topk));
+    if (model_.index_topk > 0) topk_buffer(model_.index_topk);
   }
   for (const int shared : target_->shared)
     buffer(program_.shared[static_cast<std::size_t>(shared)].kind,
@@ -297,48 +267,42 @@ LayerProgram WeightBuilder::layer_program(const std::function<void()>& write) {
 
 int WeightBuilder::intern(LayerProgram made) {
   for (std::size_t i = 0; i < program_.kinds.size(); ++i)
-    if (same(program_.kinds[i], made)) return static_cast<int>(i);
+    if (program_.kinds[i] == made) return static_cast<int>(i);
   program_.kinds.push_back(std::move(made));
   return static_cast<int>(program_.kinds.size()) - 1;
 }
 
 void WeightBuilder::surroundings() {
   const int norm_vectors = family_.norm_bias ? 2 : 1;
-  target_ = family_.embedding_everywhere ? &program_.every : &program_.embedding;
+  target_ = family_.everywhere.embedding ? &program_.every : &program_.embedding;
   vocabulary(WeightClass::embedding, model_.vocab_size, hidden(), false, {});
-  target_ = family_.embedding_everywhere ? &program_.every : &program_.first;
-  if (family_.learned_positions) {
-    const double positions =
-        number(*model_.text_config, "max_position_embeddings", number(*model_.text_config, "n_positions", 1024));
-    replicated(WeightClass::embedding, static_cast<std::int64_t>(positions) * hidden());
-  }
-  target_ = family_.norm_everywhere ? &program_.every : &program_.last;
-  if (family_.final_norm)
-    for (int i = 0; i < norm_vectors; ++i) replicated(WeightClass::norm_other, hidden());
-  target_ = family_.head_everywhere ? &program_.every : &program_.last;
+  target_ = family_.everywhere.embedding ? &program_.every : &program_.first;
+  if (family_.learned_positions)
+    replicated(WeightClass::embedding, static_cast<std::int64_t>(model_.learned_positions) * hidden());
+  target_ = family_.everywhere.norm ? &program_.every : &program_.last;
+  for (int i = 0; i < norm_vectors; ++i) replicated(WeightClass::norm_other, hidden());
+  target_ = family_.everywhere.head ? &program_.every : &program_.last;
   if (!model_.tie_word_embeddings)
     vocabulary(WeightClass::lm_head, model_.vocab_size, hidden(), false,
                rules_.scheme("lm_head", QuantRules::Module::lm_head));
   if (family_.deepseek_v4) {
     target_ = &program_.last;
     add(Kind::mtp_buffer, WeightClass::norm_other).in =
-        static_cast<std::int64_t>(number(*model_.text_config, "hc_mult", 0)) * hidden();
+        static_cast<std::int64_t>(model_.hc_mult.value_or(0)) * hidden();
   }
   target_ = &program_.every;
-  if (const double topk = number(*model_.text_config, "index_topk", 0); topk > 0 && model_.is_mla())
-    topk_buffer(static_cast<std::int64_t>(topk));
+  if (model_.index_topk > 0 && model_.is_mla()) topk_buffer(model_.index_topk);
   for (const auto& l : model_.layers)
     if (const auto* a = std::get_if<FullAttention>(&l.attention); a && a->indexer) {
       topk_buffer(a->indexer->topk / std::max(1, a->indexer->block_size), a->indexer->num_heads);
       break;
     }
   if (family_.normalizer_buffer) buffer(BufferKind::other, bytes_of(program_.dtype));
-  if (family_.kimi_k3 && number(*model_.text_config, "attn_res_block_size", 0) > 0) {
+  if (family_.kimi_k3 && model_.attn_res_block_size > 0) {
     target_ = &program_.last;
     replicated(WeightClass::norm_other, hidden(), 2);
   }
-  if (const auto mult = static_cast<std::int64_t>(number(*model_.text_config, "hc_mult", 0));
-      family_.deepseek_v4 && mult > 0) {
+  if (const std::int64_t mult = model_.hc_mult.value_or(0); family_.deepseek_v4 && mult > 0) {
     target_ = &program_.every;
     replicated(WeightClass::norm_other, mult * mult * hidden(), 1, StoredType::float32);
     replicated(WeightClass::norm_other, mult, 1, StoredType::float32);
@@ -349,7 +313,7 @@ void WeightBuilder::surroundings() {
   target_ = nullptr;
 }
 
-// Rope table of a layer. Sizes: layers/rotary_embedding/__init__.py get_rope.
+// Rope table of a layer.
 void WeightBuilder::rope(int head_dim, bool sliding, const std::string& variant) {
   if (family_.transformers_rope) {  // vLLM's Transformers backend: frequencies instead of a table, and a copy of them
     share({BufferKind::inv_freq, head_dim / 2 * 4, "inv_freq"});
@@ -357,43 +321,15 @@ void WeightBuilder::rope(int head_dim, bool sliding, const std::string& variant)
     return;
   }
   if (family_.no_rope) return;
-  const Json& text = *model_.text_config;
-  double partial = number(text, "partial_rotary_factor", 1.0),
-         positions = number(text, "max_position_embeddings", 2048), theta = number(text, "rope_theta", 10000);
-  if (const double fixed = number(text, "rotary_dim", 0); fixed > 0 && partial == 1.0) partial = fixed / head_dim;
-  const Json* scaling = nullptr;
-  for (const char* key : {"rope_parameters", "rope_scaling"})
-    if (const auto it = text.find(key); it != text.end() && it->is_object()) scaling = &*it;
-  if (scaling)  // one entry per attention kind
-    if (const auto it = scaling->find(sliding ? "sliding_attention" : "full_attention");
-        it != scaling->end() && it->is_object())
-      scaling = &*it;
-  if (sliding)
-    for (const char* key : {"rope_local_base_freq", "swa_rope_theta"})
-      if (const double local = number(text, key, 0); local > 0)
-        theta = local, scaling = std::string(key) == "rope_local_base_freq" ? nullptr : scaling;
-  std::string type = "default";
-  if (scaling) {
-    theta = number(*scaling, "rope_theta", theta);
-    partial = number(*scaling, "partial_rotary_factor", partial);
-    const auto word = scaling->contains("rope_type") ? scaling->find("rope_type") : scaling->find("type");
-    if (word != scaling->end() && word->is_string()) type = word->get<std::string>();
-    if (type == "yarn" || type == "deepseek_yarn")
-      positions = number(*scaling, "original_max_position_embeddings", positions) * number(*scaling, "factor", 1);
-    if (type == "linear") positions *= number(*scaling, "factor", 1);
-    if (type == "proportional") partial = 1;
-    if (type == "longrope" || type == "su")
-      positions +=
-          number(*scaling, "original_max_position_embeddings", number(text, "original_max_position_embeddings", 0));
-  }
+  const Rope& r = sliding ? model_.sliding_rope : model_.rope;
+  const double partial = r.rotary_dim ? *r.rotary_dim / head_dim : r.partial_rotary_factor;
   const auto rotary = static_cast<std::int64_t>(static_cast<double>(head_dim) * partial + 1e-9) / 2 * 2;
   const int width =
-      family_.float_rope || (type == "yarn" && variant.starts_with("float")) ? 4 : bytes_of(program_.dtype);
-  SharedBuffer made{
-      type == "longrope" || type == "su" ? BufferKind::other : BufferKind::cos_sin_cache,
-      static_cast<std::int64_t>(positions) * rotary * width,
-      std::to_string(rotary) + "/" + std::to_string(theta) + "/" + type + "/" + std::to_string(positions) + variant};
-  share(std::move(made));
+      family_.float_rope || (r.type == "yarn" && variant.starts_with("float")) ? 4 : bytes_of(program_.dtype);
+  share({r.type == "longrope" || r.type == "su" ? BufferKind::other : BufferKind::cos_sin_cache,
+         static_cast<std::int64_t>(r.positions) * rotary * width,
+         std::to_string(rotary) + "/" + std::to_string(r.theta) + "/" + r.type + "/" + std::to_string(r.positions) +
+             variant});
 }
 
 void WeightBuilder::rope_table(std::int64_t positions, int dims, int width, const std::string& key) {

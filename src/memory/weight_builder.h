@@ -7,47 +7,10 @@
 #include <vector>
 
 #include "memory/weight_program.h"
+#include "model/architectures.h"
 #include "model/quantisation.h"
 
 namespace shardwise {
-
-/// What a vLLM model class fixes beyond the IR: one row per architecture (weight_families.cc).
-struct WeightFamily {
-  const char* architecture = "";
-  const char* attention = "self_attn.";
-  const char* o_proj = "o_proj";
-  const char* mlp = "mlp.";  ///< of MoE layers
-  const char* dense_mlp = "mlp.";
-  const char* shared = "shared_experts.";
-  const char* mixer = "mixer.";
-  int norms = 2;  ///< hidden-sized norms per layer
-  bool norm_bias = false;
-  bool final_norm = true;
-  bool embedding_everywhere = false, norm_everywhere = false, head_everywhere = false;  ///< on every pipeline stage
-  bool float_rope = false;                                                              ///< rope table in float32
-  bool replicated_qk_norm = false;        ///< norms over all heads are not sharded
-  bool sequence_parallel_shared = false;  ///< shared experts follow sequence-parallel MoE
-  bool sequence_parallel_dense = false;   ///< dense layers too, without pipeline parallelism
-  bool no_eplb = false;
-  bool gemma4 = false;
-  bool needs_experts_everywhere = false;  ///< raises if a pipeline stage has no MoE layer
-  bool no_kv_replication = false;         ///< KV heads must divide by TP
-  bool deepseek_draft = false;            ///< its MTP layers have DeepSeek's form
-  bool deepseek_v4 = false, kimi_k3 = false;
-  bool weightless_qk_norm = false;  ///< q/k norm without weights on rotary layers (Llama 4)
-  bool head_norm_per_head = false;  ///< q/k norms hold one vector per head (Cohere)
-  bool interleaved_gdn = false;
-  bool float_gate = false;             ///< router weight in float32
-  bool model_type_correction = false;  ///< e_score_correction_bias in the model's type
-  bool float_sinks = false;
-  bool mamba1_norms = false;
-  bool no_rope = false;
-  bool transformers_rope = false;
-  bool normalizer_buffer = false;  ///< Gemma's embedding scale
-  int learned_positions = 0;       ///< 1: an embedding of n_positions
-  bool float_gdn_norm = false;
-};
-const WeightFamily& weight_family(const Model& model);
 
 class WeightBuilder {
  public:
@@ -57,11 +20,10 @@ class WeightBuilder {
   WeightBuilder(const Model& model, WeightProgram& program);
 
   const Model& model() const { return model_; }
-  const WeightFamily& family() const { return family_; }
+  const Architecture& architecture() const { return architecture_; }
+  const WeightTraits& family() const { return family_; }
   StoredType dtype() const { return program_.dtype; }
   int hidden() const { return model_.hidden_size; }
-  bool flag(std::initializer_list<const char*> names, bool otherwise) const;  ///< of the text config
-  double number(const Json& where, const char* name, double otherwise) const;
 
   // Modules. `path` = name below the layers' root ("layers.3.self_attn.qkv_proj"); `shards` = what the checkpoint calls
   // its parts, if not fused there.
@@ -112,8 +74,9 @@ class WeightBuilder {
 
   const Model& model_;
   WeightProgram& program_;
-  const WeightFamily& family_;
-  QuantRules rules_;
+  const Architecture& architecture_;
+  const WeightTraits& family_;
+  const QuantRules& rules_;
   LayerProgram* target_ = nullptr;
   int vit_heads_ = 0;
   int sequence_parallel_ = 0;

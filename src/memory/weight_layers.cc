@@ -3,8 +3,6 @@
 #include <cmath>
 #include <map>
 
-#include "config/json.h"
-#include "memory/draft.h"
 #include "memory/weight_builder.h"
 
 namespace shardwise {
@@ -28,7 +26,7 @@ void full_attention(WeightBuilder& b, const FullAttention& a, const std::string&
   }
   b.column(cls, b.hidden(), parts, a.qkv_bias, self + "qkv_proj", {"q_proj", "k_proj", "v_proj"});
   b.row(cls, static_cast<std::int64_t>(a.num_heads) * a.v_head_dim, b.hidden(), a.o_bias, self + b.family().o_proj);
-  if (b.family().no_kv_replication) b.must_divide(a.num_kv_heads, true);
+  if (b.architecture().no_kv_replication) b.must_divide(a.num_kv_heads, true);
   if (a.qk_norm && !b.family().weightless_qk_norm) {
     if (a.qk_norm_full && b.family().replicated_qk_norm) {
       b.replicated(cls, static_cast<std::int64_t>(a.num_heads) * a.head_dim);
@@ -45,7 +43,7 @@ void full_attention(WeightBuilder& b, const FullAttention& a, const std::string&
     }
   }
   b.rope(a.head_dim, a.sliding_window.has_value());
-  if (a.sinks) b.sharded(cls, a.num_heads, b.family().float_sinks ? StoredType::float32 : b.dtype());
+  if (a.sinks) b.sharded(cls, a.num_heads, b.dtype());
   b.attention_layer();
 }
 
@@ -64,7 +62,7 @@ void mla_attention(WeightBuilder& b, const MlaAttention& a, const std::string& a
   }
   b.replicated(cls, a.kv_lora_rank);
   b.column(cls, a.kv_lora_rank, {{a.num_heads, a.qk_nope_head_dim + a.v_head_dim}}, false, self + "kv_b_proj", {});
-  b.absorbed(a.qk_nope_head_dim, b.number(*b.model().text_config, "index_topk", 0) > 0);
+  b.absorbed(a.qk_nope_head_dim, b.model().index_topk > 0);
   b.row(cls, static_cast<std::int64_t>(a.num_heads) * a.v_head_dim, b.hidden(), a.qkv_bias, self + "o_proj");
   if (a.output_gate) b.column(cls, b.hidden(), {{a.num_heads, a.v_head_dim}}, false, self + "g_proj", {});
   if (b.family().kimi_k3) b.buffer(BufferKind::kv_scales, 4);  // _one_scale
@@ -74,7 +72,7 @@ void mla_attention(WeightBuilder& b, const MlaAttention& a, const std::string& a
     b.full_plain(cls, b.hidden(), {{x.head_dim}, {x.num_heads}});
     b.replicated(cls, x.head_dim, 2, StoredType::float32);
   }
-  const bool own_rope = a.indexer && b.flag({"indexer_rope_interleave"}, false) == false;
+  const bool own_rope = a.indexer && !a.indexer->rope_interleave;
   b.rope(a.qk_rope_head_dim, false, a.indexer ? "float" : "");
   if (own_rope) b.rope(a.qk_rope_head_dim, false, "float indexer");
   b.attention_layer(true);
@@ -95,7 +93,7 @@ void gated_delta_net(WeightBuilder& b, const LinearAttention& a, const std::stri
   }
   b.sharded(cls, a.num_heads);
   b.sharded(cls, a.num_heads, StoredType::float32);
-  b.replicated(cls, a.head_dim, 1, b.family().float_gdn_norm ? StoredType::float32 : b.dtype());
+  b.replicated(cls, a.head_dim);
   b.row(cls, value, b.hidden(), false, self + "out_proj");
 }
 
@@ -127,11 +125,8 @@ void deepseek_v4_attention(WeightBuilder& b, const MlaAttention& a, const std::s
     b.full_plain(cls, b.hidden(), {{a.indexer->num_heads}});
     compressor(b, ratio, a.indexer->head_dim);
   }
-  double positions = b.number(*b.model().text_config, "max_position_embeddings", 2048);
-  if (const auto it = b.model().text_config->find("rope_scaling");
-      it != b.model().text_config->end() && it->is_object())
-    positions = b.number(*it, "original_max_position_embeddings", positions) * b.number(*it, "factor", 1);
-  b.rope_table(static_cast<std::int64_t>(positions), a.qk_rope_head_dim, 4, ratio > 1 ? "compressed" : "window");
+  b.rope_table(static_cast<std::int64_t>(b.model().rope.positions), a.qk_rope_head_dim, 4,
+               ratio > 1 ? "compressed" : "window");
 }
 
 // layers/mamba/gdn/kimi_gdn_linear_attn.py and models/kimi_k3/nvidia/kda.py
@@ -139,22 +134,18 @@ void kimi_delta(WeightBuilder& b, const LinearAttention& a, const std::string& a
   const auto cls = WeightClass::attention;
   const std::string self = at + "self_attn.";
   const int wide = a.num_heads * a.head_dim;
-  bool full_rank = false;
-  if (const auto it = b.model().text_config->find("linear_attn_config");
-      it != b.model().text_config->end() && it->is_object())
-    full_rank = it->value("use_full_rank_gate", false);
-  b.kda_in(cls, a, full_rank);
+  b.kda_in(cls, a, a.full_rank_gate);
   b.column(cls, a.head_dim, {{a.num_heads, a.head_dim}}, false, self + "f_b_proj", {});
   b.sharded(cls, wide, StoredType::float32);
   b.sharded(cls, 3 * static_cast<std::int64_t>(wide) * a.conv_kernel, StoredType::float32);
   b.sharded(cls, a.num_heads, StoredType::float32);
-  if (!full_rank) {
+  if (!a.full_rank_gate) {
     b.full(cls, b.hidden(), {{a.head_dim}}, false, self + "g_a_proj", {});
     b.column(cls, a.head_dim, {{a.num_heads, a.head_dim}}, false, self + "g_b_proj", {});
   }
   b.replicated(cls, a.head_dim);
   b.row(cls, wide, b.hidden(), false, self + "o_proj");
-  if (full_rank) b.kda_decode(a);
+  if (a.full_rank_gate) b.kda_decode(a);
 }
 
 void mamba2(WeightBuilder& b, const LinearAttention& a, const std::string& at) {
@@ -162,30 +153,26 @@ void mamba2(WeightBuilder& b, const LinearAttention& a, const std::string& at) {
   const std::string self = at + b.family().mixer;
   const int inner = a.intermediate_size, groups = a.num_key_heads;
   const OutPart heads{a.num_heads, a.head_dim}, group{groups, a.state_size, groups == 1};
-  const bool conv_bias = b.flag({"use_conv_bias", "mamba_conv_bias"}, true),
-             bias = b.flag({"use_bias", "mamba_proj_bias"}, false);
   if (groups > 1) b.must_divide(groups, false);
-  b.column_plain(cls, a.conv_kernel, {heads, group, group}, conv_bias);
-  b.column(cls, b.hidden(), {heads, heads, group, group, {a.num_heads}}, bias, self + "in_proj", {},
+  b.column_plain(cls, a.conv_kernel, {heads, group, group}, a.conv_bias);
+  b.column(cls, b.hidden(), {heads, heads, group, group, {a.num_heads}}, a.proj_bias, self + "in_proj", {},
            groups == 1 ? 1 : 5);
   b.sharded(cls, a.num_heads, StoredType::float32);  // A
   b.sharded(cls, a.num_heads, b.dtype(), 2);         // D, dt_bias
-  b.row(cls, inner, b.hidden(), bias, self + "out_proj");
-  if (b.flag({"mamba_rms_norm", "rms_norm"}, true)) b.sharded(cls, inner);
+  b.row(cls, inner, b.hidden(), a.proj_bias, self + "out_proj");
+  if (a.inner_norm) b.sharded(cls, inner);
 }
 
 void mamba1(WeightBuilder& b, const LinearAttention& a) {
   const auto cls = WeightClass::attention;
   const int inner = a.intermediate_size;
-  const bool conv_bias = b.flag({"use_conv_bias", "mamba_conv_bias"}, true),
-             bias = b.flag({"use_bias", "mamba_proj_bias"}, false);
-  b.column_plain(cls, a.conv_kernel, {{inner}}, conv_bias);
-  b.column_plain(cls, b.hidden(), {{inner}, {inner}}, bias);
+  b.column_plain(cls, a.conv_kernel, {{inner}}, a.conv_bias);
+  b.column_plain(cls, b.hidden(), {{inner}, {inner}}, a.proj_bias);
   b.row_plain(cls, inner, a.time_step_rank + 2 * a.state_size, false);
   b.column_plain(cls, a.time_step_rank, {{inner}}, true);
   b.sharded(cls, static_cast<std::int64_t>(inner) * a.state_size, StoredType::float32);
   b.sharded(cls, inner);
-  b.row_plain(cls, inner, b.hidden(), bias);
+  b.row_plain(cls, inner, b.hidden(), a.proj_bias);
   if (b.family().mamba1_norms) {  // layer norms of dt, B and C; vLLM names them ...layernorm inside the mixer
     b.replicated(cls, a.time_step_rank);
     b.replicated(cls, a.state_size, 2);
@@ -212,8 +199,7 @@ void moe(WeightBuilder& b, const MoeFfn& f, const std::string& at) {
   const StoredType gate_type = family.float_gate ? StoredType::float32 : b.dtype();
   b.replicated(router, static_cast<std::int64_t>(b.hidden()) * f.num_experts, 1, gate_type);
   if (f.router_bias) b.replicated(router, f.num_experts, 1, gate_type);
-  if (f.correction_bias)
-    b.replicated(router, f.num_experts, 1, family.model_type_correction ? b.dtype() : StoredType::float32);
+  if (f.correction_bias) b.replicated(router, f.num_experts, 1, StoredType::float32);
   if (f.shared_intermediate_size > 0) {
     const DenseFfn shared{f.shared_intermediate_size, f.gated, false};
     b.sequence_parallel(!family.sequence_parallel_shared ? 0 : family.deepseek_v4 ? 2 : 1);
@@ -228,7 +214,7 @@ void moe(WeightBuilder& b, const MoeFfn& f, const std::string& at) {
   if (f.latent_size && family.kimi_k3) {
     b.full_plain(WeightClass::dense_mlp, b.hidden(), {{*f.latent_size}});
     b.full_plain(WeightClass::dense_mlp, *f.latent_size, {{b.hidden()}});
-    if (b.flag({"latent_moe_use_norm"}, false)) b.replicated(WeightClass::norm_other, *f.latent_size);
+    if (f.latent_norm) b.replicated(WeightClass::norm_other, *f.latent_size);
   } else if (f.latent_size) {
     const auto cls =
         family.mlp == std::string("mixer.") ? WeightClass::attention : WeightClass::dense_mlp;  // by the module's name
@@ -282,14 +268,11 @@ void layer(WeightBuilder& b, const Layer& l, const std::string& at) {
   const bool half = std::holds_alternative<NoAttention>(l.attention) || std::holds_alternative<NoFfn>(l.ffn);
   const auto* routed = std::get_if<MoeFfn>(&l.ffn);
   // Falcon: two layer norms unless attention and MLP run beside each other on one.
-  const bool second = b.family().attention == std::string("self_attention.") &&
-                      (b.flag({"new_decoder_architecture"}, false) || !b.flag({"parallel_attn"}, true));
+  const bool second = b.family().attention == std::string("self_attention.") && !b.model().parallel_attn;
   b.norms(half ? 1 : b.family().norms + (b.family().gemma4 && routed ? 3 : 0) + (second ? 1 : 0));
-  if (b.family().kimi_k3 && b.number(*b.model().text_config, "attn_res_block_size", 0) > 0)
-    b.replicated(WeightClass::norm_other, b.hidden(), 4);
+  if (b.family().kimi_k3 && b.model().attn_res_block_size > 0) b.replicated(WeightClass::norm_other, b.hidden(), 4);
   if (b.family().deepseek_v4) {  // hyper-connections
-    const auto mult = static_cast<std::int64_t>(b.number(*b.model().text_config, "hc_mult", 0)),
-               mix = (2 + mult) * mult;
+    const std::int64_t mult = b.model().hc_mult.value_or(0), mix = (2 + mult) * mult;
     if (mult > 0) {
       b.replicated(WeightClass::norm_other, mix * mult * b.hidden(), 2, StoredType::float32);
       b.replicated(WeightClass::norm_other, mix, 2, StoredType::float32);
@@ -321,7 +304,7 @@ WeightProgram compile_weights(const Model& model, bool draft) {
   if (draft) {
     // Numbered on from the target's, or (Qwen) from 0 below "mtp.".
     const bool deepseek = model.is_mla() || b.family().deepseek_draft;
-    const auto layers = draft_layers(model);
+    const auto& layers = model.mtp_layers;
     const std::size_t rounds = static_cast<std::size_t>(std::max(1, model.num_mtp_layers));
     std::size_t next = 0;
     b.draft_frame(deepseek, [&] {

@@ -196,16 +196,9 @@ void linear(Sum& sum, const WeightModule& m) {
 // Kernel-dependent rounding of MXFP4 experts: fused_moe/oracle/mxfp4.py
 // mxfp4_round_up_hidden_size_and_intermediate_size.
 void round_mxfp4(const WeightLayout& layout, bool gpt_oss, std::int64_t& hidden, std::int64_t& inter) {
-  if (layout.compute_capability >= 100) {
-    hidden = round_up(hidden, 256);
-    inter = round_up(inter, 128);
-  } else if (layout.compute_capability >= 90 && gpt_oss) {  // Triton's kernel; Marlin elsewhere
-    hidden = round_up(hidden, 64);
-    inter = round_up(inter, 64);
-  } else {
-    hidden = round_up(hidden, 256);
-    inter = round_up(inter, 128);
-  }
+  const bool triton = layout.triton_mxfp4_moe && gpt_oss;  // else Marlin or FlashInfer
+  hidden = round_up(hidden, triton ? 64 : 256);
+  inter = round_up(inter, triton ? 64 : 128);
 }
 
 void experts(Sum& sum, const WeightModule& m) {
@@ -225,8 +218,7 @@ void experts(Sum& sum, const WeightModule& m) {
     case Method::none:
       // FlashInfer's TRT-LLM kernel, the first choice on Blackwell, wants multiples of 128
       // (fused_moe/oracle/unquantized.py).
-      if (layout.compute_capability >= 100 && layout.compute_capability < 120 && !m.bias &&
-          layout.redundant_experts == 0)
+      if (layout.generation->trtllm_unquantized_moe && !m.bias && layout.redundant_experts == 0)
         inter = round_up(inter, 128), up = m.shards * inter;
       put(m.type, local * up * hidden);
       put(m.type, local * hidden * inter);
@@ -273,7 +265,7 @@ void experts(Sum& sum, const WeightModule& m) {
       put(StoredType::float8_e4m3fn, local * scale(hidden, inter / s.group_size));
       put(StoredType::float32, local * m.shards);
       put(StoredType::float32, local);
-      const std::int64_t scales = s.activations && layout.compute_capability >= 100
+      const std::int64_t scales = s.activations && layout.generation->nvfp4_moe
                                       ? total
                                       : local;  // one scale for all experts of the model where the kernel takes it
       put(StoredType::float32, scales * m.shards);
@@ -284,8 +276,7 @@ void experts(Sum& sum, const WeightModule& m) {
       round_mxfp4(layout, m.bias, hidden, inter);
       // Hopper's swizzled layout of Triton's kernel pads both widths to 256 when loading ends (start-up logs: 2880 ->
       // 3072).
-      if (layout.after_loading && m.bias && layout.compute_capability >= 90 && layout.compute_capability < 100)
-        hidden = round_up(hidden, 256);
+      if (layout.after_loading && m.bias && layout.triton_mxfp4_moe) hidden = round_up(hidden, 256);
       put(StoredType::uint8, local * m.shards * inter * (hidden / 2));
       put(StoredType::uint8, local * hidden * (inter / 2));
       put(StoredType::uint8, local * m.shards * inter * (hidden / 32));

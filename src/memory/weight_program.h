@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "hardware/generations.h"
 #include "model/model.h"
 
 namespace shardwise {
@@ -75,7 +76,8 @@ struct WeightLayout {
   int redundant_experts = 0;
   bool enable_eplb = false;
   int prefill_context_parallel = 1;
-  int compute_capability = 90;
+  const GpuGeneration* generation = &generation_of("nvidia", 90);
+  bool triton_mxfp4_moe = true;  ///< experts of models with biases lie as Triton's kernel wants them
   std::int64_t max_num_batched_tokens = 8192;
   std::int64_t max_model_len = 0;
   bool language_model_only = false;
@@ -89,6 +91,7 @@ struct WeightLayout {
 struct OutPart {
   std::int32_t units = 0, unit = 1;
   bool kv = false;
+  friend bool operator==(const OutPart&, const OutPart&) = default;
 };
 
 /// One module (or plain tensor) of a layer.
@@ -134,6 +137,7 @@ struct WeightModule {
   bool sparse_mla = false;  ///< kv_b_proj of a model with an indexer
   bool no_eplb = false;     ///< the model class has no redundant experts
   int whole_blocks = 0;  ///< a split width is padded so that every rank holds whole blocks of this many; 0 = it is not
+  friend bool operator==(const WeightModule&, const WeightModule&) = default;
 };
 
 /// A rope table that layers share: on a rank once if any of its layers uses it.
@@ -146,6 +150,7 @@ struct SharedBuffer {
 struct LayerProgram {
   std::vector<WeightModule> modules;
   std::vector<int> shared;  ///< indices into WeightProgram::shared
+  friend bool operator==(const LayerProgram&, const LayerProgram&) = default;
 };
 
 /// A model's whole program.

@@ -2,25 +2,12 @@
 #include <algorithm>
 #include <string>
 
-#include "config/json.h"
 #include "memory/weight_builder.h"
 
 namespace shardwise {
 namespace {
 
 constexpr auto kVision = WeightClass::vision;
-
-std::int64_t field(const VisionTower& v, std::initializer_list<const char*> names, std::int64_t otherwise) {
-  for (const char* name : names)
-    if (const auto it = v.config->find(name); it != v.config->end() && it->is_number())
-      return static_cast<std::int64_t>(it->get<double>());
-  return otherwise;
-}
-
-bool flag(const VisionTower& v, const char* name, bool otherwise) {
-  const auto it = v.config->find(name);
-  return it != v.config->end() && it->is_boolean() ? it->get<bool>() : otherwise;
-}
 
 OutPart part(std::int64_t units) { return {static_cast<std::int32_t>(units)}; }
 
@@ -52,8 +39,8 @@ void qwen3_vl(WeightBuilder& b, const VisionTower& v) {
 
 // Hugging Face's tower, replicated (models/gemma4_mm.py).
 void gemma4(WeightBuilder& b, const VisionTower& v) {
-  const std::int64_t h = v.hidden_size, head = field(v, {"head_dim"}, h / std::max(1, v.num_heads));
-  const std::int64_t q = v.num_heads * head, kv = field(v, {"num_key_value_heads"}, v.num_heads) * head;
+  const std::int64_t h = v.hidden_size, head = v.head_dim.value_or(v.hidden_size / std::max(1, v.num_heads));
+  const std::int64_t q = v.num_heads * head, kv = v.num_key_value_heads.value_or(v.num_heads) * head;
   b.replicated(kVision, 3 * static_cast<std::int64_t>(v.patch_size) * v.patch_size * h);
   b.replicated(kVision, 2 * v.num_position_embeddings * h);
   b.replicated(kVision, h * q, v.num_layers);
@@ -65,7 +52,7 @@ void gemma4(WeightBuilder& b, const VisionTower& v) {
   b.replicated(kVision, h * b.hidden());
   b.buffer(BufferKind::inv_freq, head / 4 * 4);
   b.buffer(BufferKind::other, head / 4 * 4);
-  if (flag(v, "standardize", false)) {
+  if (v.standardize) {
     b.buffer(BufferKind::other, h * bytes_of(b.dtype()));
     b.buffer(BufferKind::kv_scales, h * bytes_of(b.dtype()));  // std_scale: counted with the scales by its name
   }
@@ -74,24 +61,22 @@ void gemma4(WeightBuilder& b, const VisionTower& v) {
 
 // models/kimi_k25_vit.py. Heads that TP does not divide put the whole tower on every rank.
 void moonvit(WeightBuilder& b, const VisionTower& v) {
-  const std::int64_t h = v.hidden_size, inner = v.intermediate_size, qkv = field(v, {"qkv_hidden_size"}, h),
+  const std::int64_t h = v.hidden_size, inner = v.intermediate_size, qkv = v.qkv_hidden_size.value_or(v.hidden_size),
                      merged = 4 * h, out = b.hidden();
-  const bool rms = v.config->value("norm_type", std::string()) == "rmsnorm", bias = flag(v, "linear_bias", true),
-             attn_bias = flag(v, "attn_bias", true);
-  const int norm = rms ? 1 : 2;
+  const int norm = v.rms_norm ? 1 : 2;
   b.vit_heads(v.num_heads);
   b.replicated(kVision, 3 * static_cast<std::int64_t>(v.patch_size) * v.patch_size * h);
-  if (flag(v, "patch_embed_proj_bias", true)) b.replicated(kVision, h);
-  b.replicated(kVision, field(v, {"init_pos_emb_height"}, 64) * field(v, {"init_pos_emb_width"}, 64) * h);
+  if (v.patch_embed_proj_bias) b.replicated(kVision, h);
+  b.replicated(kVision, std::int64_t{v.init_pos_emb_height} * v.init_pos_emb_width * h);
   for (int i = 0; i < v.num_layers; ++i) {
     b.replicated(kVision, h, 2 * norm);
-    b.column_plain(kVision, h, {part(qkv), part(qkv), part(qkv)}, attn_bias);
-    b.row_plain(kVision, qkv, h, attn_bias);
-    b.column_plain(kVision, h, {part(inner)}, bias);
-    b.row_plain(kVision, inner, h, bias);
+    b.column_plain(kVision, h, {part(qkv), part(qkv), part(qkv)}, v.attn_bias);
+    b.row_plain(kVision, qkv, h, v.attn_bias);
+    b.column_plain(kVision, h, {part(inner)}, v.linear_bias);
+    b.row_plain(kVision, inner, h, v.linear_bias);
   }
   b.replicated(kVision, h, norm);
-  if (v.config->value("mm_projector_type", std::string()) == "patchmergerv2") {
+  if (v.patch_merger_v2) {
     b.full_plain(kVision, merged, {part(merged)});
     b.full_plain(kVision, merged, {part(out)});
     b.replicated(kVision, out);
@@ -102,15 +87,15 @@ void moonvit(WeightBuilder& b, const VisionTower& v) {
   }
   b.vit_heads(0);
   // Sinusoids of 4 frames, in float32; a compressed-tensors checkpoint casts the tower to the model's type.
-  const bool cast = b.rules().method() == "compressed-tensors" && !rms;
-  b.buffer(BufferKind::other, field(v, {"init_pos_emb_time"}, 4) * h * (cast ? bytes_of(b.dtype()) : 4));
+  const bool cast = b.rules().method() == "compressed-tensors" && !v.rms_norm;
+  b.buffer(BufferKind::other, v.init_pos_emb_time * h * (cast ? bytes_of(b.dtype()) : 4));
 }
 
 // models/mllama4.py
 void llama4(WeightBuilder& b, const VisionTower& v) {
-  const std::int64_t h = v.hidden_size, side = field(v, {"image_size"}, 448) / std::max(1, v.patch_size),
+  const std::int64_t h = v.hidden_size, side = (v.image_size ? v.image_size : 448) / std::max(1, v.patch_size),
                      patches = side * side + 1;
-  const std::int64_t in = field(v, {"projector_input_dim"}, 4096), out = field(v, {"projector_output_dim"}, 4096);
+  const std::int64_t in = v.projector_input_dim, out = v.projector_output_dim;
   b.column_plain(kVision, 3 * static_cast<std::int64_t>(v.patch_size) * v.patch_size, {part(h)});
   b.replicated(kVision, h);
   b.replicated(kVision, patches * h);
@@ -118,16 +103,14 @@ void llama4(WeightBuilder& b, const VisionTower& v) {
   for (int i = 0; i < v.num_layers; ++i) block(b, h, v.intermediate_size);
   b.column_plain(kVision, v.intermediate_size, {part(in)});
   b.row_plain(kVision, in, out, false);
-  b.column_plain(kVision, field(v, {"vision_output_dim"}, 7680), {part(b.hidden())});
+  b.column_plain(kVision, v.vision_output_dim, {part(b.hidden())});
   b.buffer(BufferKind::cos_sin_cache, patches * (h / std::max(1, v.num_heads) / 2) * 8);
 }
 
 // models/minimax_m3/common/vision_tower.py
 void minimax_m3(WeightBuilder& b, const VisionTower& v) {
   const std::int64_t h = v.hidden_size, text = b.hidden(), head = h / std::max(1, v.num_heads);
-  const Json& top = *b.model().config;
-  const std::int64_t wide =
-      static_cast<std::int64_t>(b.number(top, "projector_hidden_size", static_cast<double>(text)));
+  const std::int64_t wide = v.projector_hidden_size.value_or(b.hidden());
   b.replicated(kVision, 3 * 2 * static_cast<std::int64_t>(v.patch_size) * v.patch_size * h);
   b.replicated(kVision, h, 2);
   for (int i = 0; i < v.num_layers; ++i) block(b, h, v.intermediate_size);
@@ -154,20 +137,21 @@ void any(WeightBuilder& b, const VisionTower& v) {
 }  // namespace
 
 void describe_vision(WeightBuilder& b, const VisionTower& v) {
-  if (v.num_layers < 1 || v.hidden_size < 1 || !v.config) return;
-  const std::string arch = b.model().architectures.empty() ? "" : b.model().architectures.front();
-  if (arch.starts_with("Qwen3VL") || arch.starts_with("Qwen3_5"))
-    qwen3_vl(b, v);
-  else if (arch.starts_with("Gemma4"))
-    gemma4(b, v);
-  else if (arch.starts_with("KimiK"))
-    moonvit(b, v);
-  else if (arch.starts_with("Llama4"))
-    llama4(b, v);
-  else if (arch.starts_with("MiniMaxM3"))
-    minimax_m3(b, v);
-  else
-    any(b, v);
+  if (v.num_layers < 1 || v.hidden_size < 1) return;
+  switch (b.architecture().tower) {
+    case Tower::qwen3_vl:
+      return qwen3_vl(b, v);
+    case Tower::gemma4:
+      return gemma4(b, v);
+    case Tower::moonvit:
+      return moonvit(b, v);
+    case Tower::llama4:
+      return llama4(b, v);
+    case Tower::minimax_m3:
+      return minimax_m3(b, v);
+    case Tower::any:
+      return any(b, v);
+  }
 }
 
 }  // namespace shardwise

@@ -2,10 +2,7 @@
 
 #include <algorithm>
 #include <memory>
-#include <mutex>
-#include <unordered_map>
 
-#include "config/json.h"
 #include "memory/weight_program.h"
 
 namespace shardwise {
@@ -23,43 +20,14 @@ std::int64_t resident(const RankWeights& w) { return w.param_bytes() + w.buffer_
 
 }  // namespace
 
-std::shared_ptr<const WeightProgram> weight_program(const Model& model) {
-  // One program per config that is alive: the key is the parsed config itself, which copies of a Model share.
-  struct Entry {
-    std::weak_ptr<const Json> config;
-    std::shared_ptr<const WeightProgram> program;
-  };
-  static std::mutex mutex;
-  static std::unordered_map<const Json*, Entry> entries;
-  thread_local const Json* last_config = nullptr;
-  thread_local std::weak_ptr<const Json> last_alive;
-  thread_local std::shared_ptr<const WeightProgram> last_program;
-  const Json* key = model.config.get();
-  if (key && key == last_config && !last_alive.expired() && last_alive.lock() == model.config) return last_program;
-  std::shared_ptr<const WeightProgram> program;
-  {
-    std::lock_guard lock(mutex);
-    const auto it = entries.find(key);
-    if (key && it != entries.end() && it->second.config.lock() == model.config) program = it->second.program;
-  }
-  if (!program) {
-    auto made = std::make_shared<WeightProgram>(compile_weights(model));
-    made->changes_after_loading = std::any_of(made->kinds.begin(), made->kinds.end(), changes) || changes(made->last);
-    if (model.num_mtp_layers > 0) made->draft = std::make_shared<const WeightProgram>(compile_weights(model, true));
-    program = std::move(made);
-    if (!key) return program;
-    std::lock_guard lock(mutex);
-    for (auto it = entries.begin(); it != entries.end();)
-      it = it->second.config.expired() ? entries.erase(it) : std::next(it);
-    entries[key] = {model.config, program};
-  }
-  last_config = key;
-  last_alive = model.config;
-  last_program = program;
-  return program;
+WeightProgram weight_program(const Model& model) {
+  WeightProgram out = compile_weights(model);
+  out.changes_after_loading = std::any_of(out.kinds.begin(), out.kinds.end(), changes) || changes(out.last);
+  if (model.num_mtp_layers > 0) out.draft = std::make_shared<const WeightProgram>(compile_weights(model, true));
+  return out;
 }
 
-WeightLayout weight_layout(const Model& model, const EngineConfig& engine, int rank, int compute_capability) {
+WeightLayout weight_layout(const Model& model, const EngineConfig& engine, int rank, const GpuGeneration& generation) {
   const ParallelConfig& p = engine.parallel;
   const int tp = p.tensor_parallel_size, pcp = p.prefill_context_parallel_size, pp = p.pipeline_parallel_size;
   const int tp_rank = rank % tp, pcp_rank = rank / tp % pcp, pp_rank = rank / (tp * pcp) % pp,
@@ -81,7 +49,8 @@ WeightLayout weight_layout(const Model& model, const EngineConfig& engine, int r
   l.redundant_experts = p.enable_eplb ? p.num_redundant_experts : 0;
   l.enable_eplb = p.enable_eplb;
   l.prefill_context_parallel = pcp;
-  l.compute_capability = compute_capability;
+  l.generation = &generation;
+  l.triton_mxfp4_moe = generation.triton_mxfp4_moe;
   l.max_num_batched_tokens = engine.max_num_batched_tokens;
   l.max_model_len = engine.max_model_len;
   l.language_model_only = engine.language_model_only;
@@ -89,10 +58,10 @@ WeightLayout weight_layout(const Model& model, const EngineConfig& engine, int r
   return l;
 }
 
-WeightBytes rank_weights(const Model& model, const EngineConfig& engine, int rank, int compute_capability) {
-  const auto program = weight_program(model);
-  WeightLayout layout = weight_layout(model, engine, rank, compute_capability);
-  const RankWeights w = run_weights(*program, layout);
+WeightBytes rank_weights(const WeightProgram& program, const Model& model, const EngineConfig& engine, int rank,
+                         const GpuGeneration& generation) {
+  WeightLayout layout = weight_layout(model, engine, rank, generation);
+  const RankWeights w = run_weights(program, layout);
   const auto of = [&](WeightClass c) { return Bytes(w.bytes[static_cast<std::size_t>(c)]); };
   WeightBytes out;
   out.embedding = of(WeightClass::embedding);
@@ -106,9 +75,9 @@ WeightBytes rank_weights(const Model& model, const EngineConfig& engine, int ran
   out.vision = of(WeightClass::vision);
   out.mtp = of(WeightClass::mtp);
   out.buffers = Bytes(w.buffer_bytes() + w.bare_tensors);
-  if (engine.num_speculative_tokens > 0 && engine.draft_is_mtp() && program->draft && layout.last_stage) {
+  if (engine.num_speculative_tokens > 0 && engine.draft_is_mtp() && program.draft && layout.last_stage) {
     // The MTP draft takes over the target's embedding and head when loading ends.
-    const RankWeights d = run_weights(*program->draft, layout);
+    const RankWeights d = run_weights(*program.draft, layout);
     const auto part = [&](WeightClass c) { return d.bytes[static_cast<std::size_t>(c)]; };
     std::int64_t head = part(WeightClass::lm_head);
     if (!head && part(WeightClass::mtp))
@@ -116,14 +85,12 @@ WeightBytes rank_weights(const Model& model, const EngineConfig& engine, int ran
              std::max(1, model.num_mtp_layers);
     out.mtp += Bytes(d.param_bytes() - part(WeightClass::embedding) - head);
   }
-  if (program->changes_after_loading) {
+  if (program.changes_after_loading) {
     layout.after_loading = true;
     // Up to 0.25 the Hopper kernel's MXFP4 experts were padded to 256 x 128, as for older GPUs (start-up logs:
     // gpt-oss-120b 66.14 GiB on one GPU, 17.22 on four).
-    if (engine.vllm_version < VllmVersion{0, 26, 0} && compute_capability == 90 &&
-        model.quantisation.routed_experts.method == QuantScheme::Method::mxfp4)
-      layout.compute_capability = 80;
-    out.after_loading = Bytes(resident(run_weights(*program, layout)) - resident(w));
+    layout.triton_mxfp4_moe = layout.triton_mxfp4_moe && engine.vllm_version >= VllmVersion{0, 26, 0};
+    out.after_loading = Bytes(resident(run_weights(program, layout)) - resident(w));
   }
   return out;
 }

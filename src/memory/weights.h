@@ -1,8 +1,6 @@
 #pragma once
 // Bytes of parameters that one rank constructs, by category, as vLLM's model classes lay them out.
-#include <memory>
-
-#include "hardware/hardware.h"
+#include "hardware/generations.h"
 #include "memory/memory_plan.h"
 #include "memory/weight_program.h"
 #include "model/model.h"
@@ -10,14 +8,15 @@
 
 namespace shardwise {
 
-/// Weights of global rank `rank` (order DP x PP x PCP x TP, TP fastest) under `engine` on a GPU of `compute_capability`
-/// (90 = 9.0, 100 = 10.0; decides the padding of some quantised kernels). No allocation beyond the result.
-WeightBytes rank_weights(const Model& model, const EngineConfig& engine, int rank, int compute_capability);
+/// The model's program, with its draft and what changes after loading.
+WeightProgram weight_program(const Model& model);
 
-/// The model's weight program, compiled once per config and shared by all copies of the Model. Thread-safe.
-std::shared_ptr<const WeightProgram> weight_program(const Model& model);
+/// Weights of global rank `rank` (order DP x PP x PCP x TP, TP fastest) under `engine`; the generation decides the
+/// padding of some quantised kernels. No allocation beyond the result.
+WeightBytes rank_weights(const WeightProgram& program, const Model& model, const EngineConfig& engine, int rank,
+                         const GpuGeneration& generation);
 
 /// What the program needs to know of `engine` for global rank `rank`.
-WeightLayout weight_layout(const Model& model, const EngineConfig& engine, int rank, int compute_capability);
+WeightLayout weight_layout(const Model& model, const EngineConfig& engine, int rank, const GpuGeneration& generation);
 
 }  // namespace shardwise

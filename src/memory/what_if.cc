@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "memory/kv_specs.h"
+#include "memory/memory_planner.h"
 #include "memory/startup.h"
 
 namespace shardwise {
@@ -19,15 +19,16 @@ std::optional<std::int64_t> largest_max_model_len(const Model& model, const Engi
 }
 
 std::vector<MemoryWhatIf> memory_what_if(const Model& model, const EngineConfig& engine, const Gpu& gpu) {
-  const auto base = plan_memory(model, engine, gpu);
+  MemoryPlanner planner(model, gpu);
+  const auto base = planner.plan(engine);
   std::vector<MemoryWhatIf> out;
   const auto add = [&](std::string change, const EngineConfig& changed) {
-    MemoryWhatIf row{std::move(change), changed, plan_memory(model, changed, gpu), 0};
+    MemoryWhatIf row{std::move(change), changed, planner.plan(changed), 0};
     row.kv_gib_gain = row.plan.kv_gib.mean - base.kv_gib.mean;
     out.push_back(std::move(row));
   };
   const auto& p = engine.parallel;
-  const bool narrow = resolved_cache_dtype(model, engine.kv_cache_dtype, gpu.compute_capability).starts_with("fp8");
+  const bool narrow = resolved_cache_dtype(model, engine.kv_cache_dtype, generation_of(gpu)).starts_with("fp8");
   if (!narrow && (model.has_full_attention() || model.is_mla())) {
     auto e = engine;
     e.kv_cache_dtype = "fp8";

@@ -4,6 +4,7 @@
 
 #include "config/json.h"
 #include "model/layers.h"
+#include "model/model_types.h"
 
 namespace shardwise {
 namespace {
@@ -16,8 +17,8 @@ bool one_of(const std::string& word, std::initializer_list<const char*> words) {
 
 FullAttention full_attention(const LayerContext& c, std::size_t layer) {
   const Fields& f = c.fields;
-  const ArchitectureTraits generic{.name = "", .o_bias = Bias::field, .qk_norm = QkNorm::field};
-  const ArchitectureTraits& row = c.row ? *c.row : generic;
+  static constexpr Architecture generic{.o_bias = Bias::field, .qk_norm = QkNorm::field};
+  const Architecture& row = c.row ? *c.row : generic;
   FullAttention a;
   a.num_heads = f.integer_at({"num_attention_heads", "n_head", "n_heads", "num_heads"}, layer).value_or(0);
   if (a.num_heads < 1) a.num_heads = f.required({"num_attention_heads", "n_head", "n_heads", "num_heads"});
@@ -132,17 +133,12 @@ void apply_block_sparse(const LayerContext& c, int layer, FullAttention& a) {
       .head_dim = sparse->required({"sparse_index_dim"}),
       .topk = sparse->integer_or({"sparse_topk_blocks"}, 0) * sparse->integer_or({"sparse_block_size"}, 1),
       .shared = false,
-      .block_size = sparse->integer_or({"sparse_block_size"}, 0)};
+      .block_size = sparse->integer_or({"sparse_block_size"}, 0),
+      .rope_interleave = false};
 }
 
 bool is_mla_model(const LayerContext& c) {
-  static constexpr std::initializer_list<const char*> kMla = {
-      "axk1",           "deepseek_v2",    "deepseek_v3",   "deepseek_v32",
-      "deepseek_v4",    "deepseek_ref",   "dots3_note",    "deepseek_mtp",
-      "glm5_next",      "glm5_next_text", "glm_moe_dsa",   "glm4_moe_lite",
-      "kimi_k2",        "kimi_linear",    "longcat_flash", "pangu_ultra_moe",
-      "bailing_hybrid", "hy_v4"};  // vLLM: transformers_utils/model_arch_config_convertor.py is_deepseek_mla
-  if (one_of(c.model_type, kMla))
+  if (find_model_type(c.model_type).mla || c.model_type == "deepseek_ref")
     return c.fields.has("compress_ratios") ? c.fields.has("head_dim") : c.fields.has("kv_lora_rank");
   return !c.row && c.fields.has("kv_lora_rank") && c.fields.has("qk_rope_head_dim");
 }
@@ -178,7 +174,8 @@ MlaAttention mla_attention(const LayerContext& c, int layer) {
                               .head_dim = f.required({"index_head_dim"}),
                               .topk = f.integer_or({"index_topk"}, 0),
                               .shared = i < types.size() && types[i] == "shared",
-                              .block_size = 0};
+                              .block_size = 0,
+                              .rope_interleave = f.loose_boolean({"indexer_rope_interleave"}, false)};
   }
   return a;
 }
@@ -198,6 +195,7 @@ LinearAttention kimi_delta(const Fields& f) {
   a.num_heads = a.num_key_heads = f.required({"num_heads"});
   a.head_dim = a.key_head_dim = f.required({"head_dim"});
   a.conv_kernel = f.integer_or({"short_conv_kernel_size"}, 4);
+  a.full_rank_gate = f.loose_boolean({"use_full_rank_gate"}, false);
   return a;
 }
 
@@ -206,6 +204,9 @@ LinearAttention mamba(const LayerContext& c) {
   LinearAttention a;
   const bool first = one_of(c.model_type, {"mamba", "falcon_mamba", "jamba", "zamba"});
   a.kind = first ? Kind::mamba1 : Kind::mamba2;
+  a.conv_bias = f.loose_boolean({"use_conv_bias", "mamba_conv_bias"}, true);
+  a.proj_bias = f.loose_boolean({"use_bias", "mamba_proj_bias"}, false);
+  a.inner_norm = f.loose_boolean({"mamba_rms_norm", "rms_norm"}, true);
   a.state_size = f.required({"ssm_state_size", "mamba_d_state", "state_size", "mamba2_d_state"});
   a.conv_kernel = f.integer_or({"conv_kernel", "mamba_d_conv", "linear_conv_kernel_dim"}, 4);
   const int expand = f.integer_or({"mamba_expand", "expand"}, 2);
@@ -297,6 +298,13 @@ std::vector<Attention> read_attention(const LayerContext& c) {
   const auto types = layer_types(c);
   const bool mla = is_mla_model(c);
   const Json* blocks = f.find({"block_configs"});  // Nemotron-NAS
+  // Most models state one kind of each for all layers: it is read once.
+  const bool full_by_layer =
+      f.is_list({"num_attention_heads", "n_head", "n_heads", "num_heads"}) ||
+      f.is_list({"n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num", "num_attention_groups"});
+  const bool mla_by_layer = f.is_list({"compress_ratios"}) || f.is_list({"indexer_types"});
+  std::optional<FullAttention> full;
+  std::optional<MlaAttention> latent;
   const auto cross = f.integers("cross_attention_layers");
   for (int layer = 0; layer < c.num_layers; ++layer) {
     const auto i = static_cast<std::size_t>(layer);
@@ -321,9 +329,11 @@ std::vector<Attention> read_attention(const LayerContext& c) {
         out.emplace_back(a);
       }
     } else if (mla) {
-      out.emplace_back(mla_attention(c, layer));
+      if (!latent || mla_by_layer) latent = mla_attention(c, layer);
+      out.emplace_back(*latent);
     } else {
-      FullAttention a = full_attention(c, i);
+      if (!full || full_by_layer) full = full_attention(c, i);
+      FullAttention a = *full;
       if (blocks && blocks->is_array() && i < blocks->size() && (*blocks)[i].is_object()) {
         const Fields block((*blocks)[i], "block_configs[" + std::to_string(i) + "]", f.context());
         if (const auto attention = block.object("attention")) {

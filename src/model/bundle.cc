@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "config/json.h"
 #include "model/load.h"
+#include "model/source.h"
 
 namespace shardwise {
 namespace {
@@ -83,11 +84,13 @@ Model load_bundled(const std::string& stem) {
   const std::string file = "models/" + stem + ".json";
   const auto text = embedded_file(file);
   if (!text) throw InputError(file, 0, "", "is named by the index but not bundled");
-  const Json entry = parse_json(*text, file);
+  Json entry = parse_json(*text, file);
   const auto config = entry.find("config");
   if (config == entry.end()) throw InputError(file, 0, "config", "is missing");
-  const auto quant = entry.find("hf_quant_config");
-  Model model = read_hf_config(config->dump(), quant == entry.end() ? std::string() : quant->dump(), "bundled " + stem);
+  ModelSource source{std::move(*config), {}};
+  if (const auto quant = entry.find("hf_quant_config"); quant != entry.end())
+    source.hf_quant_config = std::move(*quant);
+  Model model = read_source(std::move(source), *text, "bundled " + stem);
   model.name = entry.value("id", stem);
   return model;
 }

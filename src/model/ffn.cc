@@ -8,7 +8,7 @@
 namespace shardwise {
 namespace {
 
-const ArchitectureTraits kGeneric{.name = "", .ffn_bias = Bias::field};
+constexpr Architecture kGeneric{.ffn_bias = Bias::field};
 
 bool gated(const LayerContext& c) {
   if (c.row) return c.row->gated_ffn;
@@ -16,13 +16,12 @@ bool gated(const LayerContext& c) {
   return act != "relu2" && act != "gelu_new" && act != "relu";
 }
 
+constexpr std::initializer_list<const char*> kDenseWidths = {
+    "dense_intermediate_size", "intermediate_size_mlp", "intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim"};
+
 int dense_width(const LayerContext& c, std::size_t layer) {
   const Fields& f = c.fields;
-  if (const auto at = f.integer_at({"dense_intermediate_size", "intermediate_size_mlp", "intermediate_size",
-                                    "ffn_hidden_size", "n_inner", "ffn_dim"},
-                                   layer);
-      at && *at > 0)
-    return *at;
+  if (const auto at = f.integer_at(kDenseWidths, layer); at && *at > 0) return *at;
   if (c.model_type == "gpt2" || c.model_type == "falcon" || c.model_type == "gpt_bigcode" || c.model_type == "bloom" ||
       c.model_type == "gptj")
     return 4 * c.hidden_size;
@@ -31,7 +30,7 @@ int dense_width(const LayerContext& c, std::size_t layer) {
 }
 
 DenseFfn dense(const LayerContext& c, std::size_t layer) {
-  const ArchitectureTraits& row = c.row ? *c.row : kGeneric;
+  const Architecture& row = c.row ? *c.row : kGeneric;
   DenseFfn out;
   out.intermediate_size = dense_width(c, layer);
   out.gated = gated(c);
@@ -110,7 +109,7 @@ class SparseLayers {
 
 std::optional<MoeFfn> experts(const LayerContext& c) {
   const Fields& f = c.fields;
-  const ArchitectureTraits& row = c.row ? *c.row : kGeneric;
+  const Architecture& row = c.row ? *c.row : kGeneric;
   MoeFfn moe;
   if (const auto ffn = f.object("ffn_config")) {  // DBRX
     moe.num_experts = ffn->integer_or({"moe_num_experts"}, 0);
@@ -155,6 +154,7 @@ std::optional<MoeFfn> experts(const LayerContext& c) {
   }
   if (const auto latent = f.integer({"moe_latent_size", "routed_expert_hidden_size"}, 0); latent && *latent > 0)
     moe.latent_size = latent;
+  moe.latent_norm = f.loose_boolean({"latent_moe_use_norm"}, false);
   return moe;
 }
 
@@ -171,6 +171,11 @@ std::vector<Ffn> read_ffn(const LayerContext& c) {
   const bool parallel = moe && c.model_type.starts_with("gemma4");
   const Json* blocks = f.find({"block_configs"});
   const int hash_layers = f.integer_or({"num_hash_layers"}, 0);
+  std::optional<DenseFfn> plain;  // read once, unless its width is a list
+  const auto dense_at = [&](std::size_t i) {
+    if (!plain || f.is_list(kDenseWidths)) plain = dense(c, i);
+    return *plain;
+  };
   for (int layer = 0; layer < c.num_layers; ++layer) {
     const auto i = static_cast<std::size_t>(layer);
     if (bare || (!pattern.empty() && pattern[i] != 'E' && pattern[i] != '-')) {
@@ -193,11 +198,11 @@ std::vector<Ffn> read_ffn(const LayerContext& c) {
     }
     const bool routed = moe && (pattern.empty() ? sparse.at(layer) : pattern[i] == 'E');
     if (!routed) {
-      out.emplace_back(dense(c, i));
+      out.emplace_back(dense_at(i));
       continue;
     }
     MoeFfn here = *moe;
-    if (parallel) here.parallel_dense = dense(c, i);
+    if (parallel) here.parallel_dense = dense_at(i);
     here.hash_routing = layer < hash_layers;
     if (here.hash_routing) here.correction_bias = false;
     out.emplace_back(here);

@@ -22,6 +22,12 @@ std::string shown(const Json& value) {
   return text.size() > 40 ? text.substr(0, 37) + "..." : text;
 }
 
+/// Keys are compared by length first: a string_view, not a char*.
+const Json* field_of(const Json& object, std::string_view name) {
+  const auto it = object.find(name);
+  return it == object.end() ? nullptr : &*it;
+}
+
 }  // namespace
 
 std::string Fields::where(std::string_view field) const {
@@ -34,14 +40,14 @@ void Fields::fail(std::string_view field, const std::string& message, const std:
 
 Fields::Found Fields::locate(Names names) const {
   for (const char* name : names)
-    if (const auto it = object_->find(name); it != object_->end() && !it->is_null()) {
+    if (const Json* value = field_of(*object_, name); value && !value->is_null()) {
       context_->used.insert(where(name));
-      return {&*it, name};
+      return {value, name};
     }
   if (defaults_)
     for (const char* name : names) {
-      if (object_->contains(name)) continue;  // an explicit null is an answer: it overrides the class default
-      if (const auto it = defaults_->find(name); it != defaults_->end()) return {&*it, name};
+      if (field_of(*object_, name)) continue;  // an explicit null is an answer: it overrides the class default
+      if (const Json* value = field_of(*defaults_, name)) return {value, name};
     }
   return {nullptr, *names.begin()};
 }
@@ -122,10 +128,9 @@ std::vector<int> Fields::integers(const char* name) const {
 }
 
 std::optional<Fields> Fields::object(const char* name) const {
-  const auto it = object_->find(name);
-  if (it == object_->end() || !it->is_object()) return std::nullopt;
-  context_->used.insert(where(name));
-  return Fields(*it, where(name), *context_);
+  auto found = loose_object(name);
+  if (found) context_->used.insert(where(name));
+  return found;
 }
 
 std::optional<int> Fields::integer_at(Names names, std::size_t layer) const {
@@ -134,6 +139,35 @@ std::optional<int> Fields::integer_at(Names names, std::size_t layer) const {
   if (!value->is_array()) return static_cast<int>(checked_integer(*value, name, 0, 2'000'000'000));
   if (layer >= value->size() || (*value)[layer].is_null()) return std::nullopt;
   return static_cast<int>(checked_integer((*value)[layer], name, 0, 2'000'000'000));
+}
+
+double Fields::loose_number(const char* name, double otherwise) const {
+  const Json* value = field_of(*object_, name);
+  return value && value->is_number() ? value->get<double>() : otherwise;
+}
+
+bool Fields::loose_boolean(std::initializer_list<const char*> names, bool otherwise) const {
+  for (const char* name : names)
+    if (const Json* value = field_of(*object_, name); value && value->is_boolean()) return value->get<bool>();
+  return otherwise;
+}
+
+std::string Fields::loose_text(const char* name) const {
+  const Json* value = field_of(*object_, name);
+  return value && value->is_string() ? value->get<std::string>() : std::string();
+}
+
+std::optional<Fields> Fields::loose_object(const char* name) const {
+  const Json* value = field_of(*object_, name);
+  return value && value->is_object() ? std::optional(Fields(*value, where(name), *context_)) : std::nullopt;
+}
+
+bool Fields::is_list(Names names) const {
+  for (const Json* object : {object_, defaults_})
+    for (const char* name : names)
+      if (const Json* value = object ? field_of(*object, name) : nullptr; value && !value->is_null())
+        return value->is_array();
+  return false;
 }
 
 // One line per model type in data/model_defaults.json, so that a cold start parses one line.

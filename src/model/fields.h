@@ -41,6 +41,13 @@ class Fields {
 
   /// Integer of a list per layer, or of one number for all layers ("num_key_value_heads": [8, 8, 4]).
   std::optional<int> integer_at(Names names, std::size_t layer) const;
+  bool is_list(Names names) const;  ///< the first of them that is there; not counted as used
+
+  // What single classes read without a check: of this object alone, and not counted as used.
+  double loose_number(const char* name, double otherwise) const;
+  bool loose_boolean(std::initializer_list<const char*> names, bool otherwise) const;
+  std::string loose_text(const char* name) const;  ///< "" if it is not there or no text
+  std::optional<Fields> loose_object(const char* name) const;
 
   [[noreturn]] void fail(std::string_view field, const std::string& message, const std::string& hint = "") const;
   const Json& json() const { return *object_; }

@@ -8,6 +8,7 @@
 #include "model/layers.h"
 #include "model/load.h"
 #include "model/quantisation.h"
+#include "model/source.h"
 #include "model/vision.h"
 
 namespace shardwise {
@@ -39,15 +40,6 @@ std::string without_infinities(std::string_view text) {
 const Json* nested(const Json& config, const char* key) {
   const auto it = config.find(key);
   return it != config.end() && it->is_object() && !it->empty() ? &*it : nullptr;
-}
-
-// The language part and its path inside the file. vLLM and transformers look under these names.
-std::pair<const Json*, std::string> text_part(const Json& config) {
-  if (const Json* thinker = nested(config, "thinker_config"))
-    if (const Json* text = nested(*thinker, "text_config")) return {text, "thinker_config.text_config"};
-  for (const char* key : {"text_config", "language_config", "llm_config", "language_model_config"})
-    if (const Json* text = nested(config, key)) return {text, key};
-  return {&config, ""};
 }
 
 DType read_dtype(const Fields& top, const Fields& text) {
@@ -97,15 +89,62 @@ void derive_max_len(const Fields& top, const Fields& text, Model& model) {
       model.default_max_model_len = std::min(model.default_max_model_len, static_cast<std::int64_t>(*original));
 }
 
-std::shared_ptr<const Json> quant_config(const Json& config, const Json& text, std::string_view hf_quant_config,
-                                         const std::string& file) {
-  for (const Json* where : {&config, &text})
-    for (const char* key : {"quantization_config", "compression_config"})
-      if (const Json* q = nested(*where, key)) return std::make_shared<Json>(*q);
-  if (hf_quant_config.empty()) return nullptr;
-  Json q = parse_json(hf_quant_config, file + " (hf_quant_config.json)");
-  if (!q.is_object()) throw InputError(file + " (hf_quant_config.json)", 1, "", "is not a JSON object");
-  return std::make_shared<Json>(std::move(q));
+// Rope parameters of one attention kind. Sizes: layers/rotary_embedding/__init__.py get_rope.
+Rope read_rope(const Fields& text, bool sliding) {
+  Rope r;
+  r.theta = text.loose_number("rope_theta", r.theta);
+  r.partial_rotary_factor = text.loose_number("partial_rotary_factor", 1);
+  r.positions = text.loose_number("max_position_embeddings", r.positions);
+  if (const double fixed = text.loose_number("rotary_dim", 0); fixed > 0 && r.partial_rotary_factor == 1)
+    r.rotary_dim = fixed;
+  std::optional<Fields> scaling;
+  for (const char* key : {"rope_parameters", "rope_scaling"})
+    if (const auto found = text.loose_object(key)) scaling = found;
+  if (scaling)  // one entry per attention kind
+    if (const auto kind = scaling->loose_object(sliding ? "sliding_attention" : "full_attention")) scaling = kind;
+  if (sliding) {
+    if (const double local = text.loose_number("rope_local_base_freq", 0); local > 0) r.theta = local, scaling.reset();
+    if (const double local = text.loose_number("swa_rope_theta", 0); local > 0) r.theta = local;
+  }
+  if (!scaling) return r;
+  r.theta = scaling->loose_number("rope_theta", r.theta);
+  if (const double part = scaling->loose_number("partial_rotary_factor", -1); part >= 0)
+    r.partial_rotary_factor = part, r.rotary_dim.reset();
+  const std::string type = scaling->loose_text(scaling->json().contains("rope_type") ? "rope_type" : "type");
+  if (!type.empty()) r.type = type;
+  const double factor = scaling->loose_number("factor", 1);
+  if (type == "yarn" || type == "deepseek_yarn")
+    r.positions = scaling->loose_number("original_max_position_embeddings", r.positions) * factor;
+  if (type == "linear") r.positions *= factor;
+  if (type == "proportional") r.partial_rotary_factor = 1, r.rotary_dim.reset();
+  if (type == "longrope" || type == "su")
+    r.positions += scaling->loose_number("original_max_position_embeddings",
+                                         text.loose_number("original_max_position_embeddings", 0));
+  return r;
+}
+
+// Type of the recurrent state, for classes that read it off config.json (model_executor/models/config.py).
+std::string read_ssm_cache_dtype(const Fields& text, const Model& model) {
+  const auto& [field, otherwise] = find_traits(model.architectures).ssm_cache;
+  const std::string stated = field ? text.loose_text(field) : "";
+  return stated.empty() ? std::string(otherwise) : stated;
+}
+
+void read_details(const Fields& text, Model& model) {
+  const auto whole = [&](const char* name, double otherwise) {
+    return static_cast<int>(std::clamp(text.loose_number(name, otherwise), -1e9, 2e9));
+  };
+  model.rope = read_rope(text, false);
+  model.sliding_rope = read_rope(text, true);
+  model.learned_positions = whole("max_position_embeddings", whole("n_positions", 1024));
+  if (model.model_type.starts_with("gemma")) model.num_kv_shared_layers = whole("num_kv_shared_layers", 0);
+  model.index_topk = std::max(0, whole("index_topk", 0));
+  if (const int streams = whole("hc_mult", -1); streams >= 0) model.hc_mult = streams;
+  model.attn_res_block_size = std::max(0, whole("attn_res_block_size", 0));
+  model.parallel_attn =
+      !text.loose_boolean({"new_decoder_architecture"}, false) && text.loose_boolean({"parallel_attn"}, true);
+  model.bidirectional_vision = text.loose_text("use_bidirectional_attention") == "vision";
+  model.ssm_cache_dtype = read_ssm_cache_dtype(text, model);
 }
 
 // Names of the fields that no reader looked at, so that a generic plan can say what it left out.
@@ -131,12 +170,39 @@ bool tied(const Fields& top, const Fields& text, bool is_nested) {
 
 }  // namespace
 
+std::pair<const Json*, std::string> text_part(const Json& config) {
+  if (const Json* thinker = nested(config, "thinker_config"))
+    if (const Json* text = nested(*thinker, "text_config")) return {text, "thinker_config.text_config"};
+  for (const char* key : {"text_config", "language_config", "llm_config", "language_model_config"})
+    if (const Json* text = nested(config, key)) return {text, key};
+  return {&config, ""};
+}
+
+const Json* stated_quantisation(const ModelSource& source) {
+  for (const Json* where : {&source.config, text_part(source.config).first})
+    for (const char* key : {"quantization_config", "compression_config"})
+      if (const Json* q = nested(*where, key)) return q;
+  return source.hf_quant_config.is_object() ? &source.hf_quant_config : nullptr;
+}
+
 Model read_hf_config(std::string_view config_text, std::string_view hf_quant_config_text, const std::string& file) {
   const bool odd =
       config_text.find("Infinity") != std::string_view::npos || config_text.find("NaN") != std::string_view::npos;
-  auto config =
-      std::make_shared<Json>(odd ? parse_json(without_infinities(config_text), file) : parse_json(config_text, file));
-  if (!config->is_object()) throw InputError(file, 1, "", "is not a JSON object", "give a Hugging Face config.json");
+  ModelSource source;
+  source.config = odd ? parse_json(without_infinities(config_text), file) : parse_json(config_text, file);
+  if (!source.config.is_object())
+    throw InputError(file, 1, "", "is not a JSON object", "give a Hugging Face config.json");
+  const std::string beside = file + " (hf_quant_config.json)";
+  if (!hf_quant_config_text.empty() && !stated_quantisation(source)) {
+    source.hf_quant_config = parse_json(hf_quant_config_text, beside);
+    if (!source.hf_quant_config.is_object()) throw InputError(beside, 1, "", "is not a JSON object");
+  }
+  return read_source(std::move(source), config_text, file);
+}
+
+Model read_source(ModelSource given, std::string_view config_text, const std::string& file) {
+  const auto source = std::make_shared<const ModelSource>(std::move(given));
+  const Json* config = &source->config;
   const auto [text_json, text_path] = text_part(*config);
   FieldContext context{file, config_text, {}};
 
@@ -158,8 +224,8 @@ Model read_hf_config(std::string_view config_text, std::string_view hf_quant_con
   if (model.architectures.empty() && model.model_type.empty())
     top.fail("architectures", "is missing, and so is model_type; the model cannot be recognised",
              "write \"architectures\": [\"LlamaForCausalLM\"]");
-  const ArchitectureTraits* row = find_traits(model.architectures);
-  model.generic = row == nullptr;
+  const Architecture& row = find_traits(model.architectures);
+  model.generic = row.generic;
   model.dtype = read_dtype(top, text);
   model.hidden_size = text.required({"hidden_size", "n_embd", "d_model", "model_dim"});
   int num_layers = text.integer_or({"num_hidden_layers", "n_layer", "num_layers", "n_layers"}, 0);
@@ -174,7 +240,7 @@ Model read_hf_config(std::string_view config_text, std::string_view hf_quant_con
   model.num_mtp_layers =
       text.integer_or({"num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules", "num_mtp_layers"}, 0);
 
-  const LayerContext layers{text, row, model.model_type, num_layers, model.hidden_size};
+  const LayerContext layers{text, row.generic ? nullptr : &row, model.model_type, num_layers, model.hidden_size};
   const auto attention = read_attention(layers);
   const auto ffn = read_ffn(layers);
   model.layers.reserve(attention.size());
@@ -184,27 +250,29 @@ Model read_hf_config(std::string_view config_text, std::string_view hf_quant_con
 
   derive_max_len(top, text, model);
   model.vision = read_vision(top);
-  model.quant_config = quant_config(*config, *text_json, hf_quant_config_text, file);
+  model.nested_text = text_json != config;
+  read_details(bare_text, model);
+  model.mtp_layers = read_mtp_layers(bare_text, model);
   const std::string prefix = text_path.empty() ? "" : text_path + ".";
   for (const auto& name : context.used)
     model.fields_used.push_back(name.starts_with(prefix) ? name.substr(prefix.size()) : name);
   model.fields_ignored = unused_fields(*text_json, text_path, context.used);
-  model.text_config = std::shared_ptr<const Json>(config, text_json);
-  model.config = std::move(config);
-  if (model.quant_config) model.quantisation = summarise(quant_rules(model), model);
+  read_quantisation(stated_quantisation(*source), *text_json, model);
+  model.source = source;
   model.name = file;
   return model;
 }
 
-Model with_overrides(const Model& model, const Json& overrides) {
-  Json config = *model.config;
-  config.merge_patch(overrides);
-  const bool stated = config.contains("quantization_config") || config.contains("compression_config") ||
-                      (model.text_config && model.text_config->contains("quantization_config"));
-  Model out = read_hf_config(config.dump(), model.quant_config && !stated ? model.quant_config->dump() : std::string(),
-                             model.name);
-  out.name = model.name;
-  return out;
+Model with_overrides(const Model& model, const std::string& overrides) {
+  const Json changes = parse_json(overrides, "--hf-overrides");
+  if (!changes.is_object())
+    throw InputError("--hf-overrides", 0, "", "must be an object of config.json fields",
+                     R"(write e.g. '{"num_hidden_layers": 4}')");
+  if (!model.source) return model;
+  ModelSource source = *model.source;
+  source.config.merge_patch(changes);
+  const std::string text = source.config.dump();
+  return read_source(std::move(source), text, model.name);
 }
 
 }  // namespace shardwise

@@ -222,7 +222,7 @@ TEST(HfConfig, Quantisation) {
 }
 
 TEST(HfConfig, OverridesMerge) {
-  const Model m = with_overrides(llama(), Json::parse(R"({"num_hidden_layers": 2})"));
+  const Model m = with_overrides(llama(), R"({"num_hidden_layers": 2})");
   EXPECT_EQ(m.num_hidden_layers(), 2);
 }
 

@@ -9,10 +9,10 @@
 
 namespace shardwise {
 
-/// Everything a layer reader looks at. `row` is null for an unknown architecture.
+/// Everything a layer reader looks at. `row` is null where the fields alone say what the layers are.
 struct LayerContext {
   const Fields& fields;
-  const ArchitectureTraits* row;
+  const Architecture* row;
   std::string model_type;
   int num_layers, hidden_size;
 };
@@ -21,6 +21,9 @@ std::vector<Attention> read_attention(const LayerContext& context);
 std::vector<Ffn> read_ffn(const LayerContext& context);
 
 LinearAttention read_state_mixer(const LayerContext& context);  ///< the Mamba mixer that every layer of the model has
+
+/// Model::mtp_layers, once the target's layers are read.
+std::vector<Layer> read_mtp_layers(const Fields& text, const Model& model);
 
 /// Kind of each layer of a model that is one mixer per layer (Nemotron-H): 'M' state, '*' attention, '-' dense MLP,
 /// 'E' experts. Empty for every other model.

@@ -8,9 +8,10 @@
 #include <variant>
 #include <vector>
 
-#include "config/json_fwd.h"
-
 namespace shardwise {
+
+class QuantRules;    // model/quantisation.h
+struct ModelSource;  // the files it was read from; only src/model looks inside
 
 enum class DType { float32, float16, bfloat16, fp8_e4m3, fp8_e5m2, int8, int4, fp4 };
 double bytes_per_element(DType dtype);  ///< 0.5 for the 4-bit kinds; scales not included
@@ -22,8 +23,9 @@ std::string to_string(DType dtype);     ///< vLLM/torch word: "bfloat16", "fp8_e
 /// Lightning indexer of sparse attention (DeepSeek-V3.2, GLM-5, MiniMax-M3): its own small cache and projections.
 struct SparseIndexer {
   int num_heads = 0, head_dim = 0, topk = 0;
-  bool shared = false;  ///< reuses the indices of an earlier layer: no indexer weights or cache of its own
-  int block_size = 0;   ///< tokens selected together; 0 = single tokens
+  bool shared = false;           ///< reuses the indices of an earlier layer: no indexer weights or cache of its own
+  int block_size = 0;            ///< tokens selected together; 0 = single tokens
+  bool rope_interleave = false;  ///< indexer_rope_interleave: it shares the layer's rope table
   friend bool operator==(const SparseIndexer&, const SparseIndexer&) = default;
 };
 
@@ -63,15 +65,18 @@ struct MlaAttention {
 /// Layers whose state does not grow with the sequence.
 struct LinearAttention {
   enum class Kind { mamba1, mamba2, gated_delta_net, kimi_delta, lightning, short_conv } kind = Kind::mamba2;
-  int num_heads = 0;          ///< value heads (GDN num_v_heads, Mamba2 num_heads)
-  int num_key_heads = 0;      ///< GDN num_k_heads; Mamba2 n_groups
-  int head_dim = 0;           ///< value head dim (Mamba2 head_dim)
-  int key_head_dim = 0;       ///< GDN key head dim; 0 for Mamba
-  int state_size = 0;         ///< Mamba ssm_state_size
-  int chunk_size = 0;         ///< tokens Mamba2 scans at once; 0: no scan in chunks
-  int conv_kernel = 0;        ///< width of the causal convolution
-  int intermediate_size = 0;  ///< Mamba inner width
-  int time_step_rank = 0;     ///< mamba1
+  int num_heads = 0;                         ///< value heads (GDN num_v_heads, Mamba2 num_heads)
+  int num_key_heads = 0;                     ///< GDN num_k_heads; Mamba2 n_groups
+  int head_dim = 0;                          ///< value head dim (Mamba2 head_dim)
+  int key_head_dim = 0;                      ///< GDN key head dim; 0 for Mamba
+  int state_size = 0;                        ///< Mamba ssm_state_size
+  int chunk_size = 0;                        ///< tokens Mamba2 scans at once; 0: no scan in chunks
+  int conv_kernel = 0;                       ///< width of the causal convolution
+  int intermediate_size = 0;                 ///< Mamba inner width
+  int time_step_rank = 0;                    ///< mamba1
+  bool conv_bias = true, proj_bias = false;  ///< Mamba: of the convolution, of the projections
+  bool inner_norm = true;                    ///< mamba2: RMSNorm before the output projection
+  bool full_rank_gate = false;               ///< kimi_delta: one gate matrix instead of two low-rank ones
   friend bool operator==(const LinearAttention&, const LinearAttention&) = default;
 };
 
@@ -111,6 +116,7 @@ struct MoeFfn {
   std::optional<int> n_group, topk_group;  ///< grouped top-k (num_expert_group)
   std::optional<DenseFfn> parallel_dense;  ///< a dense MLP beside the experts in the same layer
   std::optional<int> latent_size;          ///< experts work in this narrower width (Nemotron-H latent MoE)
+  bool latent_norm = false;                ///< latent_moe_use_norm: a norm in that width (Kimi-K3)
   bool hash_routing = false;               ///< DeepSeek-V4 hash layers: token id -> expert table, no correction bias
   friend bool operator==(const MoeFfn&, const MoeFfn&) = default;
 };
@@ -160,9 +166,11 @@ struct QuantScheme {
 struct Quantisation {
   std::string quant_method;  ///< vLLM's word: "fp8", "modelopt", "compressed-tensors", "gptq", "awq", "mxfp4", ""
   QuantScheme attention, dense_mlp, routed_experts, shared_experts, lm_head,
-      embedding;                        ///< per kind, ignore lists applied
-  std::optional<DType> kv_cache_dtype;  ///< the checkpoint's own choice ("auto" follows it)
-  std::vector<std::string> ignore;      ///< patterns as written
+      embedding;                            ///< per kind, ignore lists applied
+  std::optional<DType> kv_cache_dtype;      ///< what the checkpoint names for the cache
+  bool decides_kv_cache = false;            ///< --kv-cache-dtype auto follows it: ModelOpt checkpoints
+  std::vector<std::string> ignore;          ///< patterns as written
+  std::shared_ptr<const QuantRules> rules;  ///< the scheme of every single module; null if not quantised
 };
 
 /// Vision (or audio) tower and projector, by size; replicated or sharded as vLLM does.
@@ -170,8 +178,25 @@ struct VisionTower {
   int num_layers = 0, hidden_size = 0, intermediate_size = 0, num_heads = 0;
   int patch_size = 0, out_hidden_size = 0, spatial_merge_size = 1;
   int in_channels = 3, temporal_patch_size = 1, num_position_embeddings = 0, image_size = 0, deepstack_layers = 0;
-  std::int64_t parameters = 0;         ///< total elements, estimated from the shapes above
-  std::shared_ptr<const Json> config;  ///< vision_config with the class defaults filled in
+  std::int64_t parameters = 0;  ///< total elements, estimated from the shapes above
+  // What single towers state beyond that, or their class supplies.
+  std::optional<int> head_dim, num_key_value_heads;  ///< Gemma 4
+  bool standardize = false;
+  std::optional<int> qkv_hidden_size;  ///< MoonViT
+  bool rms_norm = false, linear_bias = true, attn_bias = true, patch_embed_proj_bias = true;
+  bool patch_merger_v2 = false;  ///< mm_projector_type
+  int init_pos_emb_height = 64, init_pos_emb_width = 64, init_pos_emb_time = 4;
+  int projector_input_dim = 4096, projector_output_dim = 4096, vision_output_dim = 7680;  ///< Llama 4
+  std::optional<int> projector_hidden_size;                                               ///< MiniMax-M3
+};
+
+/// Rotary embedding of the full-attention layers, or of the sliding ones.
+struct Rope {
+  double theta = 10000;
+  double partial_rotary_factor = 1;
+  std::optional<double> rotary_dim;  ///< elements of a head, where stated instead of the factor
+  double positions = 2048;           ///< rows of its table, scaling applied
+  std::string type = "default";
 };
 
 struct Model {
@@ -184,17 +209,28 @@ struct Model {
   bool tie_word_embeddings = false;
   std::vector<Layer> layers;  ///< target model; MTP layers not included
   int num_mtp_layers = 0;     ///< num_nextn_predict_layers
+  /// Of the MTP draft, over all MTP layers. They attend as the target's last attention layer does, with an indexer of
+  /// their own; Nemotron-H and DeepSeek-V4 state their kinds.
+  std::vector<Layer> mtp_layers;
   std::int64_t max_position_embeddings =
       0;  ///< after rope scaling: the longest max_model_len vLLM accepts (0 = not stated)
   std::int64_t default_max_model_len =
       0;  ///< what vLLM takes without --max-model-len (shorter than the above for LongRoPE; 2048 if not stated)
   Quantisation quantisation;
   std::optional<VisionTower> vision;
-  bool generic = false;                                  ///< architecture unknown: planned from its fields alone
+  Rope rope, sliding_rope;
+  int learned_positions = 0;             ///< rows of a position embedding, for classes that have one
+  int num_kv_shared_layers = 0;          ///< last layers that read the cache of earlier ones (Gemma 3n, 4)
+  int index_topk = 0;                    ///< tokens that sparse MLA selects; 0 = it is not sparse
+  std::optional<int> hc_mult;            ///< hyper-connections: residual streams (DeepSeek-V4)
+  int attn_res_block_size = 0;           ///< attention over residuals (Kimi-K3); 0 = none
+  bool parallel_attn = true;             ///< Falcon: attention and MLP side by side on one norm
+  bool bidirectional_vision = false;     ///< use_bidirectional_attention: images see both ways (Gemma 4)
+  std::string ssm_cache_dtype = "auto";  ///< of the recurrent state, as config.json names it (--mamba-ssm-cache-dtype)
+  bool nested_text = false;              ///< the language part is an object inside config.json
+  bool generic = false;                  ///< architecture unknown: planned from its fields alone
   std::vector<std::string> fields_used, fields_ignored;  ///< of config.json (text config fields unprefixed)
-  std::shared_ptr<const Json> config;                    ///< whole config.json
-  std::shared_ptr<const Json> text_config;               ///< the language part of it (= config for text models)
-  std::shared_ptr<const Json> quant_config;              ///< quantization_config or hf_quant_config.json; null if none
+  std::shared_ptr<const ModelSource> source;             ///< copies share it; null for models made by hand
 
   int num_hidden_layers() const { return static_cast<int>(layers.size()); }
   bool is_moe() const;  ///< any layer has routed experts

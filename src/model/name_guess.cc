@@ -1,63 +1,40 @@
 #include "model/name_guess.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <cctype>
 #include <vector>
 
 #include "base/text.h"
-#include "config/json.h"
 #include "model/bundle.h"
 #include "model/load.h"
+#include "model/requantise.h"
 
 namespace shardwise {
 namespace {
 
-/// A weight format as a word of a name, and the quantization_config that it stands for.
+/// A weight format as a word of a name.
 struct Format {
-  std::string_view word, name, config;
+  std::string_view word, name;
+  WeightFormat format;
 };
-constexpr std::string_view kFp8Channel =
-    R"({"quant_method": "compressed-tensors", "format": "float-quantized", "ignore": IGNORE, "config_groups": {"g":
-       {"targets": ["Linear"], "weights": {"num_bits": 8, "type": "float", "strategy": "channel"},
-        "input_activations": {"num_bits": 8, "type": "float", "strategy": "token", "dynamic": true}}}})";
-constexpr std::string_view kFp8Block =
-    R"({"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128],
-        "modules_to_not_convert": IGNORE})";
-constexpr std::string_view kInt8 =
-    R"({"quant_method": "compressed-tensors", "format": "int-quantized", "ignore": IGNORE, "config_groups": {"g":
-       {"targets": ["Linear"], "weights": {"num_bits": 8, "type": "int", "strategy": "channel"},
-        "input_activations": {"num_bits": 8, "type": "int", "strategy": "token", "dynamic": true}}}})";
-constexpr std::string_view kInt4 =
-    R"({"quant_method": "compressed-tensors", "format": "pack-quantized", "ignore": IGNORE, "config_groups": {"g":
-       {"targets": ["Linear"], "weights": {"num_bits": 4, "type": "int", "symmetric": true, "strategy": "group",
-        "group_size": 128}}}})";
-constexpr std::string_view kNvfp4 =
-    R"({"quant_method": "compressed-tensors", "format": "nvfp4-pack-quantized", "ignore": IGNORE, "config_groups": {"g":
-       {"targets": ["Linear"], "weights": {"num_bits": 4, "type": "float", "strategy": "tensor_group",
-        "group_size": 16}, "input_activations": {"num_bits": 4, "type": "float", "strategy": "tensor_group",
-        "group_size": 16, "dynamic": "local"}}}})";
-constexpr std::string_view kAwq =
-    R"({"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": true, "modules_to_not_convert": IGNORE})";
-constexpr std::string_view kGptq = R"({"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": true})";
-constexpr std::string_view kBnb4 = R"({"quant_method": "bitsandbytes", "load_in_4bit": true})";
+using F = WeightFormat;
 /// The most telling word first.
 constexpr std::array kFormats = {
-    Format{"w4a16", "int4 (w4a16)", kInt4}, Format{"w8a8", "int8 (w8a8)", kInt8},
-    Format{"nvfp4", "NVFP4", kNvfp4},       Format{"fp4", "NVFP4", kNvfp4},
-    Format{"awq", "AWQ int4", kAwq},        Format{"gptq", "GPTQ int4", kGptq},
-    Format{"autoround", "int4", kGptq},     Format{"bnb", "bitsandbytes 4 bit", kBnb4},
-    Format{"dynamic", "fp8", kFp8Channel},  Format{"fp8", "fp8", kFp8Block},
-    Format{"int8", "int8 (w8a8)", kInt8},   Format{"int4", "int4 (w4a16)", kInt4},
-    Format{"4bit", "int4 (w4a16)", kInt4},
+    Format{"w4a16", "int4 (w4a16)", F::int4_group},
+    Format{"w8a8", "int8 (w8a8)", F::int8_channel},
+    Format{"nvfp4", "NVFP4", F::nvfp4},
+    Format{"fp4", "NVFP4", F::nvfp4},
+    Format{"awq", "AWQ int4", F::awq},
+    Format{"gptq", "GPTQ int4", F::gptq},
+    Format{"autoround", "int4", F::gptq},
+    Format{"bnb", "bitsandbytes 4 bit", F::bitsandbytes_4bit},
+    Format{"dynamic", "fp8", F::fp8_channel},
+    Format{"fp8", "fp8", F::fp8_block},
+    Format{"int8", "int8 (w8a8)", F::int8_channel},
+    Format{"int4", "int4 (w4a16)", F::int4_group},
+    Format{"4bit", "int4 (w4a16)", F::int4_group},
 };
-// Heads, gates, towers and MTP layers are commonly left as they are; where there are experts, attention too in NVFP4.
-constexpr std::string_view kUnquantised =
-    R"("lm_head", "re:.*router.*", "re:.*gate$", "re:.*visual.*", "re:.*vision.*", "re:.*projector.*", "re:.*mtp.*")";
-constexpr std::string_view kAttention = R"(, "re:.*linear_attn.*", "re:.*self_attn.*")";
-
 /// Words that do not change what is allocated.
 bool is_noise(const std::string& word) {
   static constexpr std::array kNoise = {"instruct", "chat",      "it",   "hf",     "base",     "preview",
@@ -147,12 +124,7 @@ std::optional<NameGuess> guess_model(std::string_view spec) {
   // A checkpoint that is in 8 bits from the start (DeepSeek-V3) is what its FP8 name means.
   const bool quantised = !guess.model.quantisation.quant_method.empty();
   if (format == kFormats.end() || (quantised && (format->word == "fp8" || format->word == "dynamic"))) return guess;
-  std::string config(format->config);
-  const bool experts_only = guess.model.is_moe() && format->config == kNvfp4;
-  if (const auto at = config.find("IGNORE"); at != std::string::npos)
-    config.replace(at, 6, fmt::format("[{}{}]", kUnquantised, experts_only ? kAttention : ""));
-  if (quantised) guess.model = with_overrides(guess.model, Json{{"quantization_config", nullptr}});
-  guess.model = with_overrides(guess.model, Json{{"quantization_config", parse_json(config, "quantization_config")}});
+  guess.model = requantised(guess.model, format->format);
   guess.assumption += ", weights in " + std::string(format->name);
   return guess;
 }

@@ -4,36 +4,18 @@
 
 #include "base/text.h"
 #include "config/json.h"
+#include "config/json_fields.h"
+#include "model/source.h"
 
 namespace shardwise {
 namespace {
 
 using Method = QuantScheme::Method;
 
-std::string text_at(const Json& object, const char* key) {
-  const auto it = object.find(key);
-  return it != object.end() && it->is_string() ? it->get<std::string>() : std::string();
-}
-
-int int_at(const Json& object, const char* key, int otherwise = 0) {
-  const auto it = object.find(key);
-  return it != object.end() && it->is_number() ? static_cast<int>(std::clamp(it->get<double>(), -1e9, 1e9)) : otherwise;
-}
-
-bool bool_at(const Json& object, const char* key, bool otherwise = false) {
-  const auto it = object.find(key);
-  return it != object.end() && it->is_boolean() ? it->get<bool>() : otherwise;
-}
-
-const Json* object_at(const Json& object, const char* key) {
-  const auto it = object.find(key);
-  return it != object.end() && it->is_object() ? &*it : nullptr;
-}
-
 void add_strings(const Json& object, const char* key, std::vector<std::string>& out) {
-  const auto it = object.find(key);
-  if (it == object.end() || !it->is_array()) return;
-  for (const auto& item : *it)
+  const Json* items = array_at(object, key);
+  if (!items) return;
+  for (const auto& item : *items)
     if (item.is_string()) out.push_back(item.get<std::string>());
 }
 
@@ -84,13 +66,15 @@ QuantScheme compressed_tensors_scheme(const Json& group) {
   const Json* weights = object_at(group, "weights");
   if (!weights) return s;
   const Json* input = object_at(group, "input_activations");
-  const int bits = int_at(*weights, "num_bits", 8), size = int_at(*weights, "group_size");
-  const std::string type = text_at(*weights, "type"), strategy = text_at(*weights, "strategy");
+  const int bits = int_at(*weights, "num_bits").value_or(8), size = int_at(*weights, "group_size").value_or(0);
+  const std::string type = text_at(*weights, "type").value_or(""),
+                    strategy = text_at(*weights, "strategy").value_or("");
   s.bits = bits;
   s.activations = input != nullptr;
-  s.static_activations = input && !bool_at(*input, "dynamic", true) && text_at(*input, "dynamic").empty();
-  s.zero_points = !bool_at(*weights, "symmetric", true);
-  s.desc_act = text_at(*weights, "actorder") == "group";
+  s.static_activations =
+      input && !bool_at(*input, "dynamic").value_or(true) && text_at(*input, "dynamic").value_or("").empty();
+  s.zero_points = !bool_at(*weights, "symmetric").value_or(true);
+  s.desc_act = text_at(*weights, "actorder").value_or("") == "group";
   if (type == "float" && bits == 4) {
     s.method = size == 32 ? Method::mxfp4 : Method::nvfp4;
     s.group_size = size ? size : 16;
@@ -142,7 +126,7 @@ bool ModulePattern::covers(std::string_view module) const {
 QuantRules::QuantRules(const Json& config) {
   const Json* nested = object_at(config, "quantization");
   const Json& q = nested ? *nested : config;
-  method_ = to_lower(text_at(config, "quant_method"));
+  method_ = to_lower(text_at(config, "quant_method").value_or(""));
   std::replace(method_.begin(), method_.end(), '_', '-');
   // Each method reads its own key (vLLM: the from_config functions of layers/quantization).
   const bool fp8 = method_ == "fp8" || method_ == "deepseek-v4-fp8";
@@ -152,13 +136,13 @@ QuantRules::QuantRules(const Json& config) {
     add_strings(config, key, ignore_);
     if (nested) add_strings(*nested, key, ignore_);
   }
-  const std::string algo = text_at(q, "quant_algo");
-  const int group_size = int_at(q, "group_size");
+  const std::string algo = text_at(q, "quant_algo").value_or("");
+  const int group_size = int_at(q, "group_size").value_or(0);
   if (const Json* layers = object_at(q, "quantized_layers")) {
     for (const auto& [name, value] : layers->items())
       if (value.is_object())
-        by_module_.emplace_back(canonical_module(name),
-                                modelopt_scheme(text_at(value, "quant_algo"), int_at(value, "group_size")));
+        by_module_.emplace_back(canonical_module(name), modelopt_scheme(text_at(value, "quant_algo").value_or(""),
+                                                                        int_at(value, "group_size").value_or(0)));
     std::sort(by_module_.begin(), by_module_.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   }
   const Json* groups = object_at(config, "config_groups");
@@ -166,19 +150,20 @@ QuantRules::QuantRules(const Json& config) {
   // (vLLM: model_arch_config_convertor.py _normalize_quantization_config); else the weights count as unquantised.
   const Json* producer = object_at(config, "producer");
   if (method_.empty() && nested && !algo.empty() &&
-      ((producer && text_at(*producer, "name") == "modelopt") || nested->contains("modelopt_quant_config")))
+      ((producer && text_at(*producer, "name").value_or("") == "modelopt") ||
+       nested->contains("modelopt_quant_config")))
     method_ = algo == "NVFP4" ? "modelopt-fp4" : "modelopt";
   if (method_ == "fp8") {
     common_ = {.method = Method::fp8_tensor,
                .bits = 8,
                .activations = true,
-               .static_activations = text_at(config, "activation_scheme") == "static"};
+               .static_activations = text_at(config, "activation_scheme").value_or("") == "static"};
     if (const auto block = config.find("weight_block_size"); block != config.end() && block->is_array() &&
                                                              block->size() == 2 && (*block)[0].is_number() &&
                                                              (*block)[1].is_number())
       common_.method = Method::fp8_block, common_.block_n = std::clamp((*block)[0].get<int>(), 1, 1 << 20),
       common_.block_k = std::clamp((*block)[1].get<int>(), 1, 1 << 20);
-    if (const auto experts = text_at(config, "moe_quant_algo"); !experts.empty())
+    if (const auto experts = text_at(config, "moe_quant_algo").value_or(""); !experts.empty())
       expert_scheme_ = modelopt_scheme(experts, group_size);
   } else if (method_.starts_with("modelopt")) {
     if (by_module_.empty() || algo != "MIXED_PRECISION")
@@ -196,15 +181,15 @@ QuantRules::QuantRules(const Json& config) {
       }
   } else if (method_ == "awq" || method_ == "awq-marlin") {
     common_ = {.method = Method::awq,
-               .bits = int_at(config, "bits", int_at(config, "w_bit", 4)),
-               .group_size = int_at(config, "group_size", int_at(config, "q_group_size", 128)),
-               .zero_points = bool_at(config, "zero_point", true)};
+               .bits = int_at(config, "bits").value_or(int_at(config, "w_bit").value_or(4)),
+               .group_size = int_at(config, "group_size").value_or(int_at(config, "q_group_size").value_or(128)),
+               .zero_points = bool_at(config, "zero_point").value_or(true)};
   } else if (method_ == "gptq" || method_ == "gptq-marlin" || method_ == "auto-round" || method_ == "inc") {
     common_ = {.method = Method::gptq,
-               .bits = int_at(config, "bits", 4),
-               .group_size = int_at(config, "group_size", 128),
-               .zero_points = !bool_at(config, "sym", true),
-               .desc_act = bool_at(config, "desc_act")};
+               .bits = int_at(config, "bits").value_or(4),
+               .group_size = int_at(config, "group_size").value_or(128),
+               .zero_points = !bool_at(config, "sym").value_or(true),
+               .desc_act = bool_at(config, "desc_act").value_or(false)};
   } else if (method_ == "mxfp4" || method_ == "gpt-oss-mxfp4") {
     common_ = {.method = Method::mxfp4, .bits = 4, .group_size = 32};
     experts_only_ = true;
@@ -213,7 +198,9 @@ QuantRules::QuantRules(const Json& config) {
   } else if (method_ == "fbgemm-fp8") {
     common_ = {.method = Method::fp8_channel, .bits = 8, .activations = true};
   } else if (!method_.empty()) {
-    const int bits = bool_at(config, "load_in_8bit", bool_at(config, "_load_in_8bit")) ? 8 : int_at(config, "bits", 4);
+    const int bits = bool_at(config, "load_in_8bit").value_or(bool_at(config, "_load_in_8bit").value_or(false))
+                         ? 8
+                         : int_at(config, "bits").value_or(4);
     common_ = {.method = Method::other, .bits = bits};
   }
   mixed_ = !by_module_.empty() && method_.starts_with("modelopt");
@@ -233,10 +220,10 @@ QuantRules::QuantRules(const Json& config) {
       plain_.emplace(canonical_module(pattern));
     }
   }
-  const std::string kv = to_lower(text_at(q, "kv_cache_quant_algo"));
+  const std::string kv = to_lower(text_at(q, "kv_cache_quant_algo").value_or(""));
   const Json* scheme = object_at(config, "kv_cache_scheme");
-  if (kv == "fp8" || to_lower(text_at(config, "kv_cache_scheme")) == "fp8" ||
-      (scheme && int_at(*scheme, "num_bits") == 8))
+  if (kv == "fp8" || to_lower(text_at(config, "kv_cache_scheme").value_or("")) == "fp8" ||
+      (scheme && int_at(*scheme, "num_bits").value_or(0) == 8))
     kv_cache_dtype_ = DType::fp8_e4m3;
   if (kv == "nvfp4") kv_cache_dtype_ = DType::fp4;
 }
@@ -253,14 +240,6 @@ bool QuantRules::ignored(std::string_view module) const {
     if (module == word || module.ends_with("." + word) || module.find("." + word + ".") != std::string_view::npos)
       return true;
   return false;
-}
-
-QuantRules quant_rules(const Model& model) {
-  if (!model.quant_config) return {};
-  QuantRules rules(*model.quant_config);
-  if (model.model_type == "deepseek_v4" && rules.method() == "fp8")
-    rules.set_deepseek_v4(text_at(*model.text_config, "expert_dtype"));
-  return rules;
 }
 
 void QuantRules::set_deepseek_v4(const std::string& expert_dtype) {
@@ -293,15 +272,18 @@ QuantScheme QuantRules::scheme(std::string_view full_name, Module kind) const {
   return groups_.empty() ? common_ : QuantScheme{};
 }
 
+namespace {
+
+/// By kind: what the last layer that has such a module stores.
 Quantisation summarise(const QuantRules& rules, const Model& model) {
   Quantisation out;
   out.quant_method = rules.method();
   out.ignore = rules.ignore();
   out.kv_cache_dtype = rules.kv_cache_dtype();
   if (rules.method().empty()) return out;
-  using Kind = QuantRules::Module;
+  using Module = QuantRules::Module;
   // The last layer that has such a module.
-  const auto last = [&](auto&& has, const char* name, Kind kind) {
+  const auto last = [&](auto&& has, const char* name, Module kind) {
     for (std::size_t i = model.layers.size(); i-- > 0;)
       if (has(model.layers[i])) return rules.scheme("layers." + std::to_string(i) + "." + name, kind);
     return QuantScheme{};
@@ -311,14 +293,41 @@ Quantisation summarise(const QuantRules& rules, const Model& model) {
       [](const Layer& l) {
         return std::holds_alternative<MlaAttention>(l.attention) || std::holds_alternative<FullAttention>(l.attention);
       },
-      "self_attn.o_proj", Kind::linear);
+      "self_attn.o_proj", Module::linear);
   out.dense_mlp =
-      last([](const Layer& l) { return std::holds_alternative<DenseFfn>(l.ffn); }, "mlp.down_proj", Kind::linear);
-  out.routed_experts = last(moe, "mlp.experts.0.down_proj", Kind::experts);
+      last([](const Layer& l) { return std::holds_alternative<DenseFfn>(l.ffn); }, "mlp.down_proj", Module::linear);
+  out.routed_experts = last(moe, "mlp.experts.0.down_proj", Module::experts);
   out.shared_experts = last([&](const Layer& l) { return moe(l) && moe(l)->shared_intermediate_size != 0; },
-                            "mlp.shared_experts.down_proj", Kind::linear);
-  out.lm_head = rules.scheme("lm_head", Kind::lm_head);
+                            "mlp.shared_experts.down_proj", Module::linear);
+  out.lm_head = rules.scheme("lm_head", Module::lm_head);
   return out;
+}
+
+/// Only ModelOpt checkpoints decide the cache's type: by quant_method, or by the producer named in hf_quant_config.json
+/// (utils/torch_utils.py:get_kv_cache_quant_algo_string).
+bool is_modelopt(const Json& q) {
+  if (const auto it = q.find("quant_method"); it != q.end() && it->is_string())
+    return it->get_ref<const std::string&>().starts_with("modelopt");
+  const Json* producer = object_at(q, "producer");
+  return q.contains("quantization") && producer && text_at(*producer, "name").value_or("") == "modelopt";
+}
+
+}  // namespace
+
+void read_quantisation(const Json* stated, const Json& text_config, Model& model) {
+  model.quantisation = {};
+  if (!stated) return;
+  QuantRules rules(*stated);
+  if (model.model_type == "deepseek_v4" && rules.method() == "fp8")
+    rules.set_deepseek_v4(text_at(text_config, "expert_dtype").value_or(""));
+  model.quantisation = summarise(rules, model);
+  model.quantisation.decides_kv_cache = is_modelopt(*stated);
+  model.quantisation.rules = std::make_shared<const QuantRules>(std::move(rules));
+}
+
+const QuantRules& quant_rules(const Model& model) {
+  static const QuantRules none;
+  return model.quantisation.rules ? *model.quantisation.rules : none;
 }
 
 }  // namespace shardwise

@@ -64,10 +64,7 @@ class QuantRules {
 };
 
 /// The rules of a model's checkpoint; none if it is not quantised.
-QuantRules quant_rules(const Model& model);
-
-/// Per-kind summary: what the last layer that has such a module stores.
-Quantisation summarise(const QuantRules& rules, const Model& model);
+const QuantRules& quant_rules(const Model& model);
 
 /// A module's name without the roots that checkpoints and vLLM disagree on: "model.language_model.layers.0.mlp" and
 /// "backbone.layers.0.mlp" are "layers.0.mlp".

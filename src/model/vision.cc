@@ -4,6 +4,34 @@
 
 namespace shardwise {
 
+namespace {
+
+std::optional<int> stated(const Fields& f, const char* name) {
+  const double value = f.loose_number(name, -1);
+  return value < 0 ? std::nullopt : std::optional(static_cast<int>(value));
+}
+
+void read_details(const Fields& f, VisionTower& v) {
+  v.head_dim = stated(f, "head_dim");
+  v.num_key_value_heads = stated(f, "num_key_value_heads");
+  v.standardize = f.loose_boolean({"standardize"}, false);
+  v.qkv_hidden_size = stated(f, "qkv_hidden_size");
+  v.rms_norm = f.loose_text("norm_type") == "rmsnorm";
+  v.linear_bias = f.loose_boolean({"linear_bias"}, true);
+  v.attn_bias = f.loose_boolean({"attn_bias"}, true);
+  v.patch_embed_proj_bias = f.loose_boolean({"patch_embed_proj_bias"}, true);
+  v.patch_merger_v2 = f.loose_text("mm_projector_type") == "patchmergerv2";
+  const auto set = [&](int& to, const char* name) { to = stated(f, name).value_or(to); };
+  set(v.init_pos_emb_height, "init_pos_emb_height");
+  set(v.init_pos_emb_width, "init_pos_emb_width");
+  set(v.init_pos_emb_time, "init_pos_emb_time");
+  set(v.projector_input_dim, "projector_input_dim");
+  set(v.projector_output_dim, "projector_output_dim");
+  set(v.vision_output_dim, "vision_output_dim");
+}
+
+}  // namespace
+
 std::optional<VisionTower> read_vision(const Fields& top) {
   auto vision = top.object("vision_config");
   if (!vision)
@@ -12,13 +40,12 @@ std::optional<VisionTower> read_vision(const Fields& top) {
   const bool llama4 =
       top_type == "llama4";  // vLLM builds its tower from the class defaults when vision_config is left out
   if ((!vision || vision->json().empty()) && !llama4) return std::nullopt;
-  auto merged = std::make_shared<Json>(class_defaults(llama4 ? "llama4_vision_model" : vision->text({"model_type"})));
+  Json merged = class_defaults(llama4 ? "llama4_vision_model" : vision->text({"model_type"}));
   if (vision)
     for (const auto& [key, value] : vision->json().items())
-      if (!value.is_null()) (*merged)[key] = value;
-  const Fields f(*merged, "vision_config", top.context());
+      if (!value.is_null()) merged[key] = value;
+  const Fields f(merged, "vision_config", top.context());
   VisionTower v;
-  v.config = merged;
   v.num_layers = f.integer_or({"depth", "num_hidden_layers", "vt_num_hidden_layers", "layers"}, 0);
   v.hidden_size = f.integer_or({"embed_dim", "vt_hidden_size", "hidden_size", "width"}, 0);
   if (f.text({"model_type"}).starts_with("qwen2_vl")) v.hidden_size = f.integer_or({"embed_dim"}, v.hidden_size);
@@ -39,6 +66,9 @@ std::optional<VisionTower> read_vision(const Fields& top) {
     v.image_size = f.integer_or({"image_size"}, 0);
   if (const Json* deep = f.find({"deepstack_visual_indexes"}); deep && deep->is_array())
     v.deepstack_layers = static_cast<int>(deep->size());
+  read_details(f, v);
+  if (const double wide = top.loose_number("projector_hidden_size", 0); wide > 0)
+    v.projector_hidden_size = static_cast<int>(wide);
   // Blocks: QKV + output projection + two MLP matrices; patch embedding; merger of merge^2 patches into the model's
   // width.
   const std::int64_t h = v.hidden_size, wide = h * v.spatial_merge_size * v.spatial_merge_size;

@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <iterator>
 #include <map>
-#include <unordered_map>
 
 #include "config/csv.h"
 #include "parallel/model_facts.h"
@@ -42,11 +41,9 @@ bool ArchitectureRow::registered(VllmVersion version) const { return holds_at(re
 bool ArchitectureRow::supports_pp(VllmVersion version) const { return holds_at(pp_in, version); }
 
 const ArchitectureRow* find_architecture(std::string_view name) {
-  static const auto* rows = [] {
-    auto* map = new std::unordered_map<std::string_view, ArchitectureRow>;
-    static std::vector<std::string> names;
+  static const auto rows = [] {
+    std::map<std::string, ArchitectureRow, std::less<>> map;
     const CsvTable table = embedded_csv("vllm/architectures.csv");
-    names.reserve(table.rows.size());
     for (const auto& line : table.rows) {
       const CsvCells cells(table, line);
       ArchitectureRow row;
@@ -61,27 +58,26 @@ const ArchitectureRow* find_architecture(std::string_view name) {
       row.registered_in = versions(cells, "versions");
       row.pp_in = versions(cells, "pp_versions");
       row.passes_eplb = cells.flag("eplb");
-      names.push_back(row.name);
-      map->emplace(names.back(), std::move(row));
+      map.emplace(row.name, std::move(row));
     }
     return map;
   }();
-  const auto it = rows->find(name);
-  return it == rows->end() ? nullptr : &it->second;
+  const auto it = rows.find(name);
+  return it == rows.end() ? nullptr : &it->second;
 }
 
 bool knows_model_type(std::string_view model_type, VllmVersion version) {
-  static const auto* unknown = [] {
-    auto* map = new std::map<std::string, std::vector<VllmVersion>, std::less<>>;
+  static const auto unknown = [] {
+    std::map<std::string, std::vector<VllmVersion>, std::less<>> map;
     const CsvTable table = embedded_csv("vllm/model_types.csv");
     for (const auto& row : table.rows) {
       const CsvCells cells(table, row);
-      map->emplace(cells.text("model_type"), versions(cells, "unknown_in"));
+      map.emplace(cells.text("model_type"), versions(cells, "unknown_in"));
     }
     return map;
   }();
-  const auto it = unknown->find(model_type);
-  if (it == unknown->end()) return true;
+  const auto it = unknown.find(model_type);
+  if (it == unknown.end()) return true;
   const auto at = nearest_read(version);
   if (!holds(it->second, kRead[at])) return true;
   const bool between = kRead[at] < version && at + 1 < std::size(kRead);

@@ -1,7 +1,14 @@
 #include "parallel/checked_versions.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <tuple>
+#include <vector>
+
+#include "base/text.h"
+#include "parallel/engine_args.h"
+#include "parallel/rules.h"
 
 namespace shardwise {
 namespace {
@@ -15,11 +22,40 @@ constexpr std::array kChecked = {
     CheckedRow{{0, 28, 0}},
     CheckedRow{{0, 30, 0}},
     CheckedRow{{0, 32, 0}},
-    CheckedRow{{0, 33, 0}},
+    CheckedRow{{0, 33, 0},
+               true,
+               true,
+               "EAGLE and MTP keep the last block of a prefix hit, n-gram speculation schedules asynchronously, state "
+               "caches follow prefix caching, a GB10 counts as a small GPU"},
 };
 
 // Minor releases bring changes of rules, patches rarely: a patch counts as a hundredth of a minor release.
 long on_a_line(VllmVersion v) { return 1'000'000L * v.major_ + 100L * v.minor_ + v.patch_; }
+
+/// ", a, b" of the rows that a version brought or dropped.
+template <class Rows, class Named>
+std::string bounded_by(VllmVersion version, const Rows& rows, Named&& named) {
+  std::vector<std::string> names;
+  for (const auto& row : rows) {
+    const auto [name, since, gone] = named(row);
+    if ((since == version || gone == version) && std::find(names.begin(), names.end(), name) == names.end())
+      names.emplace_back(name);
+  }
+  return join(names, ", ");
+}
+
+std::string changes_of(const CheckedRow& row) {
+  std::vector<std::string> parts;
+  if (!row.changed.empty()) parts.emplace_back(row.changed);
+  const auto add = [&](const char* what, const std::string& names) {
+    if (!names.empty()) parts.push_back(what + names);
+  };
+  add("rules ",
+      bounded_by(row.version, rules(), [](const Rule* r) { return std::tuple(r->id, r->when.since, r->when.until); }));
+  add("arguments ", bounded_by(row.version, flag_rows(),
+                               [](const FlagRow& f) { return std::tuple(f.name, f.versions.since, f.versions.gone); }));
+  return parts.empty() ? "" : "; changed in " + to_string(row.version) + ": " + join(parts, "; ");
+}
 
 }  // namespace
 
@@ -51,7 +87,7 @@ std::optional<std::string> unchecked_version_note(VllmVersion version) {
   if (kChecked.back().version < version)
     return head +
            " is newer than every version that was checked against recordings: answered by the newest rules known, " +
-           near;
+           near + changes_of(kChecked.back());
   return head + " was not checked against recordings: answered by the rules known for it, " + near;
 }
 

@@ -4,6 +4,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "base/version.h"
 
@@ -14,6 +15,8 @@ struct CheckedRow {
   VllmVersion version;
   bool rules = true;     ///< verdicts and resolved values
   bool kv_plans = true;  ///< KV cache groups, blocks and concurrency
+  std::string_view changed =
+      {};  ///< what it changed beside rules and arguments, whose rows tell; "" = not written down
 };
 /// Oldest first.
 std::span<const CheckedRow> checked_versions();
@@ -26,7 +29,8 @@ struct CheckedVersion {
 /// its minor number is; patch numbers decide between equals.
 CheckedVersion checked_version(VllmVersion version);
 
-/// One sentence for answers of a version that was not compared, nullopt for one that was.
+/// For answers of a version that was not compared: which rules answer and, if it is newer than all of them, what the
+/// newest one changed, since that may go on changing. nullopt for a version that was compared.
 std::optional<std::string> unchecked_version_note(VllmVersion version);
 
 }  // namespace shardwise

@@ -3,7 +3,6 @@
 
 #include "base/text.h"
 #include "config/json.h"
-#include "parallel/quantization_methods.h"
 #include "parallel/rule_rows.h"
 
 namespace shardwise {
@@ -46,26 +45,6 @@ void read_compilation(S& s, const std::string& text) {
     s.max_capture_size = it->get<std::int64_t>();
 }
 
-/// The first argument that this version does not have.
-void find_unknown_argument(S& s) {
-  for (const auto& row : flag_rows()) {
-    if (row.since <= s.v && s.v < row.until) continue;
-    const bool given = std::visit(
-        [&](auto member) {
-          if constexpr (std::is_same_v<decltype(member), std::monostate>)
-            return false;
-          else
-            return (s.a.*member).has_value();
-        },
-        row.member);
-    if (given) {
-      s.field_problem = "unknown_argument";
-      s.field_message = row.name;
-      return;
-    }
-  }
-}
-
 void derive_arguments(S& s) {
   auto& r = s.r;
   const auto& a = s.a;
@@ -94,15 +73,11 @@ void derive_arguments(S& s) {
       r.num_redundant_experts = c.value("num_redundant_experts", std::int64_t{0});
       s.eplb_use_async = c.value("use_async", s.eplb_use_async);
       s.eplb_policy = c.value("policy", std::string("default"));
-      if (c.contains("communicator") && s.v < VllmVersion{0, 20, 0}) {
-        s.field_problem = "unknown_argument";
-        s.field_message = "eplb_config.communicator";
-      }
+      s.eplb_communicator_given = c.contains("communicator");
       if (const auto it = c.find("communicator"); it != c.end() && it->is_string())
         s.eplb_communicator = it->get<std::string>();
     }
   }
-  if (s.v < VllmVersion{0, 31, 0} || s.v >= VllmVersion{0, 33, 0}) find_unknown_argument(s);
   if (a.compilation_config) read_compilation(s, *a.compilation_config);
   if (a.cudagraph_capture_sizes) s.capture_sizes = a.cudagraph_capture_sizes;
   if (a.max_cudagraph_capture_size) s.max_capture_size = a.max_cudagraph_capture_size;
@@ -151,8 +126,7 @@ void derive_model(S& s) {
   auto& r = s.r;
   r.is_moe = s.m.is_moe;
   r.num_hidden_layers = s.m.num_hidden_layers;
-  // Types by capability: bfloat16 from 8.0 on (platforms/cuda.py supported_dtypes).
-  const bool bf16 = s.n.capability >= 80;
+  const bool bf16 = generation_of(s.n).bfloat16;
   const bool no_fp16 = s.m.model_type == "gemma2" || s.m.model_type == "gemma3" || s.m.model_type == "gemma3_text" ||
                        s.m.model_type == "glm4";
   const std::string asked = to_lower(s.a.dtype.value_or("auto"));
@@ -182,7 +156,7 @@ void derive_model(S& s) {
   s.quantization_overridden = choice.overridden;
   if (!s.quantization.empty()) {
     r.quantization = s.quantization;
-    if (!find_quantization(s.quantization, s.v)) s.field_problem = "quant_unknown";
+    s.quantization_method = find_quantization(s.quantization, s.v);
   }
   r.enforce_eager = s.a.enforce_eager.value_or(false);
   r.language_model_only = s.a.language_model_only.value_or(false);
@@ -199,8 +173,10 @@ void derive_features(S& s) {
   r.block_size = s.a.block_size.value_or(16);
   r.block_size_given = s.a.block_size.has_value();
   r.mamba_block_size = s.a.mamba_block_size;
-  r.mamba_cache_mode = s.a.mamba_cache_mode.value_or("none");
-  if (s.v < VllmVersion{0, 18, 0} && !r.block_size_given && s.m.is_mla && s.n.capability >= 90) r.block_size = 64;
+  // From 0.33 on the mode follows prefix caching, whatever the argument says.
+  r.mamba_cache_mode = s.v < VllmVersion{0, 33, 0} ? s.a.mamba_cache_mode.value_or("none") : "none";
+  if (s.v < VllmVersion{0, 18, 0} && !r.block_size_given && s.m.is_mla)
+    r.block_size = generation_of(s.n).mla_block_size;
   r.gpu_memory_utilization = s.a.gpu_memory_utilization.value_or(s.v >= VllmVersion{0, 20, 0} ? 0.92 : 0.9);
   r.kv_cache_memory_bytes = s.a.kv_cache_memory_bytes;
 }
@@ -263,10 +239,7 @@ void derive_parallel(S& s) {
   if (s.dp_size > 1 || r.data_parallel_size_local == 0) {
     if (launcher) {
       const auto rank = env_integer(s.env, "RANK");
-      if (!rank)
-        s.rank_env_missing = true;
-      else if (s.dp_size >= 1)
-        r.data_parallel_rank = *rank / std::max<std::int64_t>(r.world_size / s.dp_size, 1);
+      if (rank && s.dp_size >= 1) r.data_parallel_rank = *rank / std::max<std::int64_t>(r.world_size / s.dp_size, 1);
     }
   } else {
     r.data_parallel_size = env_integer(s.env, "VLLM_DP_SIZE").value_or(1);

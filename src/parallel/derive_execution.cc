@@ -1,10 +1,8 @@
 // How vLLM's values come about from the speculative configuration to the workers.
-#include <fmt/format.h>
-
 #include <algorithm>
 
+#include "model/architectures.h"
 #include "parallel/experts.h"
-#include "parallel/quantization_methods.h"
 #include "parallel/rule_rows.h"
 
 namespace shardwise {
@@ -19,10 +17,6 @@ void derive_speculative(S& s) {
     s.spec_method = s.spec_model == "ngram" || s.spec_model == "[ngram]" ? "ngram" : "draft_model";
   if (s.spec_method == "[ngram]") s.spec_method = "ngram";
   if (s.spec_method.ends_with("_mtp")) s.spec_method = "mtp";
-  const bool own_model = s.spec_method == "mtp" || s.spec_method == "ngram" || s.spec_method == "ngram_gpu" ||
-                         s.spec_method == "suffix" || s.spec_method == "dspark" ||
-                         s.spec_method == "extract_hidden_states";
-  if (s.spec_model.empty() && s.spec_tokens && !own_model) s.field_problem = "spec_needs_model";
   if (s.spec_method == "ngram" || s.spec_method == "ngram_gpu") {
     s.draft_supports_pp = s.m.supports_pp;
   } else {
@@ -48,7 +42,7 @@ void derive_scheduler(S& s) {
   if (s.n.memory_bytes >= 160 * GiB && s.v >= VllmVersion{0, 28, 0}) {
     tokens = 16384, seqs = 1024;
   } else if (s.n.memory_bytes >= 70 * GiB && name.find("a100") == std::string::npos &&
-             !(s.n.capability == 121 && s.v >= VllmVersion{0, 33, 0})) {
+             !(generation_of(s.n).unified_memory && s.v >= VllmVersion{0, 33, 0})) {
     tokens = offline ? 16384 : 8192, seqs = 1024;
   } else {
     tokens = offline ? 8192 : 2048, seqs = 256;
@@ -76,64 +70,32 @@ void derive_scheduler(S& s) {
   if (s.m.is_encoder_decoder) r.enable_chunked_prefill = false;
 }
 
-/// Classes with SupportsMambaPrefixCaching: mode "all" until 0.27.
-bool caches_every_block(std::string_view arch) {
-  return arch == "NemotronHForCausalLM" || arch == "FalconH1ForCausalLM" || arch == "GraniteMoeHybridForCausalLM" ||
-         arch == "JambaForCausalLM" || arch == "MambaForCausalLM" || arch == "Mamba2ForCausalLM" ||
-         arch == "FalconMambaForCausalLM" || arch == "Zamba2ForCausalLM" || arch == "BambaForCausalLM";
-}
-
 /// model_executor/models/config.py: hooks by architecture, then vllm.py set_dcp_defaults.
 void derive_hooks(S& s) {
   auto& r = s.r;
   const auto& arch = s.m.architecture;
+  const Architecture& traits = find_traits(arch);
   r.dcp_comm_backend = s.a.dcp_comm_backend.value_or("ag_rs");
   r.dcp_q_replicate = s.a.dcp_q_replicate.value_or(false);
-  if (arch == "DeepseekV32ForCausalLM" && r.cache_dtype == "bfloat16") r.cache_dtype = "auto";
-  if (arch == "GlmMoeDsaForCausalLM") {
-    if (s.v >= VllmVersion{0, 31, 0} && r.cache_dtype == "auto" && s.n.capability / 10 == 10)
+  if (traits.hook == Hook::deepseek_v32 && r.cache_dtype == "bfloat16") r.cache_dtype = "auto";
+  if (traits.hook == Hook::glm_moe_dsa) {
+    if (s.v >= VllmVersion{0, 31, 0} && r.cache_dtype == "auto" && generation_of(s.n).glm_dsa_fp8_cache)
       r.cache_dtype = "fp8_e4m3";
     if (s.v >= VllmVersion{0, 29, 0}) {
       if (!s.a.dcp_comm_backend) r.dcp_comm_backend = "a2a";
       if (!s.a.dcp_q_replicate) r.dcp_q_replicate = true;
     }
   }
-  if (arch == "GptOssForCausalLM" && !s.capture_sizes && !s.max_capture_size) s.max_capture_size = 1024;
+  if (traits.hook == Hook::gpt_oss && !s.capture_sizes && !s.max_capture_size) s.max_capture_size = 1024;
   if (arch == "MambaForCausalLM" || arch == "Mamba2ForCausalLM" || arch == "FalconMambaForCausalLM" || s.m.is_hybrid) {
     if (r.enable_prefix_caching) {
       if (r.mamba_cache_mode == "none")
-        r.mamba_cache_mode = s.v < VllmVersion{0, 28, 0} && caches_every_block(arch) ? "all" : "align";
+        r.mamba_cache_mode = s.v < VllmVersion{0, 28, 0} && traits.caches_every_block ? "all" : "align";
       if (!r.mamba_block_size) r.mamba_block_size = r.block_size;
     } else {
       r.mamba_cache_mode = "none";
       if (!r.mamba_block_size) r.mamba_block_size = r.max_model_len;
     }
-  }
-}
-
-/// vllm.py _get_quantization_config and weight_utils.py get_quant_config.
-void derive_quantised(S& s) {
-  if (s.quantization.empty()) return;
-  const auto* method = find_quantization(s.quantization, s.v);
-  if (!method) return;
-  if (!s.m.quant_has_config) {
-    if (method->without_config == WithoutConfig::needs_file) {
-      s.field_problem = "quant_config_missing";
-      s.field_message = "Cannot find the config file for " + s.quantization;
-    } else if (method->without_config == WithoutConfig::needs_arguments) {
-      s.field_problem = "quant_config_missing";
-      s.field_message = std::string(method->config_class) + " needs the checkpoint's quantisation config";
-    }
-    if (!s.field_problem.empty()) return;
-  }
-  if (s.n.capability < method->min_capability) {
-    s.field_problem = "quant_not_supported_on_gpu";
-    s.field_message = fmt::format("{} needs compute capability {}, this GPU has {}", s.quantization,
-                                  method->min_capability, s.n.capability);
-  } else if ((s.r.dtype == "bfloat16" && !method->bf16) || (s.r.dtype == "float16" && !method->fp16) ||
-             (s.r.dtype == "float32" && !method->fp32)) {
-    s.field_problem = "dtype_not_supported_by_quant";
-    s.field_message = fmt::format("{} is not supported by quantisation method {}", s.r.dtype, s.quantization);
   }
 }
 
@@ -145,7 +107,7 @@ void derive_capture_sizes(S& s) {
     r.max_cudagraph_capture_size = 0;
     return;
   }
-  const std::int64_t ceiling = s.v >= VllmVersion{0, 28, 0} && s.n.capability / 10 == 10 ? 1024 : 512;
+  const std::int64_t ceiling = s.v >= VllmVersion{0, 28, 0} ? generation_of(s.n).max_cudagraph_capture_size : 512;
   const std::int64_t query = s.has_spec ? 1 + r.num_speculative_tokens : 1;
   const auto seqs = r.max_num_seqs, tokens = r.max_num_batched_tokens;
   std::vector<std::int64_t> uniform;
@@ -220,24 +182,18 @@ void derive_runner(S& s) {
     s.v2_runner = it->second != "0";
   else
     s.v2_runner = forced || !unsupported;
-  if (s.v2_runner && unsupported) {
-    s.field_problem = "v2_runner_unsupported";
-    s.field_message = pcp           ? "prefill context parallelism"
-                      : launcher_pp ? "pipeline parallelism with external_launcher"
-                      : spec        ? "speculative method " + s.spec_method
-                                    : "dual batch overlap";
-  }
+  if (unsupported)
+    s.v2_runner_lacks = pcp           ? "prefill context parallelism"
+                        : launcher_pp ? "pipeline parallelism with external_launcher"
+                        : spec        ? "speculative method " + s.spec_method
+                                      : "dual batch overlap";
 }
 
 void derive_run(S& s) {
   auto& r = s.r;
   derive_runner(s);
-  const bool spec_async = !s.has_spec || s.spec_method == "mtp" || s.spec_method == "eagle" ||
-                          s.spec_method == "eagle3" || s.spec_method == "extract_hidden_states" ||
-                          s.spec_method == "dflash" || s.spec_method == "ngram_gpu" || s.spec_method == "draft_model" ||
-                          s.spec_method == "dspark" || (s.spec_method == "ngram" && s.v >= VllmVersion{0, 33, 0});
   r.async_scheduling = s.a.async_scheduling.value_or(
-      spec_async && !(r.pipeline_parallel_size > 1 && !s.v2_runner && s.v >= VllmVersion{0, 30, 0}));
+      speculates_async(s) && !(r.pipeline_parallel_size > 1 && !s.v2_runner && s.v >= VllmVersion{0, 30, 0}));
 
   // Optimisation levels: vllm.py OPTIMIZATION_LEVEL_TO_CONFIG.
   const auto level = s.a.optimization_level.value_or(2);
@@ -279,24 +235,9 @@ void derive_launch(S& s) {
   const auto local = r.data_parallel_size_local;
   // config/parallel.py nnodes_within_dp
   r.nnodes_within_dp = 1;
-  if (s.served && s.headless && local <= 0) {
-    s.launch_problem = "headless_local_dp_zero";
-    return;
-  }
-  const bool local_only = r.data_parallel_external_lb || r.data_parallel_hybrid_lb;
-  if (s.served && !s.headless && *s.api_server_count > 1 && !local_only && r.data_parallel_rank != 0) {
-    s.launch_problem = "secondary_node_without_headless";
-    return;
-  }
   if (s.nnodes > 1 && local > 0) {
     const auto groups = r.data_parallel_size / local;
-    const auto within = groups > 0 ? s.nnodes / groups : s.nnodes;
-    if (s.v >= VllmVersion{0, 31, 0} && !r.data_parallel_external_lb && groups > 0 && s.nnodes % groups != 0) {
-      s.launch_problem = "nnodes_vs_dp_node_groups";
-      s.field_message = fmt::format("--nnodes {} is not divisible by {} DP node groups", s.nnodes, groups);
-      return;
-    }
-    r.nnodes_within_dp = std::max<std::int64_t>(within, 1);
+    r.nnodes_within_dp = std::max<std::int64_t>(groups > 0 ? s.nnodes / groups : s.nnodes, 1);
   }
   r.node_rank_within_dp = s.node_rank % r.nnodes_within_dp;
   r.local_world_size = r.world_size / r.nnodes_within_dp;
@@ -314,10 +255,6 @@ void derive_launch(S& s) {
   }
   launch.api_server_count = s.headless ? std::optional<std::int64_t>(0) : s.api_server_count;
   const bool workers_only = s.headless && r.node_rank_within_dp > 0;
-  if (backend == "mp" && (workers_only || !s.headless) && r.world_size % r.nnodes_within_dp != 0) {
-    s.launch_problem = "executor_world_vs_nnodes";
-    return;
-  }
   if (workers_only) {
     launch.headless_workers_only = true;
     return;
@@ -333,14 +270,6 @@ void derive_launch(S& s) {
   launch.dp_coordinator = coordinated && !offline && r.data_parallel_rank == 0;
   if (r.data_parallel_backend == "ray") {
     launch.ray_actors = true;
-    return;
-  }
-  if (offline && local != 1) {
-    s.launch_problem = "offline_rank_needs_one_engine";
-    return;
-  }
-  if (!offline && r.data_parallel_rank != 0 && !local_only) {
-    s.launch_problem = "internal_lb_on_secondary_rank";
     return;
   }
   if (local == 0)
@@ -379,14 +308,13 @@ void derive_worker(S& s) {
     std::vector<int> devices;
     if (s.v < VllmVersion{0, 24, 0} && !counts_nodes && r.nnodes_within_dp == 1 && offset < limit &&
         local_world > limit) {
-      s.launch_problem = "worker_local_world_size";
+      s.workers_exceed_gpus = true;
       return;
     }
     for (std::int64_t w = 0; w < local_world; ++w) {
       const auto index = offset + w;
       if (index >= limit) {
-        s.launch_problem = "worker_gpu_out_of_range";
-        s.worker_rank = index;
+        s.gpu_out_of_range = index;
         return;
       }
       devices.push_back(s.a.device_ids ? std::atoi((*s.a.device_ids)[static_cast<std::size_t>(index)].c_str())
@@ -398,6 +326,13 @@ void derive_worker(S& s) {
 
 }  // namespace
 
+bool speculates_async(const S& s) {
+  if (!s.has_spec || (s.v2_runner && s.v >= VllmVersion{0, 33, 0})) return true;
+  static constexpr std::string_view methods[] = {"mtp",    "eagle",     "eagle3",      "extract_hidden_states",
+                                                 "dflash", "ngram_gpu", "draft_model", "dspark"};
+  return std::find(std::begin(methods), std::end(methods), s.spec_method) != std::end(methods);
+}
+
 void derive_execution(Phase phase, ResolveState& s) {
   switch (phase) {
     case Phase::speculative:
@@ -406,8 +341,6 @@ void derive_execution(Phase phase, ResolveState& s) {
       return derive_scheduler(s);
     case Phase::hooks:
       return derive_hooks(s);
-    case Phase::quantised:
-      return derive_quantised(s);
     case Phase::execution:
       return derive_run(s);
     case Phase::launch:

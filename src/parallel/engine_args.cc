@@ -119,9 +119,17 @@ void store(EngineArgs& args, const FlagRow& row, const std::string& flag, const 
           row.kind == FlagKind::integer ? "write digits only" : "write digits, or 8k (8,000), 8K (8,192), 1M");
     return *value;
   };
+  const auto number = [&](const std::string& text) {
+    const auto value = to_number(text);
+    if (!value) bad(flag, "'" + text + "' is not a number");
+    return *value;
+  };
   if (std::holds_alternative<std::monostate>(row.member)) {
     if (row.kind == FlagKind::integer || row.kind == FlagKind::human_integer) integer(word);
-    args.not_used.emplace_back(row.name, words);
+    if (row.kind == FlagKind::number) number(word);
+    if (row.kind == FlagKind::integer_list)
+      for (const auto& w : words) integer(w);
+    args.not_used.emplace_back(std::string(row.name), words);
     return;
   }
   std::visit(
@@ -133,9 +141,7 @@ void store(EngineArgs& args, const FlagRow& row, const std::string& flag, const 
           else
             args.*member = integer(word);
         } else if constexpr (std::is_same_v<M, std::optional<double> EngineArgs::*>) {
-          const auto value = to_number(word);
-          if (!value) bad(flag, "'" + word + "' is not a number");
-          args.*member = *value;
+          args.*member = number(word);
         } else if constexpr (std::is_same_v<M, std::optional<bool> EngineArgs::*>) {
           args.*member = word != "no";
         } else if constexpr (std::is_same_v<M, std::optional<std::string> EngineArgs::*>) {
@@ -148,13 +154,13 @@ void store(EngineArgs& args, const FlagRow& row, const std::string& flag, const 
           for (const auto& w : words) values.push_back(integer(w));
           args.*member = std::move(values);
         } else if constexpr (std::is_same_v<M, std::optional<std::vector<std::string>> EngineArgs::*>) {
-          args.*member = words;
+          args.*member = row.kind == FlagKind::comma_list ? split(word, ',') : words;
         }
       },
       row.member);
 }
 
-/// The option a word of argv names: its row, whether it is the --no- form, the value behind '=' and, for dotted JSON
+/// The option a word of argv names: its row, whether it switches off, the value behind '=' and, for dotted JSON
 /// keys, the path behind the first dot.
 struct Option {
   const FlagRow* row = nullptr;
@@ -163,20 +169,70 @@ struct Option {
   std::string path;
 };
 
-const std::map<std::string, const FlagRow*, std::less<>>& spellings() {
+/// One way to write an argument.
+struct Spelling {
+  const FlagRow* row;
+  bool off;  ///< says no
+  FlagVersions versions;
+};
+using Spellings = std::map<std::string, Spelling, std::less<>>;
+
+/// --enable-x for --disable-x and the other way round, which 0.33 brought; empty for other names.
+std::string inverse(const std::string& flag) {
+  for (const auto& [prefix, other] : {std::pair{"--enable-", "--disable-"}, {"--disable-", "--enable-"}})
+    if (flag.starts_with(prefix)) return other + flag.substr(std::string_view(prefix).size());
+  return "";
+}
+
+void add_spellings(const FlagRow& row, Spellings& to) {
+  const auto flag = dashed(row.name);
+  to.emplace(flag, Spelling{&row, false, row.versions});
+  if (!row.aliases.empty())
+    for (const auto& alias : split(row.aliases, ' ')) to.emplace(alias, Spelling{&row, false, row.versions});
+  if (row.kind == FlagKind::boolean) to.emplace("--no-" + flag.substr(2), Spelling{&row, true, row.versions});
+}
+
+/// An argument of that name goes before the inverse of another.
+void add_inverse(const FlagRow& row, Spellings& to) {
+  const auto other = inverse(dashed(row.name));
+  if (row.kind == FlagKind::boolean && !other.empty() && row.versions.gone > VllmVersion{0, 33, 0})
+    to.emplace(other, Spelling{&row, true, {std::max(row.versions.since, {0, 33, 0}), row.versions.gone}});
+}
+
+const Spellings& spellings() {
   static const auto map = [] {
-    std::map<std::string, const FlagRow*, std::less<>> m;
-    for (const auto& row : flag_rows()) {
-      m.emplace(dashed(row.name), &row);
-      for (const auto& alias : row.aliases) m.emplace(alias, &row);
-      if (row.kind == FlagKind::boolean) m.emplace("--no-" + dashed(row.name).substr(2), &row);
-    }
+    Spellings m;
+    for (const auto& row : flag_rows()) add_spellings(row, m);
+    for (const auto& row : flag_rows()) add_inverse(row, m);
     return m;
   }();
   return map;
 }
 
-Option find_option(const std::string& word) {
+/// argparse takes any unique prefix.
+Spellings::const_iterator find_prefix(const std::string& name, VllmVersion version) {
+  const auto& all = spellings();
+  std::vector<Spellings::const_iterator> found;
+  for (auto i = all.lower_bound(name); i != all.end() && i->first.starts_with(name); ++i)
+    if (i->second.versions.contains(version)) found.push_back(i);
+  if (found.size() == 1) return found.front();
+  if (found.empty()) return all.end();
+  std::vector<std::string> names;
+  for (const auto& f : found) names.push_back(f->first);
+  if (names.size() > 6) names.resize(6), names.push_back("...");
+  bad(name, "could be " + join(names, " or "), "write one of them in full");
+}
+
+[[noreturn]] void no_such_argument(const std::string& name, VllmVersion version) {
+  std::vector<std::string> names;
+  for (const auto& [spelled, spelling] : spellings())
+    if (spelling.versions.contains(version)) names.push_back(spelled);
+  const auto hint = did_you_mean(name, names);
+  bad(name, "vLLM has no such argument", hint.empty() ? "see `vllm serve --help=all`" : hint);
+}
+
+/// An argument of another version is found: resolve() refuses it by name. A spelling of another version is not.
+Option find_option(const std::string& word, VllmVersion version) {
   Option option;
   std::string name = word;
   if (const auto eq = name.find('='); eq != std::string::npos) {
@@ -188,34 +244,31 @@ Option find_option(const std::string& word) {
     name.resize(dot);
   }
   if (name.starts_with("--")) std::replace(name.begin(), name.end(), '_', '-');
-  const auto& all = spellings();
-  auto it = all.find(name);
-  if (it == all.end() && name.starts_with("--")) {  // argparse takes any unique prefix
-    std::vector<std::map<std::string, const FlagRow*, std::less<>>::const_iterator> found;
-    for (auto i = all.lower_bound(name); i != all.end() && i->first.starts_with(name); ++i) found.push_back(i);
-    if (found.size() == 1) it = found.front();
-    if (found.size() > 1) {
-      std::vector<std::string> names;
-      for (const auto& f : found) names.push_back(f->first);
-      if (names.size() > 6) names.resize(6), names.push_back("...");
-      bad(name, "could be " + join(names, " or "), "write one of them in full");
-    }
-  }
-  if (it == all.end()) {
-    std::vector<std::string> names;
-    for (const auto& [spelling, row] : all) names.push_back(spelling);
-    auto hint = did_you_mean(name, names);
-    bad(name, "vLLM has no such argument", hint.empty() ? "see `vllm serve --help=all`" : hint);
-  }
-  option.row = it->second;
-  option.negated =
-      it->first.starts_with("--no-") && it->second->kind == FlagKind::boolean && it->first != dashed(it->second->name);
+  auto it = spellings().find(name);
+  if (it == spellings().end() && name.starts_with("--")) it = find_prefix(name, version);
+  if (it == spellings().end()) no_such_argument(name, version);
+  const auto& [row, off, versions] = it->second;
+  if (off && row->versions.contains(version) && !versions.contains(version))
+    bad(name, "vLLM " + to_string(version) + " has no such argument", "write --no-" + dashed(row->name).substr(2));
+  option.row = row;
+  option.negated = off;
   return option;
 }
 
 bool is_option(const std::string& word) {
   if (word.size() < 2 || word[0] != '-') return false;
-  return !to_number(word) && word.find(' ') == std::string::npos;
+  return !to_number(word) && word.substr(0, word.find('=')).find(' ') == std::string::npos;
+}
+
+/// The words that say a JSON value on the command line.
+std::vector<std::string> words_of_unused(const FlagRow& row, const Json& value) {
+  const auto text = [](const Json& v) { return v.is_string() ? v.get<std::string>() : v.dump(); };
+  if (row.kind == FlagKind::boolean || row.kind == FlagKind::present)
+    return {value.is_boolean() && !value.get<bool>() ? "no" : "yes"};
+  if (row.kind == FlagKind::json || !value.is_array()) return {text(value)};
+  std::vector<std::string> words;
+  for (const auto& v : value) words.push_back(text(v));
+  return words;
 }
 
 Json dotted_value(const std::string& text) {
@@ -245,7 +298,7 @@ std::int64_t human_integer(std::string_view text, const std::string& flag) {
                    "write digits, or 8k (8,000), 8K (8,192), 1M");
 }
 
-EngineArgs parse_vllm_flags(std::span<const std::string> argv) {
+EngineArgs parse_vllm_flags(std::span<const std::string> argv, VllmVersion version) {
   for (const auto& word : argv) {
     try {
       (void)Json(word).dump();  // JSON-valued arguments are kept as JSON text, which is UTF-8
@@ -270,7 +323,7 @@ EngineArgs parse_vllm_flags(std::span<const std::string> argv) {
       store(args, *find_flag("optimization_level"), "-O", {word.substr(word[2] == '=' ? 3 : 2)});
       continue;
     }
-    const auto option = find_option(word);
+    const auto option = find_option(word, version);
     const auto& row = *option.row;
     const auto flag = dashed(row.name);
     std::vector<std::string> words;
@@ -339,7 +392,7 @@ EngineArgs read_engine_args(const Json& object, const std::string& file) {
     const FlagRow* row = find_flag(name);
     if (!row) {
       std::vector<std::string> names;
-      for (const auto& r : flag_rows()) names.push_back(r.name);
+      for (const auto& r : flag_rows()) names.emplace_back(r.name);
       throw InputError(file, 0, "args." + name, "vLLM has no such argument", did_you_mean(name, names));
     }
     if (value.is_null()) continue;
@@ -350,8 +403,7 @@ EngineArgs read_engine_args(const Json& object, const std::string& file) {
         [&, &json = value](auto member) {
           using M = decltype(member);
           if constexpr (std::is_same_v<M, std::monostate>) {
-            args.not_used.emplace_back(
-                row->name, std::vector<std::string>{json.is_string() ? json.template get<std::string>() : json.dump()});
+            args.not_used.emplace_back(name, words_of_unused(*row, json));
           } else if constexpr (std::is_same_v<M, std::optional<std::int64_t> EngineArgs::*>) {
             if (json.is_number_integer())
               args.*member = json.template get<std::int64_t>();
@@ -393,51 +445,76 @@ EngineArgs read_engine_args(const Json& object, const std::string& file) {
   return args;
 }
 
+namespace {
+
+std::string as_word(const std::string& value) { return value; }
+std::string as_word(std::int64_t value) { return std::to_string(value); }
+std::string as_word(double value) { return number_text(value); }
+std::string as_word(bool value) { return value ? "yes" : "no"; }
+
+template <class T>
+std::vector<std::string> argument_words(const T& value) {
+  return {as_word(value)};
+}
+template <class T>
+std::vector<std::string> argument_words(const std::vector<T>& values) {
+  std::vector<std::string> words;
+  for (const auto& value : values) words.push_back(as_word(value));
+  return words;
+}
+
+bool is_switch(const FlagRow& row) { return row.kind == FlagKind::boolean || row.kind == FlagKind::present; }
+
+}  // namespace
+
+std::vector<GivenFlag> given_flags(const EngineArgs& args) {
+  std::vector<GivenFlag> given;
+  for (const auto& row : flag_rows())
+    std::visit(
+        [&](auto member) {
+          if constexpr (!std::is_same_v<decltype(member), std::monostate>)
+            if (const auto& value = args.*member) given.push_back({&row, argument_words(*value)});
+        },
+        row.member);
+  for (const auto& [name, words] : args.not_used)
+    if (const auto* row = find_flag(name)) given.push_back({row, words});
+  return given;
+}
+
+EngineArgs without(EngineArgs args, FlagPart part) {
+  for (const auto& row : flag_rows())
+    std::visit(
+        [&](auto member) {
+          if constexpr (!std::is_same_v<decltype(member), std::monostate>)
+            if (row.part == part) (args.*member).reset();
+        },
+        row.member);
+  std::erase_if(args.not_used, [&](const auto& given) { return find_flag(given.first)->part == part; });
+  return args;
+}
+
+std::vector<std::string> to_argv(const GivenFlag& flag) {
+  const auto& [row, words] = flag;
+  const auto name = dashed(row->name);
+  const bool off = words == std::vector<std::string>{"no"};
+  if (is_switch(*row)) {
+    if (!off) return {name};
+    return row->kind == FlagKind::boolean ? std::vector{"--no-" + name.substr(2)} : std::vector<std::string>{};
+  }
+  if (row->kind == FlagKind::comma_list) return {name, join(words, ",")};
+  if (words.size() == 1 && words.front().starts_with('-') && !to_number(words.front()))
+    return {name + "=" + words.front()};
+  std::vector<std::string> argv = {name};
+  argv.insert(argv.end(), words.begin(), words.end());
+  return argv;
+}
+
 std::vector<std::string> to_argv(const EngineArgs& args) {
   std::vector<std::string> argv;
   if (args.model) argv.push_back(*args.model);
-  for (const auto& row : flag_rows()) {
-    if (row.name == "model") continue;
-    const auto flag = dashed(row.name);
-    std::visit(
-        [&](auto member) {
-          using M = decltype(member);
-          if constexpr (!std::is_same_v<M, std::monostate>) {
-            const auto& value = args.*member;
-            if (!value) return;
-            if constexpr (std::is_same_v<M, std::optional<std::int64_t> EngineArgs::*>) {
-              argv.insert(argv.end(), {flag, std::to_string(*value)});
-            } else if constexpr (std::is_same_v<M, std::optional<double> EngineArgs::*>) {
-              argv.insert(argv.end(), {flag, number_text(*value)});
-            } else if constexpr (std::is_same_v<M, std::optional<bool> EngineArgs::*>) {
-              if (*value)
-                argv.push_back(flag);
-              else if (row.kind == FlagKind::boolean)
-                argv.push_back("--no-" + flag.substr(2));
-            } else if constexpr (std::is_same_v<M, std::optional<std::string> EngineArgs::*>) {
-              argv.insert(argv.end(), {flag, *value});
-            } else {
-              argv.push_back(flag);
-              for (const auto& v : *value) {
-                if constexpr (std::is_same_v<M, std::optional<std::vector<std::int64_t>> EngineArgs::*>)
-                  argv.push_back(std::to_string(v));
-                else
-                  argv.push_back(v);
-              }
-            }
-          }
-        },
-        row.member);
-  }
-  for (const auto& [name, words] : args.not_used) {
-    const auto* row = find_flag(name);
-    if (row && (row->kind == FlagKind::boolean || row->kind == FlagKind::present)) {
-      const bool off = !words.empty() && (words.front() == "no" || words.front() == "false");
-      argv.push_back(off ? "--no-" + dashed(name).substr(2) : dashed(name));
-      continue;
-    }
-    argv.push_back(dashed(name));
-    argv.insert(argv.end(), words.begin(), words.end());
+  for (const auto& flag : given_flags(args)) {
+    if (flag.row->name == "model") continue;
+    for (auto& text : to_argv(flag)) argv.push_back(std::move(text));
   }
   return argv;
 }

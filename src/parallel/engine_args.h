@@ -80,6 +80,7 @@ enum class FlagKind {
   text,           ///< --x word
   json,           ///< --x '{"a": 1}', --x.a 1, --x.b+ v
   text_list,      ///< --x a b c
+  comma_list,     ///< --x a,b,c
   integer_list,   ///< --x 1 2 4
   optional_text   ///< --x or --x value
 };
@@ -90,15 +91,33 @@ using FlagMember =
                  std::optional<std::vector<std::int64_t>> EngineArgs::*,
                  std::optional<std::vector<std::string>> EngineArgs::*>;
 
+/// Who decides an argument, and which commands of a deployment carry it.
+enum class FlagPart {
+  layout,   ///< the search, and what vLLM accepts with some layouts only: sizes, expert parallel, placement
+  node,     ///< the launch: what differs between the commands of a deployment
+  server,   ///< the user; read by the HTTP front end, so only in commands that serve
+  command,  ///< the user; read by `vllm serve` on every node, no field of EngineArgs
+  engine,   ///< the user, and the plan where its prediction rests on the value
+  model,    ///< the user: what the checkpoint is read as
+  other     ///< the user; changes nothing that is computed here
+};
+
+/// Versions that have an argument, where known to differ among 0.16 to 0.33.
+struct FlagVersions {
+  VllmVersion since = always;  ///< the first that has it
+  VllmVersion gone = ever;     ///< the first that no longer has it
+  bool contains(VllmVersion v) const { return since <= v && v < gone; }
+};
+
 /// One argument. `member` is monostate for the ones that are accepted but not used.
 struct FlagRow {
-  std::string name;                  ///< tensor_parallel_size
-  std::vector<std::string> aliases;  ///< -tp
+  std::string_view name;  ///< tensor_parallel_size
   FlagKind kind = FlagKind::text;
+  FlagPart part = FlagPart::other;
+  FlagVersions versions;
   FlagMember member;
-  VllmVersion since{0, 0, 0};   ///< first version that has it, where known to differ among 0.16 to 0.33
-  VllmVersion until{99, 0, 0};  ///< first version that no longer has it
-  std::string doc;              ///< empty for arguments that are not used
+  std::string_view aliases;  ///< "-tp"; several are separated by spaces
+  std::string_view doc;      ///< empty for arguments that are not used
 };
 
 /// Every argument that `vllm serve` knows, used ones first.
@@ -108,12 +127,26 @@ const FlagRow* find_flag(std::string_view name);
 
 /// Reads what stands behind `vllm serve`: [MODEL] and flags, by the rules of vLLM's own parser (dashes or underscores,
 /// --x=v, --no-x, -tp 4, -O3, dotted JSON keys, unique prefixes). Throws InputError (file "vllm serve") with a hint.
-EngineArgs parse_vllm_flags(std::span<const std::string> argv);
+EngineArgs parse_vllm_flags(std::span<const std::string> argv, VllmVersion version = kDefaultVllmVersion);
 
 /// Reads arguments by vLLM's names from a JSON object, as in EngineArgs(**kwargs). `file` names it in errors.
 EngineArgs read_engine_args(const Json& object, const std::string& file);
 
-/// The argument list that reads back to `args`: MODEL first, then flags in table order. Not quoted for a shell.
+/// An argument that was given, and what stands behind it on the command line: "yes" or "no" for switches.
+struct GivenFlag {
+  const FlagRow* row;
+  std::vector<std::string> words;
+  friend bool operator==(const GivenFlag&, const GivenFlag&) = default;
+};
+
+/// In table order, then those that are not used as they were given.
+std::vector<GivenFlag> given_flags(const EngineArgs& args);
+/// `args` as if nothing of `part` had been given.
+EngineArgs without(EngineArgs args, FlagPart part);
+
+/// {"--tensor-parallel-size", "8"}, {"--no-enable-prefix-caching"}, {"--stop=-x"} ...
+std::vector<std::string> to_argv(const GivenFlag& flag);
+/// The argument list that reads back to `args`: MODEL first, then flags. Not quoted for a shell.
 std::vector<std::string> to_argv(const EngineArgs& args);
 
 /// 8k -> 8000, 8K -> 8192 ... ; InputError on anything else. `flag` names it in errors.

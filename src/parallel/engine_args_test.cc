@@ -47,6 +47,26 @@ TEST(EngineArgs, Booleans) {
   EXPECT_THAT(error({"--enable-prefix-caching=true"}), HasSubstr("takes no value"));
 }
 
+TEST(EngineArgs, EnableAndDisableArePairsFrom033On) {
+  const std::vector<std::string> off = {"--disable-prefix-caching"}, on = {"--enable-custom-all-reduce"};
+  EXPECT_EQ(parse_vllm_flags(off, {0, 33, 0}).enable_prefix_caching, false);
+  EXPECT_EQ(parse_vllm_flags(on, {0, 33, 0}).disable_custom_all_reduce, false);
+  EXPECT_EQ(parse_vllm_flags(std::vector<std::string>{"--no-enable-prefix-caching"}, {0, 33, 0}).enable_prefix_caching,
+            false);
+  try {
+    parse_vllm_flags(off, {0, 32, 0});
+    ADD_FAILURE() << "0.32 has no such spelling";
+  } catch (const InputError& e) {
+    EXPECT_THAT(e.what(), HasSubstr("vLLM 0.32.0 has no such argument"));
+    EXPECT_THAT(e.what(), HasSubstr("--no-enable-prefix-caching"));
+  }
+}
+
+TEST(EngineArgs, DeviceIdsAreOneWord) {
+  EXPECT_THAT(parse({"--device-ids", "2,3"}).device_ids.value(), ElementsAre("2", "3"));
+  EXPECT_THAT(to_argv(parse({"--device-ids", "2,3"})), ElementsAre("--device-ids", "2,3"));
+}
+
 TEST(EngineArgs, HumanIntegers) {
   EXPECT_EQ(parse({"--max-model-len", "8k"}).max_model_len, 8000);
   EXPECT_EQ(parse({"--max-model-len", "8K"}).max_model_len, 8192);
@@ -94,6 +114,19 @@ TEST(EngineArgs, RoundTrip) {
   EXPECT_EQ(parse(to_argv(args)), args);
 }
 
+TEST(EngineArgs, ValuesThatLookLikeFlagsOrHoldSpaces) {
+  const auto args = parse({"m", "--chat-template=-a 'b' $c", "--dtype", "x y", "--api-key=--k"});
+  EXPECT_THAT(args.not_used,
+              ElementsAre(Pair("chat_template", ElementsAre("-a 'b' $c")), Pair("api_key", ElementsAre("--k"))));
+  EXPECT_EQ(args.dtype, "x y");
+  EXPECT_EQ(parse(to_argv(args)), args);
+}
+
+TEST(EngineArgs, WithoutAPart) {
+  const auto args = without(parse({"-tp", "2", "--node-rank", "1", "--port", "1", "--host", "h"}), FlagPart::node);
+  EXPECT_EQ(args, parse({"-tp", "2", "--host", "h"}));
+}
+
 TEST(EngineArgs, FromJson) {
   const auto args = read_engine_args(
       Json::parse(R"({"tensor_parallel_size":2,"eplb_config":{"num_redundant_experts":8},"enforce_eager":true})"),
@@ -106,7 +139,7 @@ TEST(EngineArgs, FromJson) {
 
 TEST(EngineArgs, EveryRowHasOneSpelling) {
   std::vector<std::string> names;
-  for (const auto& row : flag_rows()) names.push_back(row.name);
+  for (const auto& row : flag_rows()) names.emplace_back(row.name);
   std::sort(names.begin(), names.end());
   EXPECT_EQ(std::adjacent_find(names.begin(), names.end()), names.end());
   EXPECT_GT(names.size(), 300u);

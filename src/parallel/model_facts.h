@@ -1,14 +1,12 @@
 #pragma once
 // What vLLM's checks ask of a model, compiled once from its config.json, so that a check costs nanoseconds.
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "base/version.h"
-#include "config/json_fwd.h"
-#include "model/model.h"
+#include "model/config_facts.h"
 
 namespace shardwise {
 
@@ -52,48 +50,26 @@ struct ConstructionFacts {
   std::vector<bool> layer_is_moe;  ///< per layer, for classes that need a MoE layer on every stage; else empty
 };
 
-struct ModelFacts {
+/// What config.json says, and what this version of vLLM makes of it.
+struct ModelFacts : ConfigFacts {
   std::string name;
-  std::string architecture;  ///< vLLM's class name of the model
-  std::string model_type, text_model_type;
+  bool known_type = true;             ///< this version's configuration readers know model_type
+  bool known_class = false;           ///< some version that was read has the architecture
+  bool registered = false;            ///< this vLLM version has it
   bool transformers_backend = false;  ///< no class of vLLM's own
   bool supports_pp = true, is_hybrid = false, is_attention_free = false, supports_multimodal = false,
-       is_encoder_decoder = false, is_mm_prefix_lm = false, has_inner_state = false;
-  bool is_mla = false, is_moe = false;
-  bool breakable_cudagraph = false;  ///< VLLM_USE_BREAKABLE_CUDAGRAPH by default: no compilation
-  int num_hidden_layers = 0, num_attention_heads = 0, num_key_value_heads = 0, num_experts = 0;
-  std::optional<int> num_expert_group;  ///< grouped top-k
-  int num_nextn_predict_layers = 0;
-  bool registered = false;        ///< this vLLM version has the architecture
-  bool mtp_supported = false;     ///< `--speculative-config '{"method": "mtp"}'` finds a draft in this model
-  std::optional<int> mtp_layers;  ///< how many the checkpoint has
-  bool has_index_topk = false;    ///< sparse MLA with an indexer
-
+       is_mm_prefix_lm = false, has_inner_state = false;
+  bool breakable_cudagraph = false;             ///< VLLM_USE_BREAKABLE_CUDAGRAPH by default: no compilation
   std::optional<double> derived_max_model_len;  ///< before a user's limit; nullopt = config.json names no length
   std::string max_len_key;
   std::optional<std::int64_t>
       default_max_model_len;  ///< what max_model_len becomes when not given (LongRoPE: the original length)
-  std::optional<double> model_max_length;
-  std::optional<std::int64_t> sliding_window;
-  std::optional<std::int64_t> attention_chunk_size;
-  std::string dtype = "float32";              ///< of the weights, as config.json says (float32 if it does not)
-  bool quant_has_config = false;              ///< the checkpoint has a quantisation config
-  std::string quant_checkpoint_method;        ///< its normalised quant_method; may be "" all the same
-  std::string quant_format;                   ///< "format" of a compressed-tensors checkpoint
-  std::string quantization;                   ///< the method vLLM settles on without --quantization; "" = none
-  std::string modelopt_algo;                  ///< quant_algo of a ModelOpt checkpoint: FP8, NVFP4, MIXED_PRECISION ...
-  std::string kv_cache_dtype = "auto";        ///< what --kv-cache-dtype auto resolves to
-  std::string refusal_rule, refusal_message;  ///< set when vLLM cannot read this config at all
+  std::string quantization;   ///< the method vLLM settles on without --quantization; "" = none
   ConstructionFacts construction;
-  std::shared_ptr<const Json> config, text_config, quant_config;
 };
 
 /// From a read model. `version` matters for architectures and quantisation names.
 ModelFacts model_facts(const Model& model, VllmVersion version = kDefaultVllmVersion);
-/// `config` with --hf-overrides applied: fields replaced, objects merged. `file` names bad overrides in errors.
-Json with_hf_overrides(const Json& config, const std::string& overrides, const std::string& file);
-/// From config.json itself (and hf_quant_config.json, null if none).
-ModelFacts model_facts(const Json& config, const Json* hf_quant_config, const std::string& name,
-                       VllmVersion version = kDefaultVllmVersion);
+ModelFacts model_facts(const ConfigFacts& config, const std::string& name, VllmVersion version = kDefaultVllmVersion);
 
 }  // namespace shardwise

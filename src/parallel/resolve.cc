@@ -1,52 +1,54 @@
 #include "parallel/resolve.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <array>
-#include <unordered_map>
 
 #include "base/text.h"
 #include "hardware/hardware.h"
-#include "parallel/construction.h"
 #include "parallel/rule_rows.h"
 
 namespace shardwise {
 namespace {
 
-constexpr std::array kPhases = {Phase::arguments, Phase::serve,    Phase::model,       Phase::features,
-                                Phase::options,   Phase::parallel, Phase::speculative, Phase::spec_target,
-                                Phase::scheduler, Phase::hooks,    Phase::target,      Phase::quantised,
-                                Phase::execution, Phase::launch,   Phase::worker};
-
-/// Rows of one phase for one version, in order.
-using PhaseRows = std::array<std::vector<const RuleRow*>, kPhases.size()>;
-
-const PhaseRows& rows_of(VllmVersion version) {
-  thread_local VllmVersion cached{-1, 0, 0};
-  thread_local PhaseRows rows;
-  if (!(cached == version)) {
-    for (auto& list : rows) list.clear();
-    for (const auto& row : rule_rows())
-      if (row.rule.since <= version && version < row.rule.until)
-        rows[static_cast<std::size_t>(row.phase)].push_back(&row);
-    cached = version;
-  }
-  return rows;
+/// The checks of the target that are repeated for the draft, if any.
+bool applies(Phase phase, const ResolveState& s) {
+  if (phase == Phase::ngram_draft) return s.spec_method == "ngram" || s.spec_method == "ngram_gpu";
+  return phase != Phase::mtp_draft || s.spec_method == "mtp";
 }
 
-/// The draft repeats the target's checks: all of them for n-gram (the draft is the target); for MTP the heads, and the
-/// pipeline while the draft had one.
-bool repeated_for_draft(const ResolveState& s, const RuleRow& row) {
-  if (!s.has_spec) return false;
-  if (s.spec_method == "ngram" || s.spec_method == "ngram_gpu") return true;
-  if (s.spec_method != "mtp") return false;
-  return row.rule.id == "attn_heads_not_divisible_by_tp" || row.rule.id == "pp_not_supported_by_model";
+Phase next(Phase phase) { return Phase{static_cast<int>(phase) + 1}; }
+
+ExpertPlacement asked_placement(const Resolved& r) {
+  return r.expert_placement_strategy == "round_robin" ? ExpertPlacement::round_robin : ExpertPlacement::linear;
 }
 
-Refusal refusal(const Rule& rule, std::string message) {
-  return {std::string(rule.id), std::string(rule.stage), std::string(rule.where), std::move(message),
-          std::string(rule.instead)};
+LayoutView layout_view(const ResolveState& s, Phase phase) {
+  const auto& r = s.r;
+  LayoutView l{s.m, s.v};
+  l.tp = r.tensor_parallel_size, l.pp = r.pipeline_parallel_size, l.pcp = r.prefill_context_parallel_size;
+  l.dcp = r.decode_context_parallel_size, l.dp = r.data_parallel_size;
+  l.ep = r.enable_expert_parallel, l.eplb = r.enable_eplb, l.redundant_experts = r.num_redundant_experts;
+  l.placement = asked_placement(r);
+  l.all2all = r.all2all_backend;
+  if (r.quantization) l.quantization = *r.quantization;
+  l.dtype = r.dtype;
+  const bool draft = phase == Phase::ngram_draft || phase == Phase::mtp_draft;
+  l.supports_pp = draft ? s.draft_supports_pp : s.m.supports_pp;
+  return l;
+}
+
+LayoutView layout_view(const ModelFacts& model, const ParallelConfig& p, std::string_view quantization,
+                       VllmVersion version) {
+  LayoutView l{model, version};
+  l.tp = p.tensor_parallel_size, l.pp = p.pipeline_parallel_size, l.pcp = p.prefill_context_parallel_size;
+  l.dcp = p.decode_context_parallel_size, l.dp = p.data_parallel_size;
+  l.ep = p.enable_expert_parallel, l.eplb = p.enable_eplb, l.redundant_experts = p.num_redundant_experts;
+  l.placement = p.expert_placement_strategy;
+  l.all2all = p.all2all_backend;
+  l.quantization = quantization;
+  l.dtype = "bfloat16";
+  l.supports_pp = model.supports_pp;
+  l.pp_layer_partition = p.pp_layer_partition;
+  return l;
 }
 
 void read_pp_partition(ResolveState& s) {
@@ -90,16 +92,13 @@ ParallelConfig parallel_config(const Resolved& r) {
   p.decode_context_parallel_size = static_cast<int>(r.decode_context_parallel_size);
   p.data_parallel_size = static_cast<int>(r.data_parallel_size);
   p.enable_expert_parallel = r.enable_expert_parallel;
-  p.expert_placement_strategy =
-      r.expert_placement_strategy == "round_robin" ? ExpertPlacement::round_robin : ExpertPlacement::linear;
+  p.expert_placement_strategy = asked_placement(r);
   p.enable_eplb = r.enable_eplb;
   p.num_redundant_experts = static_cast<int>(r.num_redundant_experts);
   p.all2all_backend = r.all2all_backend;
   p.pp_layer_partition = r.pp_layer_partition;
   return p;
 }
-
-}  // namespace
 
 void derive(Phase phase, ResolveState& state) {
   if (phase <= Phase::parallel)
@@ -108,28 +107,50 @@ void derive(Phase phase, ResolveState& state) {
     derive_execution(phase, state);
 }
 
+}  // namespace
+
+ParallelConfig LayoutView::parallel() const {
+  ParallelConfig p;
+  p.tensor_parallel_size = static_cast<int>(tp);
+  p.prefill_context_parallel_size = static_cast<int>(pcp);
+  p.data_parallel_size = static_cast<int>(dp);
+  p.enable_expert_parallel = ep;
+  p.enable_eplb = eplb;
+  p.num_redundant_experts = static_cast<int>(redundant_experts);
+  p.all2all_backend = all2all;
+  p.expert_placement_strategy = placement;
+  return p;
+}
+
 Resolution resolve(const EngineArgs& args, const ModelFacts& model, const NodeFacts& node, const Environment& env,
                    VllmVersion version, EntryMode mode) {
   ResolveState s(args, model, node, env, mode, version);
-  const auto& rows = rows_of(version);
-  for (const auto phase : kPhases) {
+  for (auto phase = Phase::arguments; phase <= Phase::worker; phase = next(phase)) {
+    if (!applies(phase, s)) continue;
     derive(phase, s);
-    check_fields(phase, s);
-    if (s.field_problem.starts_with("field_range:"))
-      return Refusal{s.field_problem, "config", "engine/arg_utils.py:create_engine_config", s.field_message,
-                     "a value in range"};
-    for (const auto* row : rows[static_cast<std::size_t>(phase)]) {
-      if (phase == Phase::spec_target && !repeated_for_draft(s, *row)) continue;
-      if (auto message = row->check(s)) return refusal(row->rule, std::move(*message));
-    }
-    if (phase == Phase::model && !model.refusal_rule.empty())
-      return Refusal{model.refusal_rule, "config",
-                     "transformers_utils/model_arch_config_convertor.py:_normalize_quantization_config",
-                     model.refusal_message, ""};
+    if (auto refusal = first_violation(phase, layout_view(s, phase), &s)) return std::move(*refusal);
   }
   read_pp_partition(s);
   s.r.effective_placement = effective_placement(parallel_config(s.r), model.num_expert_group, version);
   return std::move(s.r);
+}
+
+std::optional<Refusal> check_model(const ModelFacts& model, VllmVersion version) {
+  return first_violation(Phase::config_json, LayoutView{model, version}, nullptr);
+}
+
+std::optional<Refusal> check_layout(const ModelFacts& model, const ParallelConfig& parallel, VllmVersion version) {
+  const auto view = layout_view(model, parallel, model.quantization, version);
+  if (auto refusal = first_violation(Phase::layout, view, nullptr)) return refusal;
+  return first_violation(Phase::construction, view, nullptr);
+}
+
+std::optional<Refusal> check_construction(const ModelFacts& model, const ParallelConfig& parallel,
+                                          std::string_view quantization, VllmVersion version,
+                                          std::optional<int> stage) {
+  auto view = layout_view(model, parallel, quantization, version);
+  view.stage = stage;
+  return first_violation(Phase::construction, view, nullptr);
 }
 
 ModelFacts model_facts(const Model& model, const EngineArgs& args, VllmVersion version) {
@@ -184,68 +205,11 @@ ExpertPlacement effective_placement(const ParallelConfig& p, std::optional<int> 
   return placement_fallback(p, num_expert_group, version) ? ExpertPlacement::linear : p.expert_placement_strategy;
 }
 
-namespace {
-
-Refusal layout_refusal(std::string_view id, std::string message) {
-  const auto* rule = find_rule(id);
-  return rule ? refusal(*rule, std::move(message)) : Refusal{std::string(id), "config", "", std::move(message), ""};
-}
-
-}  // namespace
-
-std::optional<Refusal> check_layout(const ModelFacts& m, const ParallelConfig& p, const NodeFacts&,
-                                    VllmVersion version) {
-  const int tp = p.tensor_parallel_size, pcp = p.prefill_context_parallel_size, dcp = p.decode_context_parallel_size;
-  const int ranks = tp * pcp * p.data_parallel_size;
-  if (version >= VllmVersion{0, 26, 0} && version < VllmVersion{0, 30, 0} && pcp > 1 && p.data_parallel_size > 1)
-    return layout_refusal("pcp_with_dp", fmt::format("PCP {} with DP {}", pcp, p.data_parallel_size));
-  if (p.enable_eplb && !p.enable_expert_parallel)
-    return layout_refusal("eplb_needs_ep", "EPLB without expert parallelism");
-  if (p.enable_eplb && ranks <= 1) return layout_refusal("eplb_needs_parallelism", "one expert rank");
-  if (!p.enable_eplb && p.num_redundant_experts != 0)
-    return layout_refusal("redundant_experts_without_eplb",
-                          fmt::format("num_redundant_experts {} without EPLB", p.num_redundant_experts));
-  if ((pcp == 1 || version < VllmVersion{0, 26, 0}) && tp % dcp != 0)
-    return layout_refusal("dcp_does_not_divide_tp", fmt::format("tp_size={} is not divisible by dcp_size={}", tp, dcp));
-  if (pcp > 1 && version >= VllmVersion{0, 26, 0} && dcp != 1 && dcp != pcp && dcp != tp * pcp)
-    return layout_refusal("dcp_with_pcp_bad_size", fmt::format("TP={}, PCP={}, DCP={}", tp, pcp, dcp));
-  if (m.num_attention_heads % tp != 0)
-    return layout_refusal(
-        "attn_heads_not_divisible_by_tp",
-        fmt::format("{} attention heads are not divisible by tensor_parallel_size {}", m.num_attention_heads, tp));
-  if (p.enable_expert_parallel && !m.is_moe) return layout_refusal("ep_on_dense_model", "the model has 0 experts");
-  if (p.pipeline_parallel_size > 1 && !m.supports_pp)
-    return layout_refusal(
-        "pp_not_supported_by_model",
-        fmt::format("pipeline_parallel_size {}, and {} does not support it", p.pipeline_parallel_size, m.architecture));
-  if (dcp > 1 && !m.is_mla) {
-    const int kv = m.num_key_value_heads;
-    if (kv == 0) return layout_refusal("dcp_without_kv_heads", "the model has 0 KV heads");
-    if (tp <= kv)
-      return layout_refusal("dcp_gqa_tp_not_above_kv_heads",
-                            fmt::format("tensor_parallel_size {} is not above the {} KV heads", tp, kv));
-    if (dcp > tp / kv)
-      return layout_refusal("dcp_gqa_exceeds_max",
-                            fmt::format("decode_context_parallel_size {} is above {}", dcp, tp / kv));
-    if ((m.num_attention_heads / kv) % dcp != 0)
-      return layout_refusal(
-          "dcp_gqa_q_per_kv",
-          fmt::format("{} query heads per KV head are not divisible by decode_context_parallel_size {}",
-                      m.num_attention_heads / kv, dcp));
-  }
-  if (p.all2all_backend == "moonep" &&
-      (!m.quantization.empty() || p.enable_eplb || p.expert_placement_strategy != ExpertPlacement::linear))
-    return layout_refusal(!m.quantization.empty() ? "moonep_bf16_only"
-                          : p.enable_eplb         ? "moonep_no_eplb"
-                                                  : "moonep_linear_only",
-                          "moonep");
-  return check_construction(m, p, m.quantization);
-}
-
 NodeFacts node_facts(const Gpu& gpu, int gpus) {
   NodeFacts node;
   node.gpu_name = gpu.name;
   node.memory_bytes = gpu.memory_total.value;
+  node.vendor = gpu.vendor;
   node.capability = gpu.compute_capability;
   node.gpus = gpus;
   return node;

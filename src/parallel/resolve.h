@@ -10,9 +10,11 @@
 #include <vector>
 
 #include "base/version.h"
+#include "hardware/generations.h"
 #include "parallel/engine_args.h"
 #include "parallel/engine_config.h"
 #include "parallel/model_facts.h"
+#include "parallel/rules.h"
 
 namespace shardwise {
 
@@ -22,8 +24,9 @@ enum class EntryMode { serve, offline };  ///< `vllm serve`, or the LLM class
 struct NodeFacts {
   std::string gpu_name = "NVIDIA H100 80GB HBM3";  ///< as the driver reports it (A100 is matched by name)
   std::int64_t memory_bytes = std::int64_t{81559} << 20;
-  int capability = 90;  ///< 90 = 9.0
-  int gpus = 8;         ///< visible to the command
+  std::string vendor = "nvidia";  ///< Gpu::vendor
+  int capability = 90;            ///< 90 = 9.0
+  int gpus = 8;                   ///< visible to the command
   /// GPUs that old versions count through the driver (CUDA_VISIBLE_DEVICES respected); nullopt = `gpus`. Matters for
   /// the world-size check before 0.17.
   std::optional<int> stateless_gpus;
@@ -32,22 +35,12 @@ struct NodeFacts {
   std::string host_ip = "10.0.0.1";
 };
 
-struct Gpu;
 /// What vLLM's checks see of a node of `gpus` GPUs.
 NodeFacts node_facts(const Gpu& gpu, int gpus);
+inline const GpuGeneration& generation_of(const NodeFacts& node) { return generation_of(node.vendor, node.capability); }
 
 /// Environment variables that the command sees.
 using Environment = std::map<std::string, std::string, std::less<>>;
-
-/// vLLM does not start. `stage`: config (arguments and configuration), launch (starting engines), worker (a worker
-/// process), model (building the model class).
-struct Refusal {
-  std::string rule;  ///< id of a row of rules()
-  std::string stage;
-  std::string where;    ///< vLLM file:function
-  std::string message;  ///< with the numbers that fail
-  std::string instead;  ///< what to write instead; may be empty
-};
 
 /// Process groups of one node's command. Absent fields do not apply.
 struct Launch {
@@ -121,7 +114,7 @@ struct Resolved {
 using Resolution = std::variant<Refusal, Resolved>;
 
 /// What vLLM `version` answers to `args`, in vLLM's order of checks: the first violated rule, or the resolved values.
-/// Checks made while the model is built are not included; see check_layout().
+/// Checks made while the model is built are not included; see check_layout() and check_construction().
 Resolution resolve(const EngineArgs& args, const ModelFacts& model, const NodeFacts& node, const Environment& env = {},
                    VllmVersion version = kDefaultVllmVersion, EntryMode mode = EntryMode::serve);
 
@@ -132,10 +125,19 @@ ModelFacts model_facts(const Model& model, const EngineArgs& args, VllmVersion v
 /// The engine that memory and cost compute from.
 EngineConfig engine_config(const Resolved& resolved);
 
-/// Every rule that depends on the layout alone, including the ones that fire while the model is built. For search: no
-/// allocation and well below a microsecond when the layout is accepted. GPU counts are not checked.
-std::optional<Refusal> check_layout(const ModelFacts& model, const ParallelConfig& parallel, const NodeFacts& node,
+/// Whether `version` can read the model's config.json at all.
+std::optional<Refusal> check_model(const ModelFacts& model, VllmVersion version = kDefaultVllmVersion);
+
+/// Every rule that the layout alone decides, those of check_construction() included. For search: no allocation and well
+/// below a microsecond when the layout is accepted. GPU counts are not checked.
+std::optional<Refusal> check_layout(const ModelFacts& model, const ParallelConfig& parallel,
                                     VllmVersion version = kDefaultVllmVersion);
+
+/// Rules that fire while the model class is built: of the given pipeline stage or, without one, of any. `quantization`
+/// is the method in force (Resolved::quantization), "" = none.
+std::optional<Refusal> check_construction(const ModelFacts& model, const ParallelConfig& parallel,
+                                          std::string_view quantization, VllmVersion version = kDefaultVllmVersion,
+                                          std::optional<int> stage = std::nullopt);
 
 /// Why vLLM places experts linearly although round_robin was asked for, in words; null: it does as asked. It says
 /// nothing itself (fused_moe/layer.py determine_expert_placement_strategy): round_robin is only for grouped experts

@@ -1,29 +1,32 @@
 #pragma once
-// Inside of resolve(): the state that vLLM's start-up goes through, and the rules as rows with their predicates.
+// Inside of resolve() and check_layout(): what the rules' predicates see, and the tables of rows.
+#include <fmt/format.h>
+
 #include <span>
 
+#include "parallel/quantization_methods.h"
 #include "parallel/resolve.h"
 #include "parallel/rules.h"
 
 namespace shardwise {
 
-/// Steps of vLLM's start-up. Each derives values, then its rules are checked in row order.
-enum class Phase {
-  arguments,    ///< EngineArgs and EPLBConfig are built
-  serve,        ///< ServeSubcommand.cmd
-  model,        ///< ModelConfig
-  features,     ///< _check_feature_supported, defaults of chunked prefill and prefix caching, CacheConfig
-  options,      ///< data-parallel launch options in create_engine_config
-  parallel,     ///< ParallelConfig
-  speculative,  ///< SpeculativeConfig
-  spec_target,  ///< target checks that SpeculativeConfig repeats
-  scheduler,    ///< batch defaults, SchedulerConfig
-  hooks,        ///< VllmConfig: the model's own hook
-  target,       ///< ModelConfig.verify_with_parallel_config
-  quantised,    ///< the quantisation config is read
-  execution,    ///< async scheduling, compilation, CUDA graphs, model runner, all2all backend
-  launch,       ///< executor, engines, coordinator
-  worker,       ///< device of every worker
+/// What the rules of the layout and of the model see: of a command that is being resolved, or of a layout that the
+/// search looks at.
+struct LayoutView {
+  const ModelFacts& m;
+  VllmVersion v;
+  std::int64_t tp = 1, pp = 1, pcp = 1, dcp = 1, dp = 1;
+  bool ep = false, eplb = false;
+  std::int64_t redundant_experts = 0;
+  ExpertPlacement placement = ExpertPlacement::linear;
+  std::string_view all2all = {};
+  std::string_view quantization = {}, dtype = {};  ///< in force; "" = none, not known
+  bool supports_pp = true;                         ///< the class, or the draft's
+  std::span<const int> pp_layer_partition = {};
+  std::optional<int> stage = {};  ///< the pipeline stage that is built; nullopt = all
+
+  std::int64_t expert_ranks() const { return ep ? tp * pcp * dp : 1; }
+  ParallelConfig parallel() const;  ///< the expert layout, as effective_placement() asks for it
 };
 
 /// What is known while vLLM starts. `r` fills up; the rest are intermediate values of vLLM's own code.
@@ -48,9 +51,11 @@ struct ResolveState {
   std::optional<std::int64_t> api_server_count;
   std::string backend;            ///< distributed_executor_backend; "" = not chosen yet
   std::string eplb_communicator;  ///< "" = not given
+  bool eplb_communicator_given = false;
   bool eplb_use_async = true;
   std::string eplb_policy = "default";
-  std::string quantization;  ///< after verification; "" = none
+  std::string quantization;                                 ///< after verification; "" = none
+  const QuantizationMethod* quantization_method = nullptr;  ///< its row; null where this version has none
   std::string user_quantization;
   bool quantization_overridden = false;
   std::string dtype;
@@ -63,38 +68,44 @@ struct ResolveState {
   std::optional<std::vector<std::int64_t>> capture_sizes;
   std::optional<std::int64_t> max_capture_size;
   bool v2_runner = true;
+  std::optional<std::string> v2_runner_lacks;  ///< what this command wants and Model Runner V2 does not have
   bool draft_supports_pp = true;
-  std::int64_t worker_rank = 0;  ///< first device index out of range
-  bool rank_env_missing = false;
-  std::string launch_problem;  ///< rule id of a failed launch; "" = none
-  std::string field_problem, field_message;
+  std::optional<std::int64_t> gpu_out_of_range;  ///< the first device index of a worker that the node does not have
+  bool workers_exceed_gpus = false;              ///< an engine has more local workers than the node has GPUs
 
   std::int64_t world() const {
     return r.tensor_parallel_size * r.pipeline_parallel_size * r.prefill_context_parallel_size;
   }
+  /// Under internal load balancing the DP rank 0 serves for all others.
+  bool internal_lb() const { return !r.data_parallel_external_lb && !r.data_parallel_hybrid_lb; }
 };
 
-using Violation = std::optional<std::string>;
+/// Rows by part of vLLM; each part in the order of its checks.
+std::span<const Rule> field_rules();
+std::span<const Rule> config_rules();
+std::span<const Rule> execution_rules();
+std::span<const Rule> construction_rules();
 
-struct RuleRow {
-  Rule rule;
-  Phase phase;
-  Violation (*check)(const ResolveState&);
-};
+/// First rule of a phase that is violated. `start` may be null in phases whose rules ask for the layout alone.
+std::optional<Refusal> first_violation(Phase phase, const LayoutView& layout, const ResolveState* start);
 
-/// All rows, in order. Split over rule_rows_*.cc by part of vLLM.
-std::span<const RuleRow> rule_rows();
-std::span<const RuleRow> config_rule_rows();
-std::span<const RuleRow> execution_rule_rows();
+/// Whether the model runner schedules asynchronously with the speculation asked for (none: yes).
+bool speculates_async(const ResolveState& state);
 
 /// Values up to ParallelConfig, and from there on.
 void derive_config(Phase phase, ResolveState& state);
 void derive_execution(Phase phase, ResolveState& state);
 
-/// Derives the values of one phase. Rules of the phase are checked afterwards.
-void derive(Phase phase, ResolveState& state);
-
-/// pydantic's range and literal checks: "field NAME: ..." for the first argument outside its range, in vLLM's order.
-void check_fields(Phase phase, ResolveState& state);
+/// Vocabulary of the rows' predicates: [](S s) { return condition ? wrong("{} is not {}", ...) : ok; }
+namespace rows {
+using S = const ResolveState&;
+using L = const LayoutView&;
+inline constexpr std::nullopt_t ok = std::nullopt;
+template <class... T>
+Violation wrong(fmt::format_string<T...> format, T&&... values) {
+  return fmt::format(format, std::forward<T>(values)...);
+}
+using enum Phase;
+}  // namespace rows
 
 }  // namespace shardwise

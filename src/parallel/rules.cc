@@ -1,59 +1,73 @@
 #include "parallel/rules.h"
 
+#include <algorithm>
+#include <array>
+#include <bit>
 #include <vector>
 
-#include "parallel/construction.h"
 #include "parallel/rule_rows.h"
 
 namespace shardwise {
-
 namespace {
 
-/// What a worker refuses for want of memory; src/memory decides them (memory_rule()), in this order.
-constexpr Rule kMemoryRules[] = {
-    {"memory_free_at_start",
-     "memory",
-     "v1/worker/utils.py:request_memory",
-     "gpu_memory_utilization x total must be free when a worker starts: context and communicators are taken already.",
-     "a lower --gpu-memory-utilization",
-     {0, 8, 0}},
-    {"memory_weights", "memory", "v1/worker/gpu_worker.py:load_model", "A rank's weights fit into its GPU.",
-     "a larger TP or PP, a quantised checkpoint, or more experts' ranks"},
-    {"memory_no_kv", "memory", "v1/core/kv_cache_utils.py:_check_enough_kv_cache_memory",
-     "Weights, activations and CUDA graphs leave something for KV blocks.",
-     "a higher --gpu-memory-utilization, a larger TP, fewer --max-num-batched-tokens or --max-num-seqs"},
-    {"memory_max_model_len", "memory", "v1/core/kv_cache_utils.py:_check_enough_kv_cache_memory",
-     "The KV cache holds one request of max_model_len.", "a smaller --max-model-len (or auto), --kv-cache-dtype fp8"},
-};
+std::vector<const Rule*> all_rules() {
+  std::vector<const Rule*> all;
+  for (const std::span<const Rule> part :
+       {field_rules(), config_rules(), execution_rules(), construction_rules(), std::span<const Rule>(kOtherRules)})
+    for (const auto& rule : part) all.push_back(&rule);
+  const auto first_phase = [](const Rule* rule) { return std::countr_zero(rule->when.phases); };
+  std::stable_sort(all.begin(), all.end(),
+                   [&](const Rule* a, const Rule* b) { return first_phase(a) < first_phase(b); });
+  return all;
+}
+
+/// Per phase the rows with a predicate of their own.
+auto rules_by_phase() {
+  std::array<std::vector<const Rule*>, kPhases> by_phase;
+  for (int phase = 0; phase < kPhases; ++phase)
+    for (const Rule* rule : rules())
+      if (rule->when.in(Phase{phase}) && (rule->check.of_start || rule->check.of_layout))
+        by_phase[static_cast<std::size_t>(phase)].push_back(rule);
+  return by_phase;
+}
 
 }  // namespace
 
-std::span<const RuleRow> rule_rows() {
-  static const auto* all = [] {
-    auto* list = new std::vector<RuleRow>;
-    for (const auto part : {config_rule_rows(), execution_rule_rows()})
-      list->insert(list->end(), part.begin(), part.end());
-    return list;
-  }();
-  return *all;
+std::string_view Rule::stage() const {
+  switch (Phase{std::countr_zero(when.phases)}) {
+    case Phase::launch:
+      return "launch";
+    case Phase::worker:
+      return "worker";
+    case Phase::construction:
+      return "model";
+    case Phase::memory:
+      return "memory";
+    default:
+      return "config";
+  }
 }
 
-std::span<const Rule> rules() {
-  static const auto* all = [] {
-    auto* list = new std::vector<Rule>;
-    for (const auto& row : rule_rows())
-      if (row.phase != Phase::spec_target) list->push_back(row.rule);
-    for (const auto& rule : construction_rules()) list->push_back(rule);
-    for (const auto& rule : kMemoryRules) list->push_back(rule);
-    return list;
-  }();
-  return *all;
+std::span<const Rule* const> rules() {
+  static const auto all = all_rules();
+  return all;
 }
 
 const Rule* find_rule(std::string_view id) {
-  for (const auto& rule : rules())
-    if (rule.id == id) return &rule;
-  return nullptr;
+  const auto at = std::ranges::find(rules(), id, &Rule::id);
+  return at == rules().end() ? nullptr : *at;
+}
+
+Refusal refuse(RuleId id, std::string message) { return {*id.row, std::move(message)}; }
+
+std::optional<Refusal> first_violation(Phase phase, const LayoutView& layout, const ResolveState* start) {
+  static const auto by_phase = rules_by_phase();
+  for (const Rule* rule : by_phase[static_cast<std::size_t>(phase)]) {
+    if (!rule->when.holds(layout.v)) continue;
+    if (auto what = rule->check.of_layout ? rule->check.of_layout(layout) : rule->check.of_start(*start))
+      return Refusal(*rule, std::move(*what));
+  }
+  return std::nullopt;
 }
 
 }  // namespace shardwise

@@ -18,14 +18,15 @@ std::string check_text(const CheckAnswer& a, const Style& style) {
 
   out += heading("Does vLLM " + to_string(a.request.vllm_version) + " accept it");
   if (a.refusal) {
-    const auto& stage = a.refusal->stage;
+    const auto stage = a.refusal->rule->stage();
     const char* when = stage == "model"    ? "while the model is built"
                        : stage == "worker" ? "when a worker starts"
                        : stage == "launch" ? "when engines are launched"
                                            : "when the arguments are checked";
-    out += "  " + style.bad("no") + ", " + when + " (rule " + a.refusal->rule + ")\n" + paragraph(a.refusal->message);
-    if (!a.refusal->instead.empty()) out += paragraph("Instead: " + a.refusal->instead);
-    if (!a.refusal->where.empty()) out += paragraph(style.dim("vllm/" + a.refusal->where));
+    out += "  " + style.bad("no") + ", " + when + " (rule " + std::string(a.refusal->rule->id) + ")\n" +
+           paragraph(a.refusal->message);
+    out += paragraph("Instead: " + std::string(a.refusal->rule->instead));
+    out += paragraph(style.dim("vllm/" + std::string(a.refusal->rule->where)));
   } else {
     out += "  " + style.good("yes") + "\n";
   }

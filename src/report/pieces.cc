@@ -101,8 +101,7 @@ std::string fit_text(const MemoryPlan& m, const Style& style) {
     return "  " + (good ? style.good(verdict) : style.bad(verdict)) + text.substr(verdict.size()) + "\n";
   };
   if (m.refusal)
-    return sentence("does not fit", false,
-                    " (rule " + std::string(memory_rule(m.refusal->kind)) + "): " + m.refusal->message);
+    return sentence("does not fit", false, " (rule " + std::string(m.refusal->rule->id) + "): " + m.refusal->message);
   const auto confidence = fmt::format("{:.0f} % confidence", std::floor(100 * m.probability_fits));
   if (m.probability_fits >= 0.95) return sentence("fits", true, " with " + confidence);
   return sentence("fits only with " + confidence, false,

@@ -97,7 +97,7 @@ Json plan_object(const PlanRequest& request, const Plan& p, bool with_launch) {
 
 Json rejected_json(const std::vector<RejectionCount>& rejected) {
   Json out = Json::array();
-  for (const auto& r : rejected) out.push_back({{"rule", r.rule}, {"count", r.count}, {"example", r.example}});
+  for (const auto& r : rejected) out.push_back({{"rule", r.rule->id}, {"count", r.count}, {"example", r.example}});
   return out;
 }
 
@@ -184,11 +184,11 @@ std::string check_json(const CheckAnswer& a) {
   j["question"] = question_json(r.model_spec, r.cluster, r.workload, r.goal, r.vllm_version);
   j["accepted"] = !a.refusal.has_value();
   if (a.refusal)
-    j["refusal"] = {{"rule", a.refusal->rule},
-                    {"stage", a.refusal->stage},
-                    {"where", a.refusal->where},
+    j["refusal"] = {{"rule", a.refusal->rule->id},
+                    {"stage", a.refusal->rule->stage()},
+                    {"where", a.refusal->rule->where},
                     {"message", a.refusal->message},
-                    {"instead", a.refusal->instead}};
+                    {"instead", a.refusal->rule->instead}};
   Json resolved = Json::object();
   for (const auto& row : a.rows)
     resolved[row.name] = {
@@ -200,7 +200,7 @@ std::string check_json(const CheckAnswer& a) {
   if (a.memory) {
     j["memory"] = memory_json(*a.memory);
     if (a.memory->refusal) {
-      j["memory_refusal"] = {{"rule", memory_rule(a.memory->refusal->kind)},
+      j["memory_refusal"] = {{"rule", a.memory->refusal->rule->id},
                              {"message", a.memory->refusal->message},
                              {"missing_bytes", a.memory->refusal->missing.value}};
       if (a.memory->refusal->estimated_max_model_len)
@@ -221,7 +221,8 @@ std::string check_json(const CheckAnswer& a) {
 std::string memory_answer_json(const MemoryAnswer& a) {
   Json j = {{"schema", "shardwise.memory/1"}, {"accepted", !a.refusal.has_value()}, {"warnings", a.warnings}};
   if (a.refusal) {
-    j["refusal"] = {{"rule", a.refusal->rule}, {"message", a.refusal->message}, {"instead", a.refusal->instead}};
+    j["refusal"] = {
+        {"rule", a.refusal->rule->id}, {"message", a.refusal->message}, {"instead", a.refusal->rule->instead}};
     return j.dump(2) + "\n";
   }
   j["memory"] = memory_json(a.memory);
@@ -229,7 +230,7 @@ std::string memory_answer_json(const MemoryAnswer& a) {
   j["starts"] = !a.memory.refusal.has_value();
   j["max_model_len"] = a.memory.max_model_len;
   if (a.memory.refusal)
-    j["memory_refusal"] = {{"rule", memory_rule(a.memory.refusal->kind)}, {"message", a.memory.refusal->message}};
+    j["memory_refusal"] = {{"rule", a.memory.refusal->rule->id}, {"message", a.memory.refusal->message}};
   j["kv_gib"] = interval(a.memory.kv_gib);
   j["kv_tokens"] = a.memory.kv_tokens;
   j["kv_blocks"] = a.memory.num_blocks;

@@ -68,7 +68,7 @@ std::string rejections(const PlanAnswer& a, const Style& style) {
   t.column("for example", Table::Align::left);
   for (std::size_t i = 0; i < a.search.rejected.size() && i < 8; ++i) {
     const auto& r = a.search.rejected[i];
-    t.row({std::to_string(r.count), r.rule, shorten(r.example, style.width - 42)});
+    t.row({std::to_string(r.count), std::string(r.rule->id), shorten(r.example, style.width - 42)});
   }
   return heading(style,
                  "Rejected (" + with_commas(static_cast<std::int64_t>(a.search.layouts)) + " layouts looked at)") +

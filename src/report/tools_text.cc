@@ -19,8 +19,8 @@ std::string head(const CheckRequest& r, const Style& style) {
 }
 
 std::string refusal_text(const Refusal& r, const Style& style) {
-  return "\n" + style.bad("vLLM refuses it") + " (rule " + r.rule + "): " + r.message + "\n" +
-         (r.instead.empty() ? "" : "  Instead: " + r.instead + "\n");
+  return "\n" + style.bad("vLLM refuses it") + " (rule " + std::string(r.rule->id) + "): " + r.message + "\n" +
+         "  Instead: " + std::string(r.rule->instead) + "\n";
 }
 
 std::string operators(const std::vector<OperatorTime>& rows, const Style& style) {
@@ -89,7 +89,7 @@ std::string memory_answer_text(const MemoryAnswer& a, const Style& style) {
   const auto safe = a.safe_model_len.value_or(0);
   if (m.refusal) {
     std::vector<std::string> ways;
-    if (a.longest_model_len && m.refusal->kind == MemoryRefusal::Kind::max_model_len_does_not_fit)
+    if (a.longest_model_len && m.refusal->is("memory_max_model_len"))
       ways.push_back(fmt::format("--max-model-len {} ({} with 95 % confidence)", *a.longest_model_len, safe));
     for (const auto& x : a.what_ifs)
       if (!x.plan.refusal && x.plan.probability_fits >= 0.95) ways.push_back(x.change);
@@ -165,6 +165,17 @@ std::string estimate_text(const EstimateAnswer& a, const Style& style) {
   return out + s.text(style);
 }
 
+namespace {
+
+std::string versions_text(const When& when) {
+  const bool since = when.since > always, until = when.until < ever;
+  if (!since && !until) return "all";
+  return (since ? "from " + to_string(when.since) : "") + (since && until ? " to " : "") +
+         (until ? "before " + to_string(when.until) : "");
+}
+
+}  // namespace
+
 std::string rules_text(const std::string& id, const Style& style) {
   std::string out;
   if (id.empty()) {
@@ -173,21 +184,16 @@ std::string rules_text(const std::string& id, const Style& style) {
     t.column("stage", Table::Align::left);
     t.column("vLLM", Table::Align::left);
     t.column("text", Table::Align::left);
-    for (const auto& r : rules())
-      t.row({std::string(r.id), std::string(r.stage),
-             r.until.major_ < 99  ? to_string(r.since) + " to before " + to_string(r.until)
-             : r.since.minor_ > 0 ? "from " + to_string(r.since)
-                                  : "all",
-             shorten(std::string(r.text), style.width - 70)});
+    for (const auto* r : rules())
+      t.row({std::string(r->id), std::string(r->stage()), versions_text(r->when),
+             shorten(std::string(r->text), style.width - 70)});
     return t.text(style, "");
   }
-  for (const auto& r : rules()) {
-    if (r.id != id) continue;
-    out += style.bold(std::string(r.id)) + fmt::format(" ({})\n  {}\n  instead: {}\n  vllm/{}\n", r.stage, r.text,
-                                                       r.instead.empty() ? "-" : r.instead, r.where);
-    if (r.since.minor_ > 0 || r.until.major_ < 99)
-      out += fmt::format("  versions: {}{}\n", r.since.minor_ > 0 ? "from " + to_string(r.since) : "all",
-                         r.until.major_ < 99 ? " to before " + to_string(r.until) : "");
+  for (const auto* r : rules()) {
+    if (r->id != id) continue;
+    out += style.bold(std::string(r->id)) +
+           fmt::format(" ({})\n  {}\n  instead: {}\n  vllm/{}\n", r->stage(), r->text, r->instead, r->where);
+    if (const auto versions = versions_text(r->when); versions != "all") out += "  versions: " + versions + "\n";
   }
   return out;
 }

@@ -4,16 +4,47 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <set>
 
 #include "base/parallel_map.h"
 #include "cost/compiled_step.h"
+#include "cost/step_compiler.h"
+#include "memory/memory_planner.h"
 #include "parallel/resolve.h"
 #include "search/goal.h"
 #include "search/space.h"
 #include "serve/closed_form.h"
 
 namespace shardwise {
+
+/// One thread's memory planner and step compiler for each group of nodes, made when they are first needed.
+class SearchWorker {
+ public:
+  explicit SearchWorker(const SearchRequest& asked) : request(asked), groups_(asked.groups.size()) {}
+
+  const SearchRequest& request;
+  MemoryPlanner& memory(int group) { return at(group).memory; }
+  StepCompiler& steps(int group) { return at(group).steps; }
+
+ private:
+  struct Group {
+    MemoryPlanner memory;
+    StepCompiler steps;
+  };
+  Group& at(int group) {
+    const auto g = static_cast<std::size_t>(group);
+    if (!groups_[g]) {
+      const auto& cluster = request.groups[g].cluster;
+      const auto& constants = request.constants ? *request.constants : default_constants();
+      groups_[g] = std::make_unique<Group>(
+          Group{MemoryPlanner(*request.model, cluster.first_gpu()), StepCompiler(*request.model, cluster, constants)});
+    }
+    return *groups_[g];
+  }
+  std::vector<std::unique_ptr<Group>> groups_;
+};
+
 namespace {
 
 constexpr std::size_t kMaxPlans = 100;  // listed in full; the Pareto set covers all
@@ -50,7 +81,7 @@ bool load_given(const Workload& w) { return w.concurrency || w.request_rate || w
 
 /// `example` is only asked for when the rule is new: most of a million layouts are refused by a handful of rules.
 template <class Example>
-void count_rejection(std::vector<RejectionCount>& counts, const std::string& rule, std::size_t n, Example&& example) {
+void count_rejection(std::vector<RejectionCount>& counts, const Rule* rule, std::size_t n, Example&& example) {
   for (auto& c : counts)
     if (c.rule == rule) return void(c.count += n);
   counts.push_back({rule, n, example()});
@@ -65,40 +96,38 @@ EnginePlacement placement_of(const NodeGroup& group, const ParallelConfig& p) {
 }
 
 /// Engine and memory of a layout; a refusal if it does not fit.
-std::optional<Evaluated> fit(const SearchRequest& request, const Layout& layout, Rejection* why) {
-  const auto& group = request.groups[static_cast<std::size_t>(layout.group)];
+std::optional<Evaluated> fit(SearchWorker& worker, const Layout& layout, std::optional<Refusal>* why) {
+  const auto& request = worker.request;
+  auto& planner = worker.memory(layout.group);
   Evaluated out;
   out.engine = request.base[static_cast<std::size_t>(layout.group)];
   out.engine.parallel = layout.parallel;
   out.engine.effective_placement =
       effective_placement(layout.parallel, request.num_expert_group, out.engine.vllm_version);
-  out.memory = plan_memory(*request.model, out.engine, group.cluster.first_gpu());
-  if (out.memory.refusal && out.memory.refusal->kind == MemoryRefusal::Kind::max_model_len_does_not_fit &&
-      !request.pinned_model_len) {
+  out.memory = planner.plan(out.engine);
+  if (out.memory.refusal && out.memory.refusal->is("memory_max_model_len") && !request.pinned_model_len) {
     const auto longest = out.memory.refusal->estimated_max_model_len.value_or(0) / 256 * 256;
     if (longest >= request.needed_model_len && longest > 0) {
       out.engine.max_model_len = longest;
-      out.memory = plan_memory(*request.model, out.engine, group.cluster.first_gpu());
+      out.memory = planner.plan(out.engine);
     }
   }
   if (out.memory.refusal) {
-    if (why) *why = {std::string(memory_rule(out.memory.refusal->kind)), out.memory.refusal->message};
+    if (why) *why = *out.memory.refusal;
     return std::nullopt;
   }
   if (out.memory.probability_fits < request.min_probability_fits) {
     if (why)
-      *why = {"memory_unlikely",
-              fmt::format("starts with a probability of {:.0f} % only", 100 * out.memory.probability_fits)};
+      *why = refuse("memory_unlikely",
+                    fmt::format("starts with a probability of {:.0f} % only", 100 * out.memory.probability_fits));
     return std::nullopt;
   }
   return out;
 }
 
-void compile(const SearchRequest& request, const Layout& layout, Evaluated& e) {
-  const auto& group = request.groups[static_cast<std::size_t>(layout.group)];
-  e.placement = placement_of(group, layout.parallel);
-  e.step = std::make_shared<const CompiledStep>(
-      compile_step(*request.model, e.engine, group.cluster, e.placement, CostOptions{request.constants.get(), {}}));
+void compile(SearchWorker& worker, const Layout& layout, Evaluated& e) {
+  e.placement = placement_of(worker.request.groups[static_cast<std::size_t>(layout.group)], layout.parallel);
+  e.step = std::make_shared<const CompiledStep>(worker.steps(layout.group).compile(e.engine, e.placement));
 }
 
 /// Loads tried for one deployment when none is given: 1, 2, 4, 8 ... sequences a data parallel rank of every replica,
@@ -188,17 +217,18 @@ void keep_pareto(std::vector<Point>& points) {
   points = std::move(kept);
 }
 
-FamilyResult evaluate_family(const SearchRequest& request, const Family& family, int budget) {
+FamilyResult evaluate_family(SearchWorker& worker, const Family& family, int budget) {
+  const auto& request = worker.request;
   FamilyResult result;
   Workload workload = request.workload;
   const bool moe = request.model->is_moe();
   const bool scale_replicas = !load_given(request.workload) && request.goal != Goal::latency;
   std::optional<Evaluated> shared;  // of a dense model: the same for every number of copies
   int evaluated_dp = 0, unfit_dp = 0;
-  Rejection why;
+  std::optional<Refusal> why;  // for want of memory
   std::optional<Choice> one_replica;
   Layout layout = family.base;
-  std::optional<Rejection> refused;  // by vLLM, whatever the number of replicas
+  std::optional<Refusal> refused;  // by vLLM, whatever the number of replicas
   int refused_dp = 0;
   for (const auto& [dp, replicas] : family.copies) {
     layout.parallel.data_parallel_size = dp;
@@ -212,23 +242,23 @@ FamilyResult evaluate_family(const SearchRequest& request, const Family& family,
       continue;
     }
     if (moe && unfit_dp == dp) {  // replicas do not change the memory of one
-      count_rejection(result.rejected, why.rule, 1, [&] { return to_string(layout) + ": " + why.message; });
+      count_rejection(result.rejected, why->rule, 1, [&] { return to_string(layout) + ": " + why->message; });
       continue;
     }
     if (!shared || (moe && evaluated_dp != dp)) {
-      shared = fit(request, layout, &why);
+      shared = fit(worker, layout, &why);
       evaluated_dp = dp;
       unfit_dp = shared ? 0 : dp;
       if (!shared) {
-        const auto example = [&] { return to_string(layout) + ": " + why.message; };
-        count_rejection(result.rejected, why.rule, 1, example);
+        const auto example = [&] { return to_string(layout) + ": " + why->message; };
+        count_rejection(result.rejected, why->rule, 1, example);
         if (!moe) {  // no number of copies changes the memory of one
-          count_rejection(result.rejected, why.rule, family.copies.size() - 1, example);
+          count_rejection(result.rejected, why->rule, family.copies.size() - 1, example);
           break;
         }
         continue;
       }
-      compile(request, layout, *shared);
+      compile(worker, layout, *shared);
       one_replica.reset();
     }
     shared->engine.parallel.data_parallel_size = dp;
@@ -254,9 +284,10 @@ FamilyResult evaluate_family(const SearchRequest& request, const Family& family,
   return result;
 }
 
-Plan materialise(const SearchRequest& request, const Scored& s) {
-  auto e = fit(request, s.layout, nullptr);
-  compile(request, s.layout, *e);
+Plan materialise(SearchWorker& worker, const Scored& s) {
+  const auto& request = worker.request;
+  auto e = fit(worker, s.layout, nullptr);
+  compile(worker, s.layout, *e);
   Workload workload = request.workload;
   Plan plan;
   plan.layout = s.layout;
@@ -294,22 +325,30 @@ std::vector<std::size_t> best_by_value(const Dimension& d, const std::vector<Sco
 
 }  // namespace
 
-std::optional<Plan> evaluate_layout(const SearchRequest& request, const Layout& layout, Rejection* why) {
+LayoutEvaluator::LayoutEvaluator(const SearchRequest& request) : worker_(std::make_unique<SearchWorker>(request)) {}
+LayoutEvaluator::~LayoutEvaluator() = default;
+
+std::optional<Plan> LayoutEvaluator::operator()(const Layout& layout, std::optional<Refusal>* why) {
+  const auto& request = worker_->request;
   if (auto refused = request.rules(request.groups[static_cast<std::size_t>(layout.group)], layout.parallel)) {
     if (why) *why = *refused;
     return std::nullopt;
   }
-  auto e = fit(request, layout, why);
+  auto e = fit(*worker_, layout, why);
   if (!e) return std::nullopt;
-  compile(request, layout, *e);
+  compile(*worker_, layout, *e);
   Workload workload = request.workload;
   const int budget = budget_gpus(request);
   const auto choice = choose(request, layout, *e, budget, workload, nullptr);
-  return materialise(request, {layout,
-                               {choice.score, layout.gpus(), complexity(layout), request.fewest_gpus},
-                               choice.load,
-                               choice.excess,
-                               choice.estimate.saturated && request.workload.request_rate.has_value()});
+  return materialise(*worker_, {layout,
+                                {choice.score, layout.gpus(), complexity(layout), request.fewest_gpus},
+                                choice.load,
+                                choice.excess,
+                                choice.estimate.saturated && request.workload.request_rate.has_value()});
+}
+
+std::optional<Plan> evaluate_layout(const SearchRequest& request, const Layout& layout, std::optional<Refusal>* why) {
+  return LayoutEvaluator(request)(layout, why);
 }
 
 SearchResult search(const SearchRequest& request) {
@@ -319,8 +358,11 @@ SearchResult search(const SearchRequest& request) {
   for (const auto& family : families) result.layouts += family.copies.size();
 
   std::vector<FamilyResult> done(families.size());
-  parallel_for(families.size(), request.threads,
-               [&](std::size_t i) { done[i] = evaluate_family(request, families[i], budget); });
+  std::deque<SearchWorker> workers;
+  for (unsigned t = 0; t < thread_count(request.threads); ++t) workers.emplace_back(request);
+  parallel_for_threads(families.size(), request.threads, [&](unsigned thread, std::size_t i) {
+    done[i] = evaluate_family(workers[thread], families[i], budget);
+  });
 
   std::vector<Scored> good, near;
   std::vector<Point> points;
@@ -351,19 +393,22 @@ SearchResult search(const SearchRequest& request) {
     if (has_curve(*d))
       for (const auto i : best_by_value(*d, good, order)) curves.emplace_back(d, i);
   result.best_by.resize(curves.size());
-  parallel_for(curves.size(), request.threads, [&](std::size_t i) {
+  parallel_for_threads(curves.size(), request.threads, [&](unsigned thread, std::size_t i) {
     const auto& [dimension, index] = curves[i];
     const auto& s = good[index];
-    result.best_by[i] = {dimension->name, value_of(*dimension, s.layout), s.layout, materialise(request, s).estimate,
-                         s.key.score};
+    result.best_by[i] = {dimension->name, value_of(*dimension, s.layout), s.layout,
+                         materialise(workers[thread], s).estimate, s.key.score};
   });
   take(good, kMaxPlans, order);
   take(near, kMaxNearMisses, nearer);
   result.plans.resize(good.size());
   result.near_misses.resize(near.size());
-  parallel_for(good.size(), request.threads, [&](std::size_t i) { result.plans[i] = materialise(request, good[i]); });
-  parallel_for(near.size(), request.threads,
-               [&](std::size_t i) { result.near_misses[i] = materialise(request, near[i]); });
+  parallel_for_threads(good.size(), request.threads, [&](unsigned thread, std::size_t i) {
+    result.plans[i] = materialise(workers[thread], good[i]);
+  });
+  parallel_for_threads(near.size(), request.threads, [&](unsigned thread, std::size_t i) {
+    result.near_misses[i] = materialise(workers[thread], near[i]);
+  });
 
   keep_pareto(points);
   for (const auto& p : points) result.pareto.push_back({p.layout, p.load, p.per_gpu, p.per_user});

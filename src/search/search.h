@@ -16,18 +16,15 @@
 #include "model/model.h"
 #include "parallel/dimensions.h"
 #include "parallel/layout.h"
+#include "parallel/rules.h"
 #include "search/node_groups.h"
 #include "serve/estimate.h"
 #include "workload/workload.h"
 
 namespace shardwise {
 
-/// Says whether vLLM takes a layout on a group of nodes: the rule that refuses it, or nothing.
-struct Rejection {
-  std::string rule;
-  std::string message;
-};
-using LayoutRules = std::function<std::optional<Rejection>(const NodeGroup&, const ParallelConfig&)>;
+/// Says whether vLLM takes a layout on a group of nodes: a refusal, or nothing.
+using LayoutRules = std::function<std::optional<Refusal>(const NodeGroup&, const ParallelConfig&)>;
 
 struct SearchRequest {
   const Model* model = nullptr;
@@ -80,7 +77,7 @@ struct BestBy {
 };
 
 struct RejectionCount {
-  std::string rule;
+  const Rule* rule = nullptr;
   std::size_t count = 0;
   std::string example;
 };
@@ -103,8 +100,21 @@ double goal_score(const SearchRequest& request, const Layout& layout, const Serv
 /// text.
 bool better_plan(const Plan& a, const Plan& b, bool fewest_gpus);
 
-/// One layout evaluated as the search does it; nullopt with `why` filled if it is refused or does not fit.
-std::optional<Plan> evaluate_layout(const SearchRequest& request, const Layout& layout, Rejection* why);
+/// Layouts evaluated one after the other as the search does it. It keeps what it has met, so it belongs to one thread;
+/// the request must outlive it.
+class LayoutEvaluator {
+ public:
+  explicit LayoutEvaluator(const SearchRequest& request);
+  ~LayoutEvaluator();
+  /// nullopt with `why` filled if it is refused or does not fit.
+  std::optional<Plan> operator()(const Layout& layout, std::optional<Refusal>* why = nullptr);
+
+ private:
+  std::unique_ptr<class SearchWorker> worker_;
+};
+
+/// One layout alone.
+std::optional<Plan> evaluate_layout(const SearchRequest& request, const Layout& layout, std::optional<Refusal>* why);
 
 /// Enumerates the space; `visit` gets every layout that fits the GPUs, legal or not. Used by search and by its oracle.
 void enumerate_layouts(const SearchRequest& request, const std::function<void(const Layout&)>& visit);

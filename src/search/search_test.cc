@@ -46,9 +46,9 @@ SearchRequest request(const Model& model, const std::string& gpus) {
   EngineConfig base;
   base.max_model_len = 8192;
   r.base = {base};
-  r.rules = [&model](const NodeGroup&, const ParallelConfig& p) -> std::optional<Rejection> {
-    if (model.num_attention_heads() % p.tensor_parallel_size != 0) return Rejection{"heads", "heads do not divide"};
-    if (p.decode_context_parallel_size > 1) return Rejection{"dcp", "not here"};
+  r.rules = [&model](const NodeGroup&, const ParallelConfig& p) -> std::optional<Refusal> {
+    if (model.num_attention_heads() % p.tensor_parallel_size != 0) return refuse("gpus", "heads do not divide");
+    if (p.decode_context_parallel_size > 1) return refuse("interleave_vs_block", "not here");
     return std::nullopt;
   };
   r.workload.isl = parse_length("1024", "--isl");

@@ -22,14 +22,14 @@ struct Rank {
     return t * (mean_before + t / 2);
   }
   double step(const StepBatch& b) const {
-    if (d.pp == 1) return step_parts(d, b).all;
+    if (d.layout.pp == 1) return step_parts(d, b).all;
     // pp batches in flight, each with its share of the sequences.
     StepBatch part = b;
-    const double share = 1.0 / d.pp;
+    const double share = 1.0 / d.layout.pp;
     part.decode_seqs *= share, part.decode_context *= share;
     part.prefill_tokens *= share, part.prefill_seqs *= share, part.prefill_context *= share;
     const auto t = step_parts(d, part);
-    return std::max(t.all, d.pp * t.busiest);
+    return std::max(t.all, d.layout.pp * t.busiest);
   }
   double decode(double running) const {
     StepBatch b;
@@ -88,12 +88,12 @@ State steps_at(const Rank& r, double running, double arrivals) {
   s.t_decode = running > 1e-9 ? r.decode(std::max(running, 1.0)) : 0;
   s.t_mixed = r.mixed(running, s.mixed_tokens);
   // Ranks in lockstep wait for any one's prompts.
-  const double ranks = r.d.lockstep ? 1 + fixed::lockstep_waits.value * (r.d.dp - 1) : 1;
+  const double ranks = r.d.layout.lockstep() ? 1 + fixed::lockstep_waits.value * (r.d.layout.dp - 1) : 1;
   const double waits = 1 - std::pow(1 - s.share_mixed, ranks);
   s.step = (1 - waits) * s.t_decode + waits * s.t_mixed;
-  if (r.d.pp > 1) {
+  if (r.d.layout.pp > 1) {
     const double chunks = arrivals * std::max(1.0, r.new_tokens() / r.budget);
-    s.step = s.t_decode + (s.step - s.t_decode) * pipeline_imbalance(r.d.pp, chunks / r.d.pp);
+    s.step = s.t_decode + (s.step - s.t_decode) * pipeline_imbalance(r.d.layout.pp, chunks / r.d.layout.pp);
   }
   return s;
 }
@@ -121,14 +121,14 @@ Answer closed_loop(const Rank& r, double concurrency, double capacity) {
   double service = 0;
   for (int i = 0; i < 6; ++i) {
     s = steps_at(r, running, running / r.output);
-    const double wait = (r.d.async_scheduling ? 1.5 : 0.5) * s.step * std::min(1.0, running);
+    const double wait = (r.d.host.async_scheduling ? 1.5 : 0.5) * s.step * std::min(1.0, running);
     service = own_prefill(r, s) + wait;
     const double cycle = r.output * s.step;
-    const double next = held * cycle / (cycle + service + r.d.http + r.d.front_end * r.prompt);
+    const double next = held * cycle / (cycle + service + r.d.host.http + r.d.host.front_end * r.prompt);
     running = i == 0 ? next : 0.5 * (running + next);
   }
   running = std::max(running, std::min(1.0, held));
-  const double cycle = r.output * s.step + service + r.d.http + r.d.front_end * r.prompt;
+  const double cycle = r.output * s.step + service + r.d.host.http + r.d.host.front_end * r.prompt;
   a.rate = held / cycle;
   a.running = running;
   a.tpot = s.step;
@@ -137,8 +137,8 @@ Answer closed_loop(const Rank& r, double concurrency, double capacity) {
   const double burst_work = held * r.new_tokens() / r.budget * r.mixed(0, r.budget);
   a.burst = 0.1 * std::max(0.0, burst_work / 2 - service);
   a.queue = a.kv_limited ? (concurrency - held) / a.rate : 0;
-  a.ttft = r.d.http + r.d.first_token + r.d.front_end * r.prompt * std::max(1.0, 1 + 0.05 * concurrency) + service +
-           a.burst + a.queue;
+  a.ttft = r.d.host.http + r.d.host.first_token +
+           r.d.host.front_end * r.prompt * std::max(1.0, 1 + 0.05 * concurrency) + service + a.burst + a.queue;
   a.saturated = a.kv_limited;
   return a;
 }
@@ -174,7 +174,7 @@ Answer open_loop(const Rank& r, double rate, double capacity) {
   if (load > 0.7)
     a.queue += (r.output * a.tpot) / limit * std::pow(std::min(load, 0.999), std::sqrt(2 * (limit + 1))) /
                (1 - std::min(load, 0.999));
-  a.ttft = r.d.http + r.d.first_token + r.d.front_end * r.prompt + service + a.queue;
+  a.ttft = r.d.host.http + r.d.host.first_token + r.d.host.front_end * r.prompt + service + a.queue;
   return a;
 }
 
@@ -231,7 +231,7 @@ ServingEstimate estimate_serving(const CompiledStep& step, const MemoryPlan& mem
   e.queue_ms = a.queue * 1e3;
   e.kv_utilisation = blocks > 0 ? std::min(1.0, a.running * per_request / blocks) : 0;
   e.saturated = a.saturated;
-  e.band_reason = d.band_reason;
+  e.band_reason = d.band.reason;
   if (a.kv_limited) e.band_reason += std::string(e.band_reason.empty() ? "" : "; ") + "KV cache is the limit";
   if (load.request_rate)
     e.band_reason += std::string(e.band_reason.empty() ? "" : "; ") + "open-loop arrivals hardly measured";

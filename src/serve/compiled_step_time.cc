@@ -32,7 +32,7 @@ Seconds CompiledStepTime::step_time(std::span<const ScheduledChunk> batch) const
 
 Seconds CompiledStepTime::lockstep_time(std::span<const std::span<const ScheduledChunk>> ranks) const {
   const CompiledStepData& d = step_->data();
-  const auto& experts = d.op_mixed[static_cast<std::size_t>(TokenOp::experts)];
+  const auto& experts = d.operators.mixed[static_cast<std::size_t>(TokenOp::experts)];
   double most = 0, total = 0;
   bool prompts = false;
   for (const auto& chunks : ranks) {
@@ -40,14 +40,14 @@ Seconds CompiledStepTime::lockstep_time(std::span<const std::span<const Schedule
     for (const auto& c : chunks) tokens += static_cast<double>(c.tokens), prompts = prompts || !c.decode;
     most = std::max(most, tokens), total += tokens;
   }
-  const bool padded = !prompts || most <= d.largest_graph;
-  const auto& table = prompts ? d.mixed_all : d.decode_all;
+  const bool padded = !prompts || most <= d.launches.largest_graph;
+  const auto& table = prompts ? d.kernels.all.mixed : d.kernels.all.decode;
   const TokenAt fullest(most), mean(total / static_cast<double>(ranks.size()));
   double slowest = 0;
   for (const auto& chunks : ranks) {
     if (chunks.empty()) continue;
     const StepBatch batch = batch_of(chunks);
-    const double tokens = batch.prefill_tokens + batch.decode_seqs * d.tokens_per_sequence;
+    const double tokens = batch.prefill_tokens + batch.decode_seqs * d.layout.tokens_per_sequence;
     const TokenAt own(tokens);
     const double alone = step_parts(d, batch).all;
     slowest = std::max(

@@ -37,7 +37,7 @@ class Run {
     while (finished_ < requests_.size()) {
       // With asynchronous scheduling a step was put together when the one before it began.
       const bool busy = !decoding_.empty() || !prefilling_.empty();
-      const double horizon = busy && d_.async_scheduling ? scheduled_ : now_;
+      const double horizon = busy && d_.host.async_scheduling ? scheduled_ : now_;
       while (!arriving_.empty() && arriving_.top().first <= horizon)
         waiting_.push_back(arriving_.top().second), arriving_.pop();
       if (decoding_.empty() && prefilling_.empty() && waiting_.empty()) {
@@ -58,7 +58,7 @@ class Run {
     auto& r = live_[i];
     r.prompt = requests_[i].prompt, r.output = requests_[i].output, r.sent = at;
     r.done_prompt = std::floor(l_.prefix_share * static_cast<double>(r.prompt));
-    front_free_ = std::max(front_free_, at + d_.http / 2) + d_.front_end * static_cast<double>(r.prompt);
+    front_free_ = std::max(front_free_, at + d_.host.http / 2) + d_.host.front_end * static_cast<double>(r.prompt);
     arriving_.push({front_free_, i});
   }
 
@@ -114,7 +114,8 @@ class Run {
       r.done_prompt += chunk;
       if (r.done_prompt < static_cast<double>(r.prompt)) continue;
       std::erase(prefilling_, i);
-      if (r.produced_before == 0) r.first = now_ + d_.http / 2 + d_.first_token + d_.stream * b.decode_seqs;
+      if (r.produced_before == 0)
+        r.first = now_ + d_.host.http / 2 + d_.host.first_token + d_.host.stream * b.decode_seqs;
       r.decoding = true, r.start_tick = tick_;
       const double left = static_cast<double>(r.output - r.produced_before) - 1;
       r.finish_tick = tick_ + left;
@@ -127,13 +128,13 @@ class Run {
 
   double seconds(const StepBatch& b) {
     ++steps_;
-    if (d_.pp == 1) return step_parts(d_, b).all;
+    if (d_.layout.pp == 1) return step_parts(d_, b).all;
     StepBatch part = b;  // pp batches in flight, each with its share
-    const double share = 1.0 / d_.pp;
+    const double share = 1.0 / d_.layout.pp;
     part.decode_seqs *= share, part.decode_context *= share;
     part.prefill_tokens *= share, part.prefill_seqs *= share, part.prefill_context *= share;
     const auto t = step_parts(d_, part);
-    return std::max(t.all, d_.pp * t.busiest);
+    return std::max(t.all, d_.layout.pp * t.busiest);
   }
 
   void advance(double t, double ticks, double decoding) {
@@ -157,7 +158,7 @@ class Run {
     release(r);
     r.decoding = false;
     ++finished_;
-    const double end = now_ + d_.http / 2, total = static_cast<double>(requests_[i].output);
+    const double end = now_ + d_.host.http / 2, total = static_cast<double>(requests_[i].output);
     ttft_.push_back(r.first - r.sent);
     if (total > 1) tpot_.push_back((end - r.first) / (total - 1));
     e2e_ += end - r.sent, tokens_ += total, last_ = std::max(last_, end);

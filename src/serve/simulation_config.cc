@@ -69,6 +69,7 @@ SchedulerConfig scheduler_config(const Deployment& d, const EngineArgs& args, co
   s.decode_context_parallel_size = d.engine.parallel.decode_context_parallel_size;
   s.use_v2_model_runner = true;
   s.num_speculative_tokens = d.engine.num_speculative_tokens;
+  s.version = d.engine.vllm_version;
   if (s.num_speculative_tokens > 0) s.speculation = speculation_of(d.engine.speculative_method);
   return s;
 }
@@ -87,10 +88,10 @@ SimulationConfig simulation_config(const Deployment& deployment, const EngineArg
   // vllm serve starts one API server a data parallel rank.
   c.api_server_count = std::max(1, static_cast<int>(args.api_server_count.value_or(dp)));
   // The same host costs as in the closed-loop replay that is fitted to measurements (serve/replay.cc).
-  const auto& d = deployment.step.data();
-  c.api_request_time = c.api_output_time = Seconds(d.http / 2);
-  c.api_serial_prompt_token_time = Seconds(d.front_end);
-  c.api_first_token_time = Seconds(d.first_token), c.api_streaming_time = Seconds(d.stream);
+  const auto& host = deployment.step.data().host;
+  c.api_request_time = c.api_output_time = Seconds(host.http / 2);
+  c.api_serial_prompt_token_time = Seconds(host.front_end);
+  c.api_first_token_time = Seconds(host.first_token), c.api_streaming_time = Seconds(host.stream);
   return c;
 }
 

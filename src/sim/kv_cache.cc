@@ -27,8 +27,10 @@ KvCache::KvCache(const SchedulerConfig& config)
                 : std::nullopt),
       pool_(runs_ ? 2 : config.num_blocks, config.enable_prefix_caching, tree_) {
   using Speculation = SchedulerConfig::Speculation;
-  eagle_ = config.speculation == Speculation::eagle;
-  if (eagle_ || config.speculation == Speculation::draft_model) lookahead_ = config.num_speculative_tokens;
+  const bool eagle = config.speculation == Speculation::eagle;
+  hash_lookahead_ = config.num_hash_lookahead_tokens();
+  eagle_ = eagle && hash_lookahead_ == 0;
+  if (eagle || config.speculation == Speculation::draft_model) lookahead_ = config.num_speculative_tokens;
   watermark_blocks_ = static_cast<int>(config.watermark * config.num_blocks);
   const int in_flight = config.max_concurrent_batches() * config.max_num_batched_tokens;
   bool finer_states = false, fine_lookups = true;
@@ -75,7 +77,9 @@ void KvCache::open(SchedulerRequest& r, std::span<const TokenRun> prompt) {
   r.path.clear();
   r.path_hint = 0;
   r.output_on_path = false;
-  std::int64_t start = 0, expected = 0;
+  // Positions on the path count from behind the tokens that hashes look ahead: unit i then ends where its hash does.
+  std::int64_t start = -hash_lookahead_, expected = 0;
+  r.path_prompt_end = r.num_prompt_tokens - hash_lookahead_;
   for (const TokenRun& run : prompt) {
     if (run.count <= 0) continue;
     if (r.path.empty() || run.first != expected) {
@@ -287,7 +291,7 @@ bool KvCache::allocate_runs(SchedulerRequest& r, int num_new_tokens, const Admis
   if (admission.use_hit) runs_->adopt(r, hit);
   runs_->extend(r, (slots + align_ - 1) / align_);
   if (config_.enable_prefix_caching) {
-    const int full = std::min(main_tokens, r.num_tokens) / align_;
+    const int full = std::min(main_tokens, r.num_tokens - hash_lookahead_) / align_;
     if (full > r.num_cached_blocks) runs_->cache(r, full);
   }
   set_quick_until(r);

@@ -92,6 +92,7 @@ class KvCache {
   };
 
   // Texts
+  int hashed_units(const SchedulerRequest& request) const { return (request.num_tokens - hash_lookahead_) / unit_; }
   Key key(SchedulerRequest& request, int unit_index);
   // Lookup (kv_hits.cc)
   bool find_all(const LookupGroup& group, Key key, std::vector<std::int32_t>& found) const;
@@ -136,8 +137,9 @@ class KvCache {
   int unit_;   ///< tokens between prefix hashes
   int align_;  ///< scheduler block size
   bool partial_hits_ = false;
-  bool eagle_ = false;  ///< EAGLE drops the last hit block
-  int lookahead_ = 0;   ///< slots past the scheduled tokens
+  bool eagle_ = false;      ///< EAGLE drops the last hit block
+  int hash_lookahead_ = 0;  ///< tokens behind a unit that its hash covers
+  int lookahead_ = 0;       ///< slots past the scheduled tokens
   int watermark_blocks_ = 0;
   bool quick_ = false;  ///< a step that needs no block and fills none needs no KV work
   PrefixTree tree_;

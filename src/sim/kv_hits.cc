@@ -8,7 +8,7 @@ namespace shardwise {
 
 BlockPool::Key KvCache::key(SchedulerRequest& r, int unit_index) {
   const std::int64_t last = (static_cast<std::int64_t>(unit_index) + 1) * unit_ - 1;
-  if (last >= r.num_prompt_tokens && !r.output_on_path) tree_.open_output(r);
+  if (last >= r.path_prompt_end && !r.output_on_path) tree_.open_output(r);
   std::size_t at = static_cast<std::size_t>(r.path_hint);
   while (r.path[at].start > last) --at;
   while (at + 1 < r.path.size() && r.path[at + 1].start <= last) ++at;
@@ -50,7 +50,7 @@ int KvCache::lookup_full(SchedulerRequest& r, const LookupGroup& group, int max_
   const auto push = [&] {
     for (std::size_t i = 0; i < group.ids.size(); ++i) hit_[group.ids[i]].push_back(found_[i]);
   };
-  const int hashed = r.num_tokens / unit_;
+  const int hashed = hashed_units(r);
   const int max_blocks = std::min(max_length / bs, hashed / units);
   for (int i = 0; i < max_blocks && find_all(group, key(r, (i + 1) * units - 1), found_); ++i) push();
   int hit = static_cast<int>(first.size()) * bs;
@@ -128,7 +128,7 @@ int KvCache::lookup_mamba(SchedulerRequest& r, const LookupGroup& group, int max
     }
   };
   if (alignment < bs && bs % alignment == 0) {
-    for (int i = std::min(max_length / alignment, r.num_tokens / unit_) - 1; i >= 0; --i) {
+    for (int i = std::min(max_length / alignment, hashed_units(r)) - 1; i >= 0; --i) {
       if (!find_all(group, key(r, i), found_)) continue;
       take(i / (bs / alignment));
       return (i + 1) * alignment;
@@ -172,7 +172,7 @@ KvCache::Hit KvCache::find_hit(SchedulerRequest& r) {
 // HybridKVCacheCoordinator.find_longest_cache_hit: shrink the candidate until every group agrees.
 KvCache::Hit KvCache::find_hybrid_hit(SchedulerRequest& r, int max_length) {
   const int alignment = partial_hits_ ? unit_ : align_;
-  const int hashed_tokens = r.num_tokens / unit_ * unit_;
+  const int hashed_tokens = hashed_units(r) * unit_;
   const bool one_pass = lookups_.size() == 2 && lookups_[0].kind == Kind::full;
   int hit = max_length, longest = 0;
   lengths_.assign(lookups_.size(), -1);

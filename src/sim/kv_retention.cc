@@ -9,8 +9,8 @@ namespace shardwise {
 namespace {
 
 /// get_mamba_prefill_checkpoint_position: the last state of a prompt that a resend can start from.
-int checkpoint_position(int num_tokens, int unit, bool drop_eagle_block) {
-  const int limit = drop_eagle_block ? num_tokens : num_tokens - 1;
+int checkpoint_position(int num_tokens, int unit, bool drop_eagle_block, int hash_lookahead) {
+  const int limit = drop_eagle_block ? num_tokens : num_tokens - std::max(1, hash_lookahead);
   return std::max(limit / unit * unit - (drop_eagle_block ? unit : 0), 0);
 }
 
@@ -31,7 +31,8 @@ void KvCache::cache_all_groups(SchedulerRequest& r, int num_computed_tokens) {
 void KvCache::cache_group(SchedulerRequest& r, int g, int num_tokens) {
   const Group& group = groups_[g];
   GroupBlocks& own = r.groups[g];
-  const int full = num_tokens / group.block_size, before = own.tracked ? own.num_cached : 0;
+  const int full = std::min(num_tokens, hashed_units(r) * unit_) / group.block_size,
+            before = own.tracked ? own.num_cached : 0;
   if (full > before) {
     boundaries_.clear();
     if (!eagle_) {
@@ -144,11 +145,14 @@ void KvCache::cache_mamba_tail(SchedulerRequest& r, int g, int num_tokens) {
   const Group& group = groups_[g];
   GroupBlocks& own = r.groups[g];
   if (num_tokens <= 0 || num_tokens % unit_ != 0) return;
-  if (num_tokens != checkpoint_position(r.num_prompt_tokens, unit_, eagle_)) return;
+  if (num_tokens != checkpoint_position(r.num_prompt_tokens, unit_, eagle_, hash_lookahead_)) return;
   const int index = static_cast<int>(ceil_div(num_tokens, group.block_size)) - 1;
   if (index >= static_cast<int>(own.blocks.size())) return;
   const std::int32_t block = own.blocks[index];
   if (block == BlockPool::kNull) return;
+  if (config_.since_0_33() && pool_.cached(block) &&
+      tree_.tokens(pool_.key(block).node, pool_.key(block).place) == num_tokens)
+    return;  // kept there already
   cache_partial(r, block, num_tokens, g);
   Key k = key(r, num_tokens / unit_ - 1);
   k.group = g;

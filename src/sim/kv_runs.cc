@@ -17,7 +17,7 @@ bool all_equal(const std::int32_t* values, std::int32_t count, std::int32_t valu
 /// The blocks from `block` on, below `end`, that lie in one node, as places.
 RunCache::Stretch RunCache::stretch(SchedulerRequest& r, int block, int end) {
   const std::int64_t last = (static_cast<std::int64_t>(block) + 1) * block_size_ - 1;
-  if (last >= r.num_prompt_tokens && !r.output_on_path) tree_.open_output(r);
+  if (last >= r.path_prompt_end && !r.output_on_path) tree_.open_output(r);
   std::size_t at = static_cast<std::size_t>(r.path_hint);
   while (r.path[at].start > last) --at;
   while (at + 1 < r.path.size() && r.path[at + 1].start <= last) ++at;
@@ -28,7 +28,7 @@ RunCache::Stretch RunCache::stretch(SchedulerRequest& r, int block, int end) {
   if (at + 1 < r.path.size()) {
     limit = std::min<std::int64_t>(limit, r.path[at + 1].start / block_size_);
   } else if (!r.output_on_path) {
-    limit = std::min<std::int64_t>(limit, r.num_prompt_tokens / block_size_);
+    limit = std::min<std::int64_t>(limit, r.path_prompt_end / block_size_);
   }
   return {r.path[at].node, tree_.place(r.path[at], block), static_cast<std::int32_t>(limit - block)};
 }

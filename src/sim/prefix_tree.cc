@@ -62,8 +62,8 @@ void PrefixTree::release(std::int32_t id, std::int32_t times) {
 void PrefixTree::open_output(SchedulerRequest& r) {
   r.output_on_path = true;
   const PathStep& tail = r.path.back();
-  if (tail.first + (r.num_prompt_tokens - tail.start) == r.output_first) return;  // the prompt's last run goes on
-  r.path.push_back({acquire(tail.node, r.num_prompt_tokens, r.output_first), r.num_prompt_tokens, r.output_first});
+  if (tail.first + (r.path_prompt_end - tail.start) == r.output_first) return;  // the prompt's last run goes on
+  r.path.push_back({acquire(tail.node, r.path_prompt_end, r.output_first), r.path_prompt_end, r.output_first});
 }
 
 void PrefixTree::erase_from_map(std::int32_t id) {

@@ -16,6 +16,7 @@ Scheduler::Scheduler(const SchedulerConfig& config)
   using Kind = SchedulerConfig::KvGroup::Kind;
   if (config.speculation != SchedulerConfig::Speculation::none) spec_tokens_ = config.num_speculative_tokens;
   if (config.speculation == SchedulerConfig::Speculation::draft_model) draft_slots_ = 1;
+  caches_drafted_ = config.since_0_33() && spec_tokens_ > 0 && !config.async_scheduling;
   bool fine = true;
   for (const auto& g : config.kv_groups) {
     split_for_mamba_ |= g.kind == Kind::mamba && g.mamba_align;
@@ -112,7 +113,7 @@ void Scheduler::schedule(bool throttle_prefills, ScheduledStep& step) {
   kv_.step_starts();
   const auto decodes = [&](std::int32_t slot) { return !requests_[slot].is_prefill_chunk; };
   Budget budget{max_scheduled_tokens_, config_.max_num_batched_tokens, 0,
-                throttle_prefills && !capacity_bound_ &&
+                (throttle_prefills || too_soon_to_prefill()) && !capacity_bound_ &&
                     (!coasting_.empty() || std::any_of(running_.begin(), running_.end(), decodes))};
   const int eligible = num_running() + num_waiting_;
   if (eligible > 1) budget.long_prefill = config_.long_prefill_token_threshold;
@@ -126,8 +127,16 @@ void Scheduler::schedule(bool throttle_prefills, ScheduledStep& step) {
     if (!budget.defer_prefills) capacity_bound_ = num_waiting_ > num_deferred_;
   }
   kv_.step_ends();
+  executed_steps_ += !step.rows.empty() || step.coasting > 0;
+  if (budget.prefill_scheduled || budget.prefill_admitted) last_prefill_step_ = executed_steps_;
   after_schedule(step);
   finished_since_schedule_ = false;
+}
+
+/// The engine's own cadence of prefills, which 0.33 brought.
+bool Scheduler::too_soon_to_prefill() const {
+  const int interval = config_.since_0_33() ? config_.prefill_schedule_interval : 1;
+  return interval > 1 && last_prefill_step_ && executed_steps_ + 1 - *last_prefill_step_ < interval;
 }
 
 void Scheduler::schedule_running(Budget& budget, ScheduledStep& step) {
@@ -157,7 +166,11 @@ void Scheduler::schedule_running(Budget& budget, ScheduledStep& step) {
       preempt(victim, i, budget, step);
       if (victim == slot) break;
     }
-    if (!fits) break;
+    if (!fits) {
+      // From 0.33 on the lowest priority making room for itself does not hold up the ones after it.
+      if (config_.since_0_33() && config_.policy == SchedulerConfig::Policy::priority) continue;
+      break;
+    }
     ScheduledRow row{slot, tokens, r.num_computed_tokens, 0, false, false};
     budget.prefill_scheduled |= r.is_prefill_chunk;
     budget.tokens -= tokens;
@@ -280,6 +293,7 @@ Scheduler::Admitted Scheduler::admit(std::int32_t slot, Budget& budget, Schedule
   }
   r.status = Status::running;
   r.num_computed_tokens = computed;
+  budget.prefill_admitted |= computed < r.num_tokens - 1;
   budget.tokens -= tokens;
   budget.input -= tokens + draft_slots_;
   step.rows.push_back({slot, tokens, computed, static_cast<std::int16_t>(padded ? spec_tokens_ : 0), false, true});
@@ -291,9 +305,10 @@ int Scheduler::mamba_split(const SchedulerRequest& r, int num_new_tokens, int hi
   const int start = r.num_computed_tokens + hit_tokens;
   const int prefill_end = std::max(r.num_prompt_tokens, r.num_tokens - 1);
   if (start >= prefill_end) return num_new_tokens;
-  const bool eagle = config_.speculation == SchedulerConfig::Speculation::eagle;
+  const int ahead = std::max(1, config_.num_hash_lookahead_tokens());
+  const bool drops = config_.speculation == SchedulerConfig::Speculation::eagle && !config_.num_hash_lookahead_tokens();
   const auto checkpoint = [&](int tokens, int unit) {
-    return std::max((eagle ? tokens : tokens - 1) / unit * unit - (eagle ? unit : 0), 0);
+    return std::max((drops ? tokens : tokens - ahead) / unit * unit - (drops ? unit : 0), 0);
   };
   const int bs = config_.kv_groups[0].block_size;
   int end = start + num_new_tokens;

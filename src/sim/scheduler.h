@@ -7,6 +7,7 @@
 //   s.schedule(false, step);
 //   s.update(step, [](const SchedulerRequest&, const ScheduledRow& row) { return accepted drafts; }, events);
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -98,6 +99,8 @@ class Scheduler {
         if (config_.async_scheduling) {
           --r.num_output_placeholders;
           if (r.status == Status::running) kv_.cache_blocks(r, r.num_computed_tokens - r.num_output_placeholders);
+        } else if (caches_drafted_ && r.status == Status::running) {
+          kv_.cache_blocks(r, r.num_computed_tokens - r.num_in_flight_tokens);
         }
       } else {
         if (row.drafts > 0) out.accepted = accepted(r, row);
@@ -143,8 +146,10 @@ class Scheduler {
     int long_prefill;  ///< threshold in force, 0 = none
     bool defer_prefills;
     bool prefill_scheduled = false;
+    bool prefill_admitted = false;
   };
 
+  bool too_soon_to_prefill() const;
   void schedule_running(Budget& budget, ScheduledStep& step);
   void schedule_waiting(Budget& budget, ScheduledStep& step);
   enum class Admitted { yes, stop, skip };
@@ -176,6 +181,8 @@ class Scheduler {
   int max_scheduled_tokens_, max_active_;
   int draft_slots_ = 0;  ///< extra input slots that drafting takes per request
   int spec_tokens_ = 0;
+  bool caches_drafted_ =
+      false;  ///< speculating without asynchronous scheduling, from 0.33 on: outputs are cached at once
   bool split_for_mamba_ = false, mamba_partial_hits_ = false;
   int scheduler_block_size_, hash_block_size_;
   KvCache kv_;
@@ -186,7 +193,9 @@ class Scheduler {
   std::vector<std::int32_t> heap_;                      ///< priority
   std::vector<std::int32_t> skipped_;
   int num_waiting_ = 0, num_deferred_ = 0;
-  int step_ = 0, updated_ = 0;  ///< scheduling passes; the one whose output came last
+  int step_ = 0, updated_ = 0;            ///< scheduling passes; the one whose output came last
+  int executed_steps_ = 0;                ///< scheduling passes that scheduled tokens
+  std::optional<int> last_prefill_step_;  ///< executed_steps_ of the last that prefilled
   std::int64_t admissions_ = 0;
   bool may_coast_ = false;
   std::vector<std::int32_t> coasting_;

@@ -5,6 +5,8 @@
 #include <optional>
 #include <vector>
 
+#include "base/version.h"
+
 namespace shardwise {
 
 struct SchedulerConfig {
@@ -21,6 +23,7 @@ struct SchedulerConfig {
     friend bool operator==(const KvGroup&, const KvGroup&) = default;
   };
 
+  VllmVersion version = kDefaultVllmVersion;
   std::vector<KvGroup> kv_groups = {KvGroup{}};
   int num_blocks = 1000;  ///< of the pool; block 0 is vLLM's null block, so one fewer is usable
   int max_model_len = 4096;
@@ -34,8 +37,10 @@ struct SchedulerConfig {
   Policy policy = Policy::fcfs;
   bool enable_prefix_caching = true;
   bool scheduler_reserve_full_isl = true;
-  double watermark = 0;               ///< share of num_blocks kept free when a waiting request is admitted
-  int prefill_schedule_interval = 1;  ///< N > 1: prefills only in every Nth schedule call (DP prefill balancing)
+  double watermark = 0;  ///< share of num_blocks kept free when a waiting request is admitted
+  /// N > 1: prefills only in every Nth schedule call (DP prefill balancing); from 0.33 on an engine that is its own DP
+  /// rank also keeps N steps between two that prefill.
+  int prefill_schedule_interval = 1;
   bool async_scheduling = false;
   int pipeline_parallel_size = 1;
   int decode_context_parallel_size = 1;
@@ -47,6 +52,13 @@ struct SchedulerConfig {
   std::optional<int> prefix_cache_retention_interval = 0;
   std::optional<int> prefix_match_unit;  ///< hash granularity with several groups; nullopt = gcd of their block sizes
 
+  /// What 0.33 changed: see the uses.
+  bool since_0_33() const { return version >= VllmVersion{0, 33, 0}; }
+  /// Tokens behind a block that its prefix hash covers (num_hash_lookahead_tokens). Before, EAGLE dropped the last
+  /// block of a hit instead.
+  int num_hash_lookahead_tokens() const {
+    return since_0_33() && speculation == Speculation::eagle && enable_prefix_caching ? 1 : 0;
+  }
   /// Batches that may be in flight (VllmConfig.max_concurrent_batches).
   int max_concurrent_batches() const;
   /// Tokens that one block of a group spans.

@@ -64,7 +64,8 @@ struct alignas(64) SchedulerRequest {
   std::vector<std::pair<std::int32_t, std::int32_t>> copies;  ///< blocks that have equals: index, tag
   // Texts, kept only with prefix caching.
   std::vector<PathStep> path;
-  std::int64_t output_first = 0;  ///< token id of output position 0; the following ones count up
+  std::int32_t path_prompt_end = 0;  ///< where the outputs start on it: num_prompt_tokens, less what hashes look ahead
+  std::int64_t output_first = 0;     ///< token id of output position 0; the following ones count up
   bool output_on_path = false;
   std::int32_t path_hint = 0;
 

@@ -61,9 +61,14 @@ void Scheduler::deliver(SchedulerRequest& r, const ScheduledRow& row, Output& ou
   }
   out.new_tokens = delivered;
   const bool running = r.status == Status::running;
+  // Tokens behind a stop were computed for nothing.
+  if (config_.since_0_33() && why != SchedulerRequest::Finish::none && !stale)
+    r.num_computed_tokens -= 1 + out.accepted - delivered;
   if (config_.async_scheduling) {
-    if (!stale) r.num_output_placeholders -= delivered;
+    if (!stale) r.num_output_placeholders -= config_.since_0_33() ? 1 + out.accepted : delivered;
     if (running) kv_.cache_blocks(r, r.num_computed_tokens - r.num_output_placeholders);
+  } else if (caches_drafted_ && running && !stale) {
+    kv_.cache_blocks(r, r.num_computed_tokens - r.num_in_flight_tokens);
   }
   if (why == SchedulerRequest::Finish::none) return;
   out.finished = true;

@@ -13,12 +13,12 @@ namespace shardwise {
 
 namespace {
 
-Json plan_to_json(const KvPlan& plan) {
+Json plan_to_json(const KvPlan& plan, VllmVersion version) {
   Json out{{"num_blocks", plan.num_blocks}};
   if (!plan.groups.empty()) {
     out["kv_cache_size_tokens"] = plan.kv_tokens;
     out["max_concurrency"] = plan.max_concurrency;
-    out["log"] = kv_log_lines(plan, kDefaultVllmVersion).front();
+    out["log"] = kv_log_lines(plan, version).front();
   }
   out["max_model_len"] = plan.max_model_len;
   out["block_size"] = plan.block_size;
@@ -48,7 +48,7 @@ Json refusal_to_json(const KvRefusal& refusal) {
 Json predict_given_specs(const Json& input) {
   const auto& args = input.at("args");
   KvPlanOptions options;
-  options.version = parse_vllm_version(input.at("vllm_version").get<std::string>());
+  options.version = recorded_version(input);
   options.max_model_len = input.at("max_model_len").get<std::int64_t>();
   options.auto_fit_max_model_len = args.value("max_model_len", 0) == -1;
   options.tensor_parallel_size = args.value("tensor_parallel_size", 1);
@@ -88,13 +88,15 @@ std::variant<Refusal, Engine> resolve_case(const Json& input, const Model& model
   args.erase("num_gpu_blocks_override");
   constexpr int kEnough = 1024;  // GPU counts are not what is asked here
   const int capability = recorded_capability(input);
-  const auto result = resolve(read_engine_args(args, "input.args"), facts, recorded_node(capability, kEnough));
+  const auto result = resolve(read_engine_args(args, "input.args"), facts, recorded_node(capability, kEnough), {},
+                              recorded_version(input));
   if (const auto* refusal = std::get_if<Refusal>(&result)) return *refusal;
   const auto& r = std::get<Resolved>(result);
   auto& s = e.specs;
-  s.compute_capability = capability;
+  s.version = e.plan.version = recorded_version(input);
+  s.generation = &generation_of("nvidia", capability);
   s.parallel = engine_config(r).parallel;
-  s.cache_dtype = resolved_cache_dtype(model, r.cache_dtype, s.compute_capability);
+  s.cache_dtype = resolved_cache_dtype(model, r.cache_dtype, *s.generation);
   if (r.block_size_given) s.block_size = static_cast<int>(r.block_size);
   s.enable_prefix_caching = r.enable_prefix_caching;
   s.max_model_len = r.max_model_len;
@@ -153,7 +155,7 @@ Json predict_model(const Json& input, const Model& model, const ModelFacts& fact
   const auto result =
       plan_kv_cache(specs.layers, e.plan, input.at("available_memory").get<std::vector<std::int64_t>>());
   if (const auto* refusal = std::get_if<KvRefusal>(&result)) return refusal_to_json(*refusal);
-  return plan_to_json(std::get<KvPlan>(result));
+  return plan_to_json(std::get<KvPlan>(result), e.plan.version);
 }
 
 Json predict_kv(const std::string&, const Json& input, VerifyModels& models) {
@@ -166,7 +168,7 @@ Json predict_kv(const std::string&, const Json& input, VerifyModels& models) {
         std::min(shorter->layers.size(), args["hf_overrides"].at("num_hidden_layers").get<std::size_t>()));
     model = shorter;
   }
-  return predict_model(input, *model, *models.facts(name, kDefaultVllmVersion));
+  return predict_model(input, *model, *models.facts(name, recorded_version(input)));
 }
 
 }  // namespace

@@ -3,7 +3,6 @@
 
 #include "base/input_error.h"
 #include "config/json.h"
-#include "parallel/construction.h"
 #include "parallel/resolve.h"
 #include "parallel/rules.h"
 #include "verify/recorded.h"
@@ -59,12 +58,12 @@ Json layers_json(const Resolved& r) {
 }
 
 /// The name that recordings give a rule: its id, or "other:" and the first words of vLLM's message (48 letters, numbers
-/// and quoted parts left out).
+/// and quoted parts left out), ours where it is vLLM's.
 std::string recorded_rule(const Refusal& refusal) {
-  const auto* rule = find_rule(refusal.rule);
-  if (!rule || rule->says.empty()) return refusal.rule;
+  const auto& rule = *refusal.rule;
+  if (rule.says.empty()) return std::string(rule.id);
   std::string words;
-  for (const char c : rule->says) {
+  for (const char c : refusal.message.starts_with(rule.says) ? std::string_view(refusal.message) : rule.says) {
     if (std::isalpha(static_cast<unsigned char>(c)))
       words += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
     else if (!words.empty() && words.back() != '_')
@@ -78,9 +77,9 @@ std::string recorded_rule(const Refusal& refusal) {
 Json refusal_json(const Refusal& refusal) {
   // Exception class, location and exact wording are vLLM's own; ours is the rule, the stage and the numbers.
   return {{"accept", false},
-          {"stage", refusal.stage},
+          {"stage", refusal.rule->stage()},
           {"rule", recorded_rule(refusal)},
-          {"where", refusal.where},
+          {"where", refusal.rule->where},
           {"message", refusal.message}};
 }
 
@@ -143,13 +142,14 @@ Json resolved_json(const Resolved& r) {
 }
 
 Json predict_sweep(const Json& input, VerifyModels& models) {
-  const auto facts = models.facts(input.at("model").get<std::string>(), kDefaultVllmVersion);
+  const auto version = recorded_version(input);
+  const auto facts = models.facts(input.at("model").get<std::string>(), version);
   EngineArgs args;
   args.tensor_parallel_size = input.at("tp").get<int>();
   args.pipeline_parallel_size = input.at("pp").get<int>();
-  const auto result = resolve(args, *facts, recorded_node("B200", 128), {}, kDefaultVllmVersion, EntryMode::offline);
+  const auto result = resolve(args, *facts, recorded_node("B200", 128), {}, version, EntryMode::offline);
   if (const auto* refusal = std::get_if<Refusal>(&result))
-    return {{"accept", false}, {"rule", recorded_rule(*refusal)}};
+    return {{"accept", false}, {"stage", refusal->rule->stage()}, {"rule", recorded_rule(*refusal)}};
   const auto& r = std::get<Resolved>(result);
   Json out{{"accept", true}};
   if (r.tensor_parallel_size == 1) {
@@ -164,8 +164,7 @@ Json predict_sweep(const Json& input, VerifyModels& models) {
 }
 
 Json predict_start(const Json& input, VerifyModels& models) {
-  const auto version = input.contains("vllm_version") ? parse_vllm_version(input["vllm_version"].get<std::string>())
-                                                      : kDefaultVllmVersion;
+  const auto version = recorded_version(input);
   const auto facts = models.facts(input.at("model").get<std::string>(), version);
   const auto args = read_engine_args(input.at("args"), "input");
   Environment env;
@@ -182,17 +181,17 @@ Json predict_start(const Json& input, VerifyModels& models) {
 /// Third shape: the model class built for one rank, GPU count left open.
 Json predict_construction(const Json& input, VerifyModels& models) {
   const auto args = read_engine_args(input.at("args"), "input");
-  const auto facts =
-      models.facts(input.at("model").get<std::string>(), kDefaultVllmVersion, args.hf_overrides.value_or(""));
-  const auto result = resolve(args, *facts, recorded_node(recorded_capability(input), 1 << 20), {}, kDefaultVllmVersion,
-                              EntryMode::offline);
+  const auto version = recorded_version(input);
+  const auto facts = models.facts(input.at("model").get<std::string>(), version, args.hf_overrides.value_or(""));
+  const auto result =
+      resolve(args, *facts, recorded_node(recorded_capability(input), 1 << 20), {}, version, EntryMode::offline);
   if (const auto* refusal = std::get_if<Refusal>(&result)) return refusal_json(*refusal);
   const auto& r = std::get<Resolved>(result);
   const auto parallel = engine_config(r).parallel;
   const int rank = input.value("global_rank", 0);
   const int stage =
       rank / (parallel.tensor_parallel_size * parallel.prefill_context_parallel_size) % parallel.pipeline_parallel_size;
-  if (const auto refusal = check_construction(*facts, parallel, r.quantization.value_or(""), stage))
+  if (const auto refusal = check_construction(*facts, parallel, r.quantization.value_or(""), r.version, stage))
     return refusal_json(*refusal);
   return {{"accept", true}};
 }

@@ -47,12 +47,10 @@ ModelFacts VerifyModels::read_facts(const Key& key) {
     if (!key.hf_overrides.empty()) config = with_hf_overrides(config, key.hf_overrides, "input.args");
     const auto quant = disk.read(dir + "/hf_quant_config.json");
     const Json quant_config = quant ? read_config(*quant, dir + "/hf_quant_config.json") : Json();
-    return model_facts(config, quant ? &quant_config : nullptr, key.name, key.version);
+    return model_facts(config_facts(config, quant ? &quant_config : nullptr), key.name, key.version);
   }
-  auto model = *get(key.name);
-  if (!key.hf_overrides.empty() && model.config)
-    model.config = std::make_shared<const Json>(with_hf_overrides(*model.config, key.hf_overrides, "input.args"));
-  return model_facts(model, key.version);
+  const auto model = get(key.name);
+  return model_facts(config_facts(*model, key.hf_overrides), model->name, key.version);
 }
 
 std::shared_ptr<const ModelFacts> VerifyModels::facts(const std::string& name, VllmVersion version,

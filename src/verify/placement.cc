@@ -26,25 +26,26 @@ ParallelConfig parallel_of(const Json& input) {
 }
 
 Json predict_groups(const Json& input) {
-  const auto made = rank_groups(parallel_of(input), input.at("is_moe").get<bool>());
+  const auto made = rank_groups(parallel_of(input), input.at("is_moe").get<bool>(), recorded_version(input));
   Json groups = Json::object();
   for (const auto& g : made.groups) groups[g.name] = g.groups;
   return {{"ok", true}, {"torch_world_size", made.torch_world_size}, {"groups", std::move(groups)}};
 }
 
 Json predict_nodes(const Json& input, VerifyModels& models) {
-  const auto facts = models.facts(input.at("model").get<std::string>(), kDefaultVllmVersion);
+  const auto version = recorded_version(input);
+  const auto facts = models.facts(input.at("model").get<std::string>(), version);
   const auto node = recorded_node(input.at("node"));
   Json nodes = Json::array();
   int index = 0;
   for (const auto& command : input.at("commands")) {
-    const auto result = resolve(read_engine_args(command, "input.commands"), *facts, node);
+    const auto result = resolve(read_engine_args(command, "input.commands"), *facts, node, {}, version);
     Json out{{"node", index++}};
     if (const auto* refusal = std::get_if<Refusal>(&result)) {
       out["accept"] = false;
-      out["rule"] = refusal->rule;
-      out["stage"] = refusal->stage;
-      out["where"] = refusal->where;
+      out["rule"] = refusal->rule->id;
+      out["stage"] = refusal->rule->stage();
+      out["where"] = refusal->rule->where;
       nodes.push_back(std::move(out));
       continue;
     }
@@ -72,8 +73,9 @@ Json predict_nodes(const Json& input, VerifyModels& models) {
 
 Json predict_experts(const Json& input) {
   const auto& group = input.at("num_expert_group");
-  const auto made = expert_map(parallel_of(input), input.at("num_experts").get<int>(),
-                               group.is_null() ? std::nullopt : std::optional(group.get<int>()));
+  const auto made =
+      expert_map(parallel_of(input), input.at("num_experts").get<int>(),
+                 group.is_null() ? std::nullopt : std::optional(group.get<int>()), recorded_version(input));
   if (const auto* error = std::get_if<ExpertMapError>(&made))
     return {{"ok", false}, {"error", error->error}, {"message", error->message}};
   const auto& m = std::get<ExpertMap>(made);

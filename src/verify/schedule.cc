@@ -83,6 +83,7 @@ void read_config(const Json& json, TickWorkload& w) {
 
 TickWorkload read_workload(const Json& input) {
   TickWorkload w;
+  w.config.version = recorded_version(input);
   read_config(input.at("config"), w);
   for (const Json& json : input.at("requests")) {
     TickRequest r;

@@ -107,7 +107,7 @@ Prediction predict_start_row(const StartRow& row, const StartLaunch& launch) {
     return done();
   }
   Gpu gpu;
-  gpu.compute_capability = 80;
+  gpu.vendor = "nvidia", gpu.compute_capability = 80;
   gpu.memory_total = gib(1e6);
   if (launch.gpu) gpu = *launch.gpu;
   const auto& e = launch.engine;
@@ -122,10 +122,9 @@ Prediction predict_start_row(const StartRow& row, const StartLaunch& launch) {
     notes.insert(notes.begin(), "GPU not named: weights only");
     return done();
   }
-  using Kind = MemoryRefusal::Kind;
-  out.set("outcome", std::string(!plan.refusal                                    ? "ok"
-                                 : plan.refusal->kind == Kind::weights_do_not_fit ? "oom_load"
-                                                                                  : "kv_too_small"));
+  out.set("outcome", std::string(!plan.refusal                        ? "ok"
+                                 : plan.refusal->is("memory_weights") ? "oom_load"
+                                                                      : "kv_too_small"));
   out.set("available_kv_gib_per_gpu", to_gib(stage.kv_cache), 4);
   out.set("kv_cache_tokens", std::to_string(plan.kv_tokens));
   out.set("max_concurrency", plan.max_concurrency, 4);

@@ -16,6 +16,11 @@
 
 namespace shardwise {
 
+VllmVersion recorded_version(const Json& input) {
+  const auto named = input.find("vllm_version");
+  return named == input.end() ? kRecordedVllmVersion : parse_vllm_version(named->get<std::string>());
+}
+
 bool same_json(const Json& a, const Json& b) {
   if (a.is_number() && b.is_number()) {
     if (a.is_number_integer() && b.is_number_integer()) return a == b;
@@ -127,7 +132,10 @@ VerifySummary verify(const VerifyOptions& options) {
   VerifyModels models(options.models_dir);
   std::vector<CaseResult> results(lines.size());
   parallel_for(lines.size(), options.threads, [&](std::size_t i) {
-    auto result = answer(topic, parse_json(lines[i], options.file), models);
+    Json item = parse_json(lines[i], options.file);
+    if (options.version && item.is_object() && item.contains("input"))
+      item["input"].emplace("vllm_version", to_string(*options.version));
+    auto result = answer(topic, item, models);
     if (!result)
       throw InputError(options.file, static_cast<int>(i) + 1, "", "a case is an object with \"id\" and \"input\"");
     results[i] = std::move(*result);

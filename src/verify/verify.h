@@ -5,10 +5,15 @@
 #include <string>
 #include <vector>
 
+#include "base/version.h"
 #include "config/json_fwd.h"
 #include "verify/models.h"
 
 namespace shardwise {
+
+/// The version whose answers a recording holds if neither its cases ("vllm_version" of the input) nor the options say.
+inline constexpr VllmVersion kRecordedVllmVersion{0, 32, 0};
+VllmVersion recorded_version(const Json& input);
 
 struct VerifyOptions {
   std::string topic, file;
@@ -16,6 +21,7 @@ struct VerifyOptions {
   std::optional<std::string> predictions;  ///< file for {"id","predict"} lines
   bool json = false;                       ///< summary as JSON
   unsigned threads = 0;                    ///< 0 = one per core
+  std::optional<VllmVersion> version;      ///< of cases that do not name theirs
 };
 
 /// One topic that reads JSON lines. `predict` gets a case ({"id","input"}, never "expect") and returns the fields of

@@ -29,7 +29,7 @@ class PreparedModels {
     if (!slot.model) {
       slot.model = models.get(name);
       if (overrides && !overrides->empty())
-        slot.model = std::make_shared<const Model>(with_overrides(*slot.model, *overrides));
+        slot.model = std::make_shared<const Model>(with_overrides(*slot.model, overrides->dump()));
       slot.program = std::make_shared<const WeightProgram>(compile_weights(*slot.model, draft));
     }
     return slot;
@@ -40,11 +40,11 @@ class PreparedModels {
   std::map<std::string, Prepared> entries_;
 };
 
-EngineConfig engine_of(const Json& args, int compute_capability) {
+EngineConfig engine_of(const Json& args, const NodeFacts& node) {
   EngineConfig engine;
   auto& p = engine.parallel;
-  engine.max_num_batched_tokens =
-      compute_capability >= 100 ? 16384 : 8192;  // vLLM's default for 80 GiB and for larger GPUs
+  // vLLM's default for 80 GiB and for larger GPUs
+  engine.max_num_batched_tokens = node.memory_bytes >= std::int64_t{160} << 30 ? 16384 : 8192;
   for (const auto& [key, value] : args.items()) {
     if (key == "tensor_parallel_size")
       p.tensor_parallel_size = value.get<int>();
@@ -84,25 +84,23 @@ Json entries(const Array& values, std::uint32_t present = 0) {
 }
 
 // A layout without a rank: is it refused, and when?
-Json layout_verdict(const Model& model, const Json& args, int capability, const EngineConfig& engine) {
-  const NodeFacts node = recorded_node(capability, 4096);
-  const ModelFacts facts = model_facts(model);
+Json layout_verdict(const Model& model, const Json& args, const NodeFacts& node, const EngineConfig& engine,
+                    VllmVersion version) {
+  const ModelFacts facts = model_facts(model, version);
   const auto said = [](const Refusal& r) {
-    return Json{
-        {"refused_at", r.stage == "model" ? "construct" : "config"}, {"where", r.where}, {"message", r.message}};
+    return Json{{"refused_at", r.rule->stage() == "model" ? "construct" : "config"},
+                {"where", r.rule->where},
+                {"message", r.message}};
   };
-  const auto resolution =
-      resolve(read_engine_args(args, "input.args"), facts, node, {}, kDefaultVllmVersion, EntryMode::offline);
+  const auto resolution = resolve(read_engine_args(args, "input.args"), facts, node, {}, version, EntryMode::offline);
   if (const auto* refused = std::get_if<Refusal>(&resolution)) return said(*refused);
-  if (const auto refused = check_layout(facts, engine.parallel, node, kDefaultVllmVersion)) return said(*refused);
+  if (const auto refused = check_layout(facts, engine.parallel)) return said(*refused);
   const auto program = weight_program(model);
   const auto& p = engine.parallel;
   for (int stage = 0; stage < p.pipeline_parallel_size; ++stage) {
+    const int rank = stage * p.tensor_parallel_size * p.prefill_context_parallel_size;
     std::optional<WeightRefusal> refusal;
-    run_weights(
-        *program,
-        weight_layout(model, engine, stage * p.tensor_parallel_size * p.prefill_context_parallel_size, capability),
-        &refusal);
+    run_weights(program, weight_layout(model, engine, rank, generation_of(node)), &refusal);
     if (refusal) return Json{{"refused_at", "construct"}, {"where", refusal->where}, {"message", refusal->message}};
   }
   return Json{{"refused_at", nullptr}};
@@ -116,11 +114,11 @@ Json predict_weights(PreparedModels& prepared, const Json& input, VerifyModels& 
   const bool draft = input.value("draft", false);
   const auto& entry = prepared.get(models, input.at("model").get<std::string>(),
                                    overrides == args.end() ? nullptr : &*overrides, draft);
-  const int capability = recorded_capability(input);
-  const EngineConfig engine = engine_of(args, capability);
-  if (!input.contains("rank")) return layout_verdict(*entry.model, args, capability, engine);
+  const NodeFacts node = recorded_node(recorded_capability(input), 4096);
+  const EngineConfig engine = engine_of(args, node);
+  if (!input.contains("rank")) return layout_verdict(*entry.model, args, node, engine, recorded_version(input));
   std::optional<WeightRefusal> refusal;
-  auto layout = weight_layout(*entry.model, engine, input.value("rank", 0), capability);
+  auto layout = weight_layout(*entry.model, engine, input.value("rank", 0), generation_of(node));
   layout.after_loading = input.value("after_loading", false);
   const RankWeights w = run_weights(*entry.program, layout, &refusal);
   if (refusal) return Json{{"refused_at", "construct"}, {"where", refusal->where}, {"message", refusal->message}};

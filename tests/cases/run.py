@@ -6,7 +6,7 @@ A case file holds blocks of
     $ plan Llama-3.1-8B --gpus 1xH100        (arguments of shardwise; a trailing '# exit 2' names the exit code)
     > expected line
     > ...                                    (three dots alone: any number of lines)
-A '>' line may hold '*' runs written as {*}: any text. What a command with --json prints must keep its schema
+A '>' line may hold '*' runs written as {*}: any text; {vllm} is the version of vLLM that a question without --vllm means. What a command with --json prints must keep its schema
 (docs/formats/schema); behind it may stand
     = answers/plan.json                      (the answer, numbers to nine digits; "{*}" in it: any value)
 
@@ -30,6 +30,10 @@ import sys
 import schemas
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.append(str(HERE.parents[1] / "tools" / "oracle"))
+from default_version import default_version  # noqa: E402
+
+DEFAULT = default_version()
 README = HERE.parents[1] / "README.md"
 SESSION = "    $ shardwise "
 PROGRESS = re.compile(r"^shardwise: .*, \d+ s\n", re.M)  # of commands that take longer than a second
@@ -89,7 +93,7 @@ def written(path, blocks):
 
 
 def line_matches(pattern, line):
-    parts = [re.escape(p) for p in pattern.split("{*}")]
+    parts = [re.escape(p) for p in pattern.replace("{vllm}", DEFAULT).split("{*}")]
     return re.fullmatch(".*".join(parts), line) is not None
 
 
@@ -104,7 +108,7 @@ def matches(want, got):
 
 def differences(want, got, path="$"):
     """Where two answers differ, a line each."""
-    if want == "{*}":
+    if want == "{*}" or (want == "{vllm}" and got == DEFAULT):
         return []
     if isinstance(want, dict) and isinstance(got, dict):
         out = [f"{path}.{k}: expected, not printed" for k in want if k not in got]
@@ -121,7 +125,7 @@ def differences(want, got, path="$"):
 
 def kept(want, got):
     """The new answer to nine digits and more, with the old one's "{*}"."""
-    if want == "{*}":
+    if want == "{*}" or (want == "{vllm}" and got == DEFAULT):
         return want
     if isinstance(got, float):
         return float(f"{got:.11g}")
@@ -189,7 +193,7 @@ def judge(binary, block, width, update):
     if matches(block["want"], got):
         return [], block["want"]
     if update and not any(w == "..." or "{*}" in w for w in block["want"]):
-        return [], got
+        return [], got if "--vllm" in words or width in WIDTHS.values() else [line.replace(DEFAULT, "{vllm}") for line in got]
     return list(difflib.unified_diff(block["want"], got, "expected", "printed", lineterm="", n=1))[:80], block["want"]
 
 

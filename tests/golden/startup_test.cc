@@ -26,16 +26,18 @@ TEST(GoldenStartup, WeightsAndKvMemory) {
   verify_startup(file, std::nullopt, out);
   const CsvTable measured = parse_csv(read_file(file), file), predicted = parse_csv(read_file(out), out);
   std::filesystem::remove(out);
-  std::map<std::string, const CsvRow*> by_id;
-  for (const auto& row : predicted.rows) by_id[row.cells[predicted.column("id")]] = &row;
+  std::map<std::string, CsvCells> by_id;
+  for (const auto& row : predicted.rows) {
+    const CsvCells cells(predicted, row);
+    by_id.emplace(cells.text("id"), cells);
+  }
   std::vector<double> weights, kv;
   int inside = 0;
   for (const auto& row : measured.rows) {
-    const auto number = [](const std::string& text) { return text.empty() ? 0.0 : std::stod(text); };
-    const auto& guess = *by_id.at(row.cells[measured.column("id")]);
-    const auto at = [&](const char* name) { return number(guess.cells[predicted.column(name)]); };
-    const double real = number(row.cells[measured.column("available_kv_gib_per_gpu")]);
-    const double held = number(row.cells[measured.column("weights_gib_per_gpu")]);
+    const CsvCells cells(measured, row), guess = by_id.at(cells.text("id"));
+    const auto at = [&](const char* name) { return guess.number(name).value_or(0); };
+    const double real = cells.number("available_kv_gib_per_gpu").value_or(0),
+                 held = cells.number("weights_gib_per_gpu").value_or(0);
     if (at("available_kv_gib_per_gpu") == 0) continue;
     kv.push_back(std::abs(at("available_kv_gib_per_gpu") / real - 1));
     weights.push_back(std::abs(at("weights_gib_per_gpu") / held - 1));

@@ -8,6 +8,7 @@
 #include "app/simulate_plan.h"
 #include "config/text_source.h"
 #include "model/load.h"
+#include "model/requantise.h"
 
 namespace shardwise {
 namespace {
@@ -61,6 +62,30 @@ TEST(PlanProperties, APinNeverBeatsTheFreeSearch) {
     auto pinned = r;
     pinned.pinned.tensor_parallel_size = tp;
     EXPECT_LE(best(pinned), free * 1.002);
+  }
+}
+
+TEST(PlanProperties, ARequantisedModelPlansLikeThePublishedCheckpoint) {
+  struct Case {
+    const char *plain, *stored, *gpus;
+    WeightFormat format;
+  };
+  for (const auto& c :
+       {Case{"Llama-3.1-405B", "NousResearch/Hermes-3-Llama-3.1-405B-FP8", "8xH100", WeightFormat::fp8_channel},
+        Case{"Qwen3-30B-A3B", "Qwen/Qwen3-30B-A3B-FP8", "2xH100", WeightFormat::fp8_block}}) {
+    SCOPED_TRACE(c.stored);
+    auto made = question(c.plain, c.gpus, Goal::balanced);
+    const auto real = question(c.stored, c.gpus, Goal::balanced);
+    auto model = requantised(*made.model, c.format);
+    model.name = real.model->name;
+    made.model = std::make_shared<const Model>(std::move(model));
+    const auto a = search(search_request(made, nullptr)), b = search(search_request(real, nullptr));
+    ASSERT_EQ(a.plans.size(), b.plans.size());
+    EXPECT_GT(a.plans.size(), 0U);
+    for (std::size_t i = 0; i < a.plans.size(); ++i) {
+      EXPECT_EQ(to_string(a.plans[i].layout), to_string(b.plans[i].layout));
+      EXPECT_EQ(a.plans[i].score, b.plans[i].score);
+    }
   }
 }
 

@@ -20,8 +20,10 @@
 #include <set>
 
 #include "accuracy_report.h"
+#include "base/input_error.h"
 #include "base/parallel_map.h"
 #include "base/text.h"
+#include "config/quantity.h"
 #include "config/text_source.h"
 #include "fit_bands.h"
 #include "fit_rows.h"
@@ -137,6 +139,12 @@ void table(const std::string& title, const std::vector<Row>& rows, const std::ve
                s[2].text());
 }
 
+int whole_number(const char* text) {
+  std::int64_t value = 0;
+  if (!parse_number(text, value)) throw InputError("--iterations", 0, "", std::string("no number: ") + text);
+  return static_cast<int>(value);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -160,15 +168,15 @@ int main(int argc, char** argv) {
     else if (a == "--report")
       report = argv[++i];
     else if (a == "--iterations")
-      iterations = std::atoi(argv[++i]);
+      iterations = whole_number(argv[++i]);
     else
       file = a;
   }
   const auto cases = priced(read_serving_rows(read_file(file), file));
   for (const auto& c : cases)
     if (c.id == explain) {
-      const auto step = compile_step(*c.model, c.engine, c.cluster, {c.cluster.nodes.front().gpus},
-                                     CostOptions{nullptr, c.fused_all_reduce});
+      const auto step = compile_step(*c.model, c.engine, c.cluster, {c.cluster.nodes.front().gpus}, default_constants(),
+                                     c.fused_all_reduce);
       const double isl = c.load.isl.mean(), n = c.load.concurrency.value_or(1) / c.ranks;
       StepBatch d, m;
       d.decode_seqs = n, d.decode_context = n * (isl + c.load.osl.mean() / 2);
@@ -403,17 +411,18 @@ int main(int argc, char** argv) {
   if (!write.empty()) {
     std::ofstream s(write + "/serving.csv"), r(write + "/routing.csv"), b(write + "/bands.csv");
     s << "# Coefficients of the step and serving model. Columns: name, value (fitted), prior (physical default), prior "
-         "sd of ln(value), unit, source. Made by tools/fit/fit_serving.cc.\n";
+         "sd of ln(value), unit, source. Made by tools/fit/fit_serving.cc.\nname,value,prior,prior_sd,unit,source\n";
     for (std::size_t k = 0; k < kCoefs; ++k)
       s << fmt::format("{},{:.5g},{:.5g},{:.3g},{},{}\n", parameters[k].name, std::exp(fit.x[k]), parameters[k].prior,
                        parameters[k].prior_sd, parameters[k].unit, parameters[k].source);
     r << "# Routing concentration: factor on the time of routed experts in decode, relative to the coefficient `moe`. "
-         "Columns: pattern (part of name or architecture, lower case), factor, source.\n";
+         "Columns: pattern (part of name or architecture, lower case), factor, source.\npattern,factor,source\n";
     for (std::size_t k = 0; k < routing.size(); ++k)
       r << fmt::format("{},{:.4g},{}\n", routing[k].pattern, std::exp(fit.x[kCoefs + k]), routing[k].source);
     b << "# 90 % intervals: ln(measured / predicted) at 5 % and 95 %. Columns: metric, GPU and shape of a measured "
          "combination (its own residuals) or none (residuals of groups that the fit did not see), from, to, lo, hi; by "
-         "requests in flight per engine (tpot, tput) or predicted ms (ttft). Made by tools/fit/fit_serving.cc.\n";
+         "requests in flight per engine (tpot, tput) or predicted ms (ttft). Made by tools/fit/fit_serving.cc.\n"
+         "metric,gpu,shape,from,to,lo,hi\n";
     auto rows = bands_without("");
     for (const auto metric : {BandMetric::tpot, BandMetric::throughput, BandMetric::ttft})
       for (auto& row : own_bands(seen_residuals, metric)) rows.push_back(row);

@@ -91,6 +91,12 @@ def _expert_map(config, given, rank):
     return found[0]
 
 
+def _held(manager):
+    """Global ids of a rank's experts: those that its map places."""
+    placed = manager.expert_map
+    return list(range(manager.global_num_experts)) if placed is None else torch.where(placed != -1)[0].tolist()
+
+
 def experts(given):
     config = parallel(given, all2all_backend=given["all2all_backend"], expert_placement_strategy=given["expert_placement_strategy"],
                       eplb_config={"num_redundant_experts": given["num_redundant_experts"]})
@@ -105,7 +111,7 @@ def experts(given):
     if first.routing_tables is not None:
         out["global_to_physical"] = first.routing_tables[0].tolist()
     for rank, held in enumerate(maps):
-        ids = held.get_local_expert_ids()  # written as first, step, count
+        ids = _held(held)  # written as first, step, count
         step = ids[1] - ids[0] if len(ids) > 1 else 1
         out["ranks"].append({"rank": rank, "ep_rank": held.ep_rank, "moe_tp_rank": held.tp_rank,
                              "local_num_experts": held.local_num_experts, "experts": [ids[0], step, len(ids)] if ids else []})

@@ -3,7 +3,7 @@
 Only what both answers hold is compared. A case that vLLM refuses after its arguments' checks (stages launch, worker,
 model) counts as accepted: the new answers end there. With --whole they do not end there: everything recorded is compared,
 messages and the stage of a refusal included. Cases recorded from another version of vLLM than the new answers come from
-are not counted.
+are not counted. RECORDED may be the predictions that `shardwise verify --predictions` writes.
 """
 import collections
 import json
@@ -24,14 +24,15 @@ def differences(recorded, new, whole):
 
 def read(path):
     with open(path) as file:
-        return [case for case in map(json.loads, file) if "expect" in case]
+        cases = [case | {"expect": case.get("expect", case.get("predict"))} for case in map(json.loads, file)]
+    return [case for case in cases if case["expect"] is not None]
 
 
 def main():
     paths, whole = [path for path in sys.argv[1:] if path != "--whole"], "--whole" in sys.argv
     recorded, new = read(paths[0]), read(paths[1])
     versions = {case["input"].get("vllm_version") for case in new}
-    recorded = {case["id"]: case["expect"] for case in recorded if not new or case["input"].get("vllm_version") in versions}
+    recorded = {case["id"]: case["expect"] for case in recorded if "input" not in case or not new or case["input"].get("vllm_version") in versions}
     fields, wrong, compared, asked = collections.Counter(), 0, 0, set()
     for case in new:
         if case["id"] not in recorded:

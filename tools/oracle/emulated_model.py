@@ -8,6 +8,9 @@ supports something is answered; running one is an error. Process groups are vLLM
 import contextlib
 import importlib.abc
 import importlib.machinery
+import importlib.metadata
+import os
+import re
 import sys
 import types
 from types import SimpleNamespace
@@ -18,10 +21,24 @@ LANGUAGES = ("cutlass", "tilelang", "tvm", "quack", "vllm.vllm_flash_attn.cute")
 PACKAGES = ("flashinfer", "triton_kernels", "vllm._flashkda_C")
 OPERATORS = {"_C", "_moe_C", "_C_cache_ops", "_C_custom_ar", "_C_utils", "_C_stable_libtorch", "_vllm_fa2_C", "_vllm_fa3_C", "_flashmla_C",
              "_flashmla_extension_C", "_qutlass_C", "_flashkda_C"}
-VERSIONS = {"flashinfer": "0.6.12"}  # of the CUDA wheel of vLLM 0.32.0
+os.environ.setdefault("VLLM_HAS_FLASHINFER_CUBIN", "1")  # from 0.33 FlashInfer counts only with its kernels
 GPUS = {"9.0": "H100", "10.0": "B200"}  # compute capability: the GPU that stands for it
-QUESTIONS = {"get_device_sm_count": lambda *_: emulated_node.GPUS[emulated_node.Node.gpu][3]}  # that packages answer without a kernel
+QUESTIONS = {  # that packages answer without a kernel
+    "get_device_sm_count": lambda *_: emulated_node.GPUS[emulated_node.Node.gpu][3],
+    "get_trtllm_gen_multi_ctas_kv_counter_bytes": lambda *_, **__: 0,  # scratch of attention, allocated after the weights
+}
 SHARED_MEMORY_BYTES = 232448  # a kernel's most on 9.0 and 10.0 (CUDA C++ programming guide, compute capabilities)
+
+
+def _required(package, otherwise):
+    """The version of a package that the CUDA wheel asks for: in the metadata where that wheel was unpacked."""
+    for line in importlib.metadata.requires("vllm") or []:
+        if found := re.match(rf"{package}==([\w.]+)", line):
+            return found[1]
+    return otherwise
+
+
+VERSIONS = {"flashinfer": _required("flashinfer-python", "0.6.12")}  # 0.32.0's, whose CPU wheel does not say
 
 
 class _NoKernel(RuntimeError):

@@ -4,11 +4,12 @@
 #   tools/oracle/regenerate.sh VENV OUT_DIR [NAME...]
 # VENV: a Python environment with vLLM (no GPU needed). OUT_DIR receives the answers in the recorded format. NAME: only
 # these parts. Exit 0 if all agree; a version other than the recorded one may differ, and the differences are what to look at.
+# CASES=DIR asks about other recorded cases, laid out as tests/golden. A version of vLLM laid over VENV's comes by PYTHONPATH.
 # docs/oracle.md says more.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
-golden=$here/../../tests/golden
-[ $# -ge 2 ] || { sed -n '2,7s/^# \?//p' "$0"; exit 2; }
+golden=${CASES:-$here/../../tests/golden}
+[ $# -ge 2 ] || { sed -n '2,8s/^# \?//p' "$0"; exit 2; }
 python=$1/bin/python
 "$python" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("vllm") is None)' || { echo "no vLLM in $1"; exit 2; }
 mkdir -p "$2/models" || exit 2

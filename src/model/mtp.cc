@@ -1,8 +1,8 @@
-#include "memory/draft.h"
-
+// The layers of a model's own MTP draft.
 #include <string>
 
 #include "config/json.h"
+#include "model/layers.h"
 
 namespace shardwise {
 
@@ -25,30 +25,26 @@ const Layer* layer_of_kind(const Model& model, char kind) {
 
 }  // namespace
 
-std::vector<Layer> draft_layers(const Model& model) {
+std::vector<Layer> read_mtp_layers(const Fields& text, const Model& model) {
   std::vector<Layer> out;
   if (model.num_mtp_layers <= 0 || model.layers.empty()) return out;
-  const auto field = [&](const char* name) -> const Json* {
-    if (!model.text_config) return nullptr;
-    const auto it = model.text_config->find(name);
-    return it == model.text_config->end() ? nullptr : &*it;
-  };
-  if (const auto* pattern = field("mtp_hybrid_override_pattern"); pattern && pattern->is_string()) {
+  if (const std::string pattern = text.loose_text("mtp_hybrid_override_pattern"); !pattern.empty()) {
     for (int i = 0; i < model.num_mtp_layers; ++i)
-      for (const char kind : pattern->get_ref<const std::string&>())
+      for (const char kind : pattern)
         if (const auto* l = layer_of_kind(model, kind)) out.push_back(*l);
     if (!out.empty()) return out;
   }
   Layer last = model.layers.back();
   for (const auto& l : model.layers)
     if (attends(l)) last = l;
-  const Json* ratios = field("compress_ratios");
+  const auto ratios = text.json().find("compress_ratios");
+  const bool stated = ratios != text.json().end() && ratios->is_array();
   for (int i = 0; i < model.num_mtp_layers; ++i) {
     Layer l = last;
     if (auto* mla = std::get_if<MlaAttention>(&l.attention)) {
       if (mla->indexer) mla->indexer->shared = false;
       const auto at = model.layers.size() + static_cast<std::size_t>(i);
-      if (mla->compress_ratio && ratios && ratios->is_array() && at < ratios->size() && (*ratios)[at].is_number()) {
+      if (mla->compress_ratio && stated && at < ratios->size() && (*ratios)[at].is_number()) {
         mla->compress_ratio = (*ratios)[at].get<int>();
         if (*mla->compress_ratio != 4) mla->indexer.reset();
       }

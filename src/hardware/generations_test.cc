@@ -1,0 +1,38 @@
+#include "hardware/generations.h"
+
+#include <gtest/gtest.h>
+
+namespace shardwise {
+namespace {
+
+TEST(Generations, RowsOfAVendorRiseAndDoNotOverlap) {
+  const auto rows = gpu_generations();
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    EXPECT_LE(rows[i].first, rows[i].last) << rows[i].name;
+    if (i > 0 && rows[i].vendor == rows[i - 1].vendor) {
+      EXPECT_GT(rows[i].first, rows[i - 1].last) << rows[i].name;
+    }
+  }
+  EXPECT_EQ(rows.back().vendor, "");
+}
+
+TEST(Generations, EveryCatalogueGpuOfNvidiaHasARow) {
+  for (const auto& gpu : gpu_catalogue()) {
+    const auto& g = generation_of(gpu);
+    EXPECT_EQ(g.vendor == gpu.vendor, gpu.vendor == "nvidia") << gpu.name;
+    if (gpu.vendor == "nvidia") {
+      EXPECT_EQ(g.bfloat16, gpu.peak.count(GpuDType::bf16) > 0) << gpu.name;
+    }
+  }
+}
+
+TEST(Generations, AreFoundByVendorAndCapability) {
+  EXPECT_EQ(generation_of("nvidia", 90).name, "Hopper");
+  EXPECT_EQ(generation_of("nvidia", 103).name, "Blackwell");
+  EXPECT_EQ(generation_of("nvidia", 121).name, "GB10");
+  EXPECT_EQ(generation_of("amd", 90).name, "unknown");
+  EXPECT_EQ(generation_of("nvidia", 0).name, "unknown");
+}
+
+}  // namespace
+}  // namespace shardwise
