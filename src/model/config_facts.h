@@ -54,14 +54,14 @@ struct ConfigFacts {
   std::optional<std::int64_t> sliding_window;
   std::optional<std::int64_t> attention_chunk_size;
   std::optional<double> model_max_length;
-  ConfigLength length, length_before_0_19;    ///< YaRN's factor counted then
-  std::string dtype = "float32";              ///< of the weights, as config.json says (float32 if it does not)
-  bool quant_has_config = false;              ///< the checkpoint has a quantisation config
-  std::string quant_checkpoint_method;        ///< its normalised quant_method; may be "" all the same
-  std::string quant_format;                   ///< "format" of a compressed-tensors checkpoint
-  std::string modelopt_algo;                  ///< quant_algo of a ModelOpt checkpoint: FP8, NVFP4, MIXED_PRECISION ...
-  std::string kv_cache_dtype = "auto";        ///< what --kv-cache-dtype auto resolves to
-  std::string unknown_modelopt_algo;          ///< such a quant_algo that vLLM does not know; "" = none
+  ConfigLength length, length_before_0_19;  ///< YaRN's factor counted then
+  std::string dtype = "float32";            ///< of the weights, as config.json says (float32 if it does not)
+  bool quant_has_config = false;            ///< the checkpoint has a quantisation config
+  std::string quant_checkpoint_method;      ///< its normalised quant_method; may be "" all the same
+  std::string quant_format;                 ///< "format" of a compressed-tensors checkpoint
+  std::string modelopt_algo;                ///< quant_algo of a ModelOpt checkpoint: FP8, NVFP4, MIXED_PRECISION ...
+  std::string kv_cache_dtype = "auto";      ///< what --kv-cache-dtype auto resolves to
+  std::string unknown_modelopt_algo;        ///< such a quant_algo that vLLM does not know; "" = none
   ConfigSizes sizes;
 };
 

@@ -34,8 +34,8 @@ bool reads(const Words& argv, VllmVersion version) {
   }
 }
 
-/// A word that the argument takes, of the kind that is meant where it takes any; nullopt for nested configurations, whose
-/// fields are not compared here.
+/// A word that the argument takes, of the kind that is meant where it takes any; nullopt for nested configurations,
+/// whose fields are not compared here.
 std::optional<std::string> taken_word(const Json& row) {
   if (row["choices"].is_array()) return row["choices"][0].get<std::string>();
   const auto takes = row["takes"].get<Words>();
