@@ -27,6 +27,7 @@ test: packages  ## one build with assertions: plans a real model, then unit, gol
 	./build/dev/shardwise plan $(PLAN)
 	cd build/dev && ctest --output-on-failure -j$(JOBS)
 	python3 tests/cases/run.py build/dev/shardwise
+	python3 tests/cases/asked_again.py build/dev/shardwise
 
 cases: build  ## rewrite the expected output of tests/cases and the README's session after a wanted change
 	python3 tests/cases/run.py build/release/shardwise --update

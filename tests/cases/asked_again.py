@@ -25,11 +25,11 @@ QUESTIONS = """
 plan Llama-3.1-70B --gpus 8xH100 --isl 2000 --osl 300
 plan Llama-3.1-8B --gpus 2xH100 --goal latency
 plan Qwen3-30B-A3B --gpus 4xH100 --concurrency 64 --goal throughput
-plan Qwen3-32B --gpus 8xRTX4090 --rate 2
-plan Qwen3-235B-A22B --gpus 2x8xH200 --concurrency 128
+plan Qwen3-32B --gpus 4xRTX4090 --rate 0.5
+plan Qwen3-235B-A22B --gpus 2x8xH200 --concurrency 16
 plan Llama-3.1-8B --gpus 2xA100 --tpot 12ms
 plan Llama-3.1-405B --gpus 8xH100
-plan Llama-3.1-70B --gpus 8xH100 --rate 10000
+plan Llama-3.1-70B --gpus 8xH100 --rate 100
 plan Llama-3.1-70B --gpus 2xL40S
 plan DeepSeek-V3 --gpus 8xL40S
 plan DeepSeek-V3 --gpus 2x8xL40S
@@ -292,6 +292,7 @@ def unexplained(question, answer):
 def of_plan(question, answer):
     if answer["plans"]:
         yield from of_flips(question, answer)
+    whole = question
     if plans_of(answer):
         question = unexplained(question, answer)
     if answer["plans"]:
@@ -308,15 +309,15 @@ def of_plan(question, answer):
     for change in answer.get("no_plan", {}).get("nearest", []):
         what, other = change["change"], None
         if what.startswith("--"):
-            other = question.own_with(tuple(what.split(" ", 1)))
+            other = whole.own_with(tuple(what.split(" ", 1)))
         elif re.match(r"[\dx]+x[A-Z]", what):
-            other = question.own_with(("--gpus", what))
+            other = whole.own_with(("--gpus", what))
         elif what.startswith("an FP8"):
-            other = question.own_with(("--hf-overrides", json.dumps(FP8)))
+            other = whole.own_with(("--hf-overrides", json.dumps(FP8)))
         elif what.startswith("a 4-bit"):
-            other = question.own_with(("--hf-overrides", json.dumps(INT4)))
+            other = whole.own_with(("--hf-overrides", json.dumps(INT4)))
         elif what.startswith("a shorter --max-model-len"):
-            other = question.own_with(("--max-model-len", None), ("--min-model-len", None))
+            other = whole.own_with(("--max-model-len", None), ("--min-model-len", None))
         elif what.startswith("accept "):
             other = question.own_with(*layout_settings(what[7:]))
             yield what, other, stands_as(what[7:], change["estimate"])
