@@ -1,4 +1,6 @@
-// What --kv-cache-dtype auto becomes.
+// What --kv-cache-dtype auto becomes, and how a cache of it is stored.
+#include "memory/kv_cache_dtype.h"
+
 #include "memory/kv_specs.h"
 #include "model/architectures.h"
 
@@ -20,6 +22,29 @@ std::string resolved_cache_dtype(const Model& model, const std::string& asked, c
   }
   if (generation.glm_dsa_fp8_cache && hook == Hook::glm_moe_dsa) return "fp8_e4m3";
   return "auto";
+}
+
+KvDType model_dtype(const Model& model) {
+  return model.dtype == DType::float16   ? KvDType::float16
+         : model.dtype == DType::float32 ? KvDType::float32
+                                         : KvDType::bfloat16;
+}
+
+KvQuantMode quant_mode(const std::string& cache_dtype) {
+  if (cache_dtype == "fp8_per_token_head") return KvQuantMode::fp8_per_token_head;
+  if (cache_dtype == "int8_per_token_head") return KvQuantMode::int8_per_token_head;
+  if (cache_dtype == "int4_per_token_head") return KvQuantMode::int4_per_token_head;
+  if (cache_dtype == "nvfp4_ds_mla") return KvQuantMode::nvfp4_ds_mla;
+  if (cache_dtype.starts_with("nvfp4")) return KvQuantMode::nvfp4;
+  return cache_dtype.starts_with("fp8") ? KvQuantMode::fp8_per_tensor : KvQuantMode::none;
+}
+
+KvDType cache_torch_dtype(const Model& model, const std::string& cache_dtype) {
+  if (cache_dtype == "auto") return model_dtype(model);
+  if (cache_dtype == "bfloat16") return KvDType::bfloat16;
+  if (cache_dtype == "float16" || cache_dtype == "half") return KvDType::float16;
+  if (cache_dtype == "float32") return KvDType::float32;
+  return KvDType::uint8;
 }
 
 bool mamba_align_mode(const Model& model, bool enable_prefix_caching) {

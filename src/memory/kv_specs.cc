@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "memory/kv_backend.h"
+#include "memory/kv_cache_dtype.h"
 #include "memory/kv_names.h"
 #include "memory/kv_state.h"
 #include "model/architectures.h"
@@ -16,30 +17,6 @@ namespace {
 /// Tokens between the states that FlashInfer's prefill of gated delta nets can give
 /// (v1/attention/backends/gdn_attn.py).
 constexpr std::int64_t kGdnCheckpointAlignment = 64;
-
-KvDType model_dtype(const Model& model) {
-  return model.dtype == DType::float16   ? KvDType::float16
-         : model.dtype == DType::float32 ? KvDType::float32
-                                         : KvDType::bfloat16;
-}
-
-KvQuantMode quant_mode(const std::string& cache_dtype) {
-  if (cache_dtype == "fp8_per_token_head") return KvQuantMode::fp8_per_token_head;
-  if (cache_dtype == "int8_per_token_head") return KvQuantMode::int8_per_token_head;
-  if (cache_dtype == "int4_per_token_head") return KvQuantMode::int4_per_token_head;
-  if (cache_dtype == "nvfp4_ds_mla") return KvQuantMode::nvfp4_ds_mla;
-  if (cache_dtype.starts_with("nvfp4")) return KvQuantMode::nvfp4;
-  return cache_dtype.starts_with("fp8") ? KvQuantMode::fp8_per_tensor : KvQuantMode::none;
-}
-
-/// kv_cache_dtype_str_to_dtype: every quantised cache is stored as bytes.
-KvDType cache_torch_dtype(const Model& model, const std::string& cache_dtype) {
-  if (cache_dtype == "auto") return model_dtype(model);
-  if (cache_dtype == "bfloat16") return KvDType::bfloat16;
-  if (cache_dtype == "float16" || cache_dtype == "half") return KvDType::float16;
-  if (cache_dtype == "float32") return KvDType::float32;
-  return KvDType::uint8;
-}
 
 /// Images are attended in both directions (model_arch_config_convertor.py:is_mm_prefix_lm).
 bool mm_prefix(const Model& model, const KvSpecOptions& options) {

@@ -7,6 +7,7 @@
 #include "base/input_error.h"
 #include "base/text.h"
 #include "config/json.h"
+#include "parallel/flag_text.h"
 
 namespace shardwise {
 namespace {
@@ -17,24 +18,10 @@ constexpr auto kWhere = "vllm serve";
   throw InputError(kWhere, 0, flag, message, hint);
 }
 
-std::string dashed(std::string_view name) {
-  std::string out = "--" + std::string(name);
-  std::replace(out.begin(), out.end(), '_', '-');
-  return out;
-}
-
 std::optional<std::int64_t> to_integer(std::string_view text) {
   text = trim(text);
   if (text.starts_with('+')) text.remove_prefix(1);
   std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || text.empty()) return std::nullopt;
-  return value;
-}
-
-std::optional<double> to_number(std::string_view text) {
-  text = trim(text);
-  double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size() || text.empty()) return std::nullopt;
   return value;
@@ -443,80 +430,6 @@ EngineArgs read_engine_args(const Json& object, const std::string& file) {
         row->member);
   }
   return args;
-}
-
-namespace {
-
-std::string as_word(const std::string& value) { return value; }
-std::string as_word(std::int64_t value) { return std::to_string(value); }
-std::string as_word(double value) { return number_text(value); }
-std::string as_word(bool value) { return value ? "yes" : "no"; }
-
-template <class T>
-std::vector<std::string> argument_words(const T& value) {
-  return {as_word(value)};
-}
-template <class T>
-std::vector<std::string> argument_words(const std::vector<T>& values) {
-  std::vector<std::string> words;
-  for (const auto& value : values) words.push_back(as_word(value));
-  return words;
-}
-
-bool is_switch(const FlagRow& row) { return row.kind == FlagKind::boolean || row.kind == FlagKind::present; }
-
-}  // namespace
-
-std::vector<GivenFlag> given_flags(const EngineArgs& args) {
-  std::vector<GivenFlag> given;
-  for (const auto& row : flag_rows())
-    std::visit(
-        [&](auto member) {
-          if constexpr (!std::is_same_v<decltype(member), std::monostate>)
-            if (const auto& value = args.*member) given.push_back({&row, argument_words(*value)});
-        },
-        row.member);
-  for (const auto& [name, words] : args.not_used)
-    if (const auto* row = find_flag(name)) given.push_back({row, words});
-  return given;
-}
-
-EngineArgs without(EngineArgs args, FlagPart part) {
-  for (const auto& row : flag_rows())
-    std::visit(
-        [&](auto member) {
-          if constexpr (!std::is_same_v<decltype(member), std::monostate>)
-            if (row.part == part) (args.*member).reset();
-        },
-        row.member);
-  std::erase_if(args.not_used, [&](const auto& given) { return find_flag(given.first)->part == part; });
-  return args;
-}
-
-std::vector<std::string> to_argv(const GivenFlag& flag) {
-  const auto& [row, words] = flag;
-  const auto name = dashed(row->name);
-  const bool off = words == std::vector<std::string>{"no"};
-  if (is_switch(*row)) {
-    if (!off) return {name};
-    return row->kind == FlagKind::boolean ? std::vector{"--no-" + name.substr(2)} : std::vector<std::string>{};
-  }
-  if (row->kind == FlagKind::comma_list) return {name, join(words, ",")};
-  if (words.size() == 1 && words.front().starts_with('-') && !to_number(words.front()))
-    return {name + "=" + words.front()};
-  std::vector<std::string> argv = {name};
-  argv.insert(argv.end(), words.begin(), words.end());
-  return argv;
-}
-
-std::vector<std::string> to_argv(const EngineArgs& args) {
-  std::vector<std::string> argv;
-  if (args.model) argv.push_back(*args.model);
-  for (const auto& flag : given_flags(args)) {
-    if (flag.row->name == "model") continue;
-    for (auto& text : to_argv(flag)) argv.push_back(std::move(text));
-  }
-  return argv;
 }
 
 }  // namespace shardwise
