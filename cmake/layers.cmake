@@ -1,13 +1,8 @@
 # Sources of one target are compiled a few at a time: their headers are read once (a third of the time of one by one),
 # and a changed file still takes only its few neighbours with it. Names in anonymous namespaces are therefore unique
-# within a layer; the few files that do not keep to it yet stand in SHARDWISE_ALONE.
-set(SHARDWISE_ALONE cost/bands.cc
-                    base/fmt_library.cc)
+# within a layer.
 function(shardwise_unity target)
   set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 6)
-  foreach(file ${SHARDWISE_ALONE})
-    set_source_files_properties(${CMAKE_CURRENT_SOURCE_DIR}/${file} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
-  endforeach()
 endfunction()
 
 # shardwise_test_program(NAME LIBRARY): every x_test.cc of this folder as one googletest program, ctest NAME.
