@@ -20,6 +20,7 @@ int main() {
   command.model = question.model;
   command.cluster = question.cluster;
   command.workload = question.workload;
-  command.args = parse_vllm_flags({"-tp", "2"});
+  const std::vector<std::string> flags = {"-tp", "2"};
+  command.args = parse_vllm_flags(flags);
   return check(command).starts() ? 0 : 1;
 }
