@@ -58,7 +58,7 @@ const Rule* find_rule(std::string_view id) {
   return at == rules().end() ? nullptr : *at;
 }
 
-Refusal refuse(RuleId id, std::string message) { return {*id.row, std::move(message)}; }
+Refusal refuse(RuleId id, std::string message) { return {id.row(), std::move(message)}; }
 
 std::optional<Refusal> first_violation(Phase phase, const LayoutView& layout, const ResolveState* start) {
   static const auto by_phase = rules_by_phase();

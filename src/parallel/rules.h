@@ -1,7 +1,9 @@
 #pragma once
 // The rules, one row each: what resolve(), the search, memory and check() refuse by, and what `shardwise rules` prints.
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <optional>
 #include <span>
 #include <string>
@@ -114,12 +116,13 @@ inline constexpr Rule kOtherRules[] = {
 
 /// A row of kOtherRules by its id. Any other id does not compile.
 struct RuleId {
-  const Rule* row = nullptr;
+  std::size_t index = std::size(kOtherRules);  // no pointer: g++ 12 takes none for constant under -fsanitize=undefined
   consteval RuleId(const char* id) {
-    for (const auto& rule : kOtherRules)
-      if (rule.id == id) row = &rule;
-    if (!row) throw "no row of kOtherRules has this id";
+    for (std::size_t i = 0; i < std::size(kOtherRules); ++i)
+      if (kOtherRules[i].id == id) index = i;
+    if (index == std::size(kOtherRules)) throw "no row of kOtherRules has this id";
   }
+  const Rule& row() const { return kOtherRules[index]; }
 };
 
 /// Something does not start: the row that says so, and what is wrong, with the numbers. Made by refuse() or by a row's
@@ -128,7 +131,7 @@ class Refusal {
  public:
   const Rule* rule;
   std::string message;
-  bool is(RuleId id) const { return rule == id.row; }
+  bool is(RuleId id) const { return rule == &id.row(); }
 
  private:
   Refusal(const Rule& row, std::string what) : rule(&row), message(std::move(what)) {}
