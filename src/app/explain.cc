@@ -66,19 +66,14 @@ std::optional<Plan> best_found(const Question& q, std::string_view dimension, co
   return best ? q.layouts(best->layout) : std::nullopt;
 }
 
-/// The best of them, priced as the winner was: of the few that the closed form puts first, where the simulator decides.
+/// The best of them, priced as the winner was: the first of the ranked plans that were simulated, else the closed
+/// form's.
 std::optional<Plan> best_where(const Question& q, std::string_view dimension, const ValueTest& passes) {
-  constexpr std::size_t kPriced = 4;
-  const auto found = best_found(q, dimension, passes);
-  if (!found || !q.answer.simulated) return found;
   const auto& d = *find_dimension(dimension);
-  std::vector<Plan> few{*found};
   for (const auto& p : q.answer.search.plans)
-    if (few.size() < kPriced && p.layout != found->layout && passes(value_of(d, p.layout))) few.push_back(p);
-  parallel_for(few.size(), q.answer.request.threads, [&](std::size_t i) { few[i] = as_priced(q, few[i]); });
-  return *std::min_element(few.begin(), few.end(), [&](const Plan& a, const Plan& b) {
-    return a.slos_kept != b.slos_kept ? a.slos_kept : better_plan(a, b, q.request.fewest_gpus);
-  });
+    if (p.simulated && passes(value_of(d, p.layout))) return p;
+  auto found = best_found(q, dimension, passes);
+  return found ? std::optional(as_priced(q, *std::move(found))) : std::nullopt;
 }
 
 double ratio(const Question& q, double score) { return q.w.score > 0 ? score / q.w.score : 0; }
