@@ -19,6 +19,8 @@ struct GpuGeneration {
 
   /// bfloat16 among the types (platforms/cuda.py supported_dtypes)
   bool bfloat16 = false;
+  /// vLLM has an all-reduce of its own for it (platforms/rocm.py use_custom_allreduce)
+  bool custom_all_reduce = true;
   /// shared by CPU and GPU: small defaults of a batch (engine/arg_utils.py get_batch_defaults, 0.33), more of it taken
   bool unified_memory = false;
   /// most tokens of a default graph since 0.28, 512 before (config/vllm.py _set_cudagraph_sizes)

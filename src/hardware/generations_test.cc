@@ -16,12 +16,13 @@ TEST(Generations, RowsOfAVendorRiseAndDoNotOverlap) {
   EXPECT_EQ(rows.back().vendor, "");
 }
 
-TEST(Generations, EveryCatalogueGpuOfNvidiaHasARow) {
+TEST(Generations, EveryCatalogueGpuHasARow) {
   for (const auto& gpu : gpu_catalogue()) {
     const auto& g = generation_of(gpu);
-    EXPECT_EQ(g.vendor == gpu.vendor, gpu.vendor == "nvidia") << gpu.name;
-    if (gpu.vendor == "nvidia") {
-      EXPECT_EQ(g.bfloat16, gpu.peak.count(GpuDType::bf16) > 0) << gpu.name;
+    EXPECT_EQ(g.vendor, gpu.vendor) << gpu.name;
+    EXPECT_EQ(g.bfloat16, gpu.peak.count(GpuDType::bf16) > 0) << gpu.name;
+    if (gpu.vendor == "amd") {
+      EXPECT_EQ(g.name, gpu.architecture);
     }
   }
 }
@@ -30,7 +31,8 @@ TEST(Generations, AreFoundByVendorAndCapability) {
   EXPECT_EQ(generation_of("nvidia", 90).name, "Hopper");
   EXPECT_EQ(generation_of("nvidia", 103).name, "Blackwell");
   EXPECT_EQ(generation_of("nvidia", 121).name, "GB10");
-  EXPECT_EQ(generation_of("amd", 90).name, "unknown");
+  EXPECT_EQ(generation_of("amd", 90).name, "CDNA2");
+  EXPECT_EQ(generation_of("amd", 70).name, "unknown");
   EXPECT_EQ(generation_of("nvidia", 0).name, "unknown");
 }
 

@@ -25,7 +25,7 @@ struct Gpu {
   std::string name;                 ///< "H100-SXM"; aliases are in the catalogue
   std::string vendor;               ///< nvidia | amd
   std::string architecture;         ///< Hopper, Blackwell, Ada, CDNA3 ...
-  int compute_capability = 0;       ///< 90 = 9.0; AMD: 0
+  int compute_capability = 0;       ///< 90 = 9.0; AMD: of the architecture, gfx942 = 9.4, gfx1100 = 11.0
   Bytes memory_nominal;             ///< marketing size
   Bytes memory_total;               ///< what the driver and vLLM report (H100-80: 79.18 GiB)
   std::string memory_total_source;  ///< where the previous number comes from; says if estimated
