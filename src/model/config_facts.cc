@@ -361,7 +361,7 @@ ConfigFacts config_facts(const Json& c, const Json* hf_quant_config) {
   f.has_index_topk = field_at(c, "index_topk") != nullptr;
   f.model_max_length = number_at(t, "model_max_length");
   f.length = read_length(t, f.text_model_type, false);
-  f.length_before_0_19 = read_length(t, f.text_model_type, true);
+  f.length_before_0_30 = read_length(t, f.text_model_type, true);
   for (const Json* part : {&c, &t, field_at(c, "vision_config")}) {
     if (!part) continue;
     auto dtype = text_at(*part, "dtype").value_or("");

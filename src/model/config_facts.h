@@ -54,7 +54,7 @@ struct ConfigFacts {
   std::optional<std::int64_t> sliding_window;
   std::optional<std::int64_t> attention_chunk_size;
   std::optional<double> model_max_length;
-  ConfigLength length, length_before_0_19;  ///< YaRN's factor counted then
+  ConfigLength length, length_before_0_30;  ///< YaRN's factor counted then
   std::string dtype = "float32";            ///< of the weights, as config.json says (float32 if it does not)
   bool quant_has_config = false;            ///< the checkpoint has a quantisation config
   std::string quant_checkpoint_method;      ///< its normalised quant_method; may be "" all the same

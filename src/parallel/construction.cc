@@ -27,7 +27,7 @@ void add(std::vector<int>& list, int value) {
 
 }  // namespace
 
-void derive_construction(ModelFacts& f) {
+void derive_construction(ModelFacts& f, VllmVersion version) {
   const auto& s = f.sizes;
   auto& c = f.construction;
   c.padded_vocab = (s.vocab_size + 63) / 64 * 64;
@@ -53,8 +53,9 @@ void derive_construction(ModelFacts& f) {
   if (f.is_moe) {
     c.moe_intermediate = s.moe_intermediate;
     if (s.first_k_dense_replace > 0) add(c.row_inputs, s.first_dense_intermediate);
-    // models/deepseek_v4: every rank gets whole fp8 blocks, the last ones zeros.
-    c.shared_input = f.model_type.starts_with("deepseek_v4") ? 0 : s.shared_intermediate;
+    // models/deepseek_v4: from 0.24 on every rank gets whole fp8 blocks, the last ones zeros.
+    const bool padded = f.model_type.starts_with("deepseek_v4") && version >= VllmVersion{0, 24, 0};
+    c.shared_input = padded ? 0 : s.shared_intermediate;
   } else {
     add(c.row_inputs, s.dense_intermediate);
   }

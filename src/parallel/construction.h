@@ -6,6 +6,6 @@
 namespace shardwise {
 
 /// Fills facts.construction from the other facts. Part of model_facts().
-void derive_construction(ModelFacts& facts);
+void derive_construction(ModelFacts& facts, VllmVersion version);
 
 }  // namespace shardwise

@@ -158,7 +158,7 @@ void derive_model(S& s) {
     r.quantization = s.quantization;
     s.quantization_method = find_quantization(s.quantization, s.v);
   }
-  r.enforce_eager = s.a.enforce_eager.value_or(false);
+  r.enforce_eager = s.a.enforce_eager.value_or(false) || (s.n.rocm() && s.m.is_encoder_decoder);
   r.language_model_only = s.a.language_model_only.value_or(false);
 }
 
@@ -232,8 +232,8 @@ void derive_parallel(S& s) {
   r.node_rank = s.node_rank;
   r.cp_kv_cache_interleave_size = s.a.cp_kv_cache_interleave_size.value_or(1);
   // Until 0.26 several nodes turned the custom all-reduce off.
-  r.disable_custom_all_reduce =
-      s.a.disable_custom_all_reduce.value_or(false) || (s.nnodes > 1 && s.v < VllmVersion{0, 27, 0});
+  r.disable_custom_all_reduce = s.a.disable_custom_all_reduce.value_or(false) ||
+                                (s.nnodes > 1 && s.v < VllmVersion{0, 27, 0}) || !generation_of(s.n).custom_all_reduce;
   const bool launcher = s.backend == "external_launcher";
   r.world_size = s.world() * (launcher ? s.dp_size : 1);
   if (s.dp_size > 1 || r.data_parallel_size_local == 0) {
@@ -254,7 +254,7 @@ void derive_parallel(S& s) {
   if (!s.backend.empty())
     r.distributed_executor_backend = s.backend;
   else if (counted > 1)
-    r.distributed_executor_backend = s.nnodes == 1 && r.data_parallel_backend == "ray" ? "ray" : "mp";
+    r.distributed_executor_backend = r.data_parallel_backend == "ray" && (s.nnodes == 1 || !s.n.cuda()) ? "ray" : "mp";
   else
     r.distributed_executor_backend = "uni";
   if (r.all2all_backend == "pplx" && s.v >= VllmVersion{0, 17, 1}) r.all2all_backend = "allgather_reducescatter";

@@ -181,7 +181,7 @@ void derive_runner(S& s) {
   if (it != s.env.end() && !it->second.empty())
     s.v2_runner = it->second != "0";
   else
-    s.v2_runner = forced || !unsupported;
+    s.v2_runner = forced || (!unsupported && s.n.triton_usable);
   if (unsupported)
     s.v2_runner_lacks = pcp           ? "prefill context parallelism"
                         : launcher_pp ? "pipeline parallelism with external_launcher"
@@ -189,11 +189,14 @@ void derive_runner(S& s) {
                                       : "dual batch overlap";
 }
 
+bool pools(const S& s) { return s.a.runner.value_or("auto") == "pooling"; }
+
 void derive_run(S& s) {
   auto& r = s.r;
   derive_runner(s);
-  r.async_scheduling = s.a.async_scheduling.value_or(
-      speculates_async(s) && !(r.pipeline_parallel_size > 1 && !s.v2_runner && s.v >= VllmVersion{0, 30, 0}));
+  r.async_scheduling =
+      s.a.async_scheduling.value_or(speculates_async(s) && !(pools(s) && s.v >= VllmVersion{0, 20, 0}) &&
+                                    !(r.pipeline_parallel_size > 1 && !s.v2_runner && s.v >= VllmVersion{0, 30, 0}));
 
   // Optimisation levels: vllm.py OPTIMIZATION_LEVEL_TO_CONFIG.
   const auto level = s.a.optimization_level.value_or(2);
@@ -204,14 +207,20 @@ void derive_run(S& s) {
                                                       : s.compile_cudagraph_mode;
   if (r.enforce_eager) mode = 0, r.cudagraph_mode = "NONE";
   const auto breakable_env = s.env.find("VLLM_USE_BREAKABLE_CUDAGRAPH");
-  const bool breakable = breakable_env != s.env.end() ? breakable_env->second == "1" : s.m.breakable_cudagraph;
+  const bool breakable_here = s.m.breakable_cudagraph && !(s.n.rocm() && s.v >= VllmVersion{0, 29, 0});
+  const bool breakable = breakable_env != s.env.end() ? breakable_env->second == "1" : breakable_here;
   if (breakable) mode = 0;
   if (!mode) mode = level > 0 ? 3 : 0;
   static const char* names[] = {"NONE", "STOCK_TORCH_COMPILE", "DYNAMO_TRACE_ONCE", "VLLM_COMPILE"};
   r.compilation_mode = names[std::clamp<std::int64_t>(*mode, 0, 3)];
   if (has_piecewise(r.cudagraph_mode) && *mode != 3 && !breakable)
     r.cudagraph_mode = without_piecewise(r.cudagraph_mode);
+  if (pools(s) && r.cudagraph_mode.starts_with("FULL")) r.cudagraph_mode = "PIECEWISE";
   if (s.m.is_encoder_decoder && r.cudagraph_mode != "NONE") r.cudagraph_mode = "FULL_DECODE_ONLY";
+  // platforms/rocm.py check_and_update_config
+  const bool decode_groups = r.decode_context_parallel_size > 1 && s.v < VllmVersion{0, 30, 0};
+  if (s.n.rocm() && r.cudagraph_mode.starts_with("FULL") && (decode_groups || r.prefill_context_parallel_size > 1))
+    r.cudagraph_mode = "PIECEWISE";
   if (s.has_spec && !r.max_num_scheduled_tokens && s.v >= VllmVersion{0, 16, 0})
     r.max_num_scheduled_tokens = r.max_num_batched_tokens;
   derive_capture_sizes(s);

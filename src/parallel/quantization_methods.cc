@@ -1,5 +1,7 @@
 #include "parallel/quantization_methods.h"
 
+#include <algorithm>
+
 namespace shardwise {
 namespace {
 
@@ -45,6 +47,39 @@ constexpr QuantizationMethod methods[] = {
     {"mxfp8", 80, true, false, false, W::online, v0_24, ever, "ModelOptMxFp8Config"},
 };
 
+struct PlatformMethod {
+  std::string_view name;
+  VllmVersion since = always, until = ever;
+};
+
+/// platforms/rocm.py supported_quantization, of the versions that were read: 0.16, 0.20, 0.24, 0.28 and on.
+constexpr PlatformMethod rocm_methods[] = {{"awq"},
+                                           {"auto_awq", v0_24},
+                                           {"awq_marlin"},
+                                           {"gptq"},
+                                           {"gptq_marlin", always, v0_28},
+                                           {"auto_gptq", v0_24},
+                                           {"fp8"},
+                                           {"deepseek_v4_fp8", v0_24},
+                                           {"compressed-tensors"},
+                                           {"fbgemm_fp8"},
+                                           {"gguf", always, v0_24},
+                                           {"inc", v0_28},
+                                           {"quark"},
+                                           {"mxfp4"},
+                                           {"gpt_oss_mxfp4", {0, 20, 0}},
+                                           {"mxfp8", v0_24},
+                                           {"torchao"},
+                                           {"bitsandbytes", {0, 20, 0}, v0_28},
+                                           {"modelopt", v0_24},
+                                           {"modelopt_fp4", {0, 20, 0}},
+                                           {"modelopt_mxfp8", v0_24},
+                                           {"modelopt_mixed", v0_24},
+                                           {"fp8_per_tensor", v0_24},
+                                           {"fp8_per_block", v0_24},
+                                           {"fp8_per_channel", v0_24},
+                                           {"online", v0_24}};
+
 bool among(std::string_view word, std::initializer_list<std::string_view> words) {
   for (const auto w : words)
     if (w == word) return true;
@@ -57,6 +92,12 @@ const QuantizationMethod* find_quantization(std::string_view name, VllmVersion v
   for (const auto& method : methods)
     if (method.name == name && method.since <= version && version < method.until) return &method;
   return nullptr;
+}
+
+bool platform_supports_quantization(std::string_view vendor, std::string_view name, VllmVersion version) {
+  if (vendor != "amd") return true;
+  return std::ranges::any_of(rocm_methods,
+                             [&](const auto& m) { return m.name == name && m.since <= version && version < m.until; });
 }
 
 QuantizationChoice resolve_quantization(const ModelFacts& m, const std::string& user, VllmVersion version) {

@@ -22,6 +22,8 @@ struct QuantizationMethod {
 
 /// Row of a method that `version` has, null otherwise.
 const QuantizationMethod* find_quantization(std::string_view name, VllmVersion version);
+/// Whether the platform of a vendor's GPUs takes the method (platforms/*.py supported_quantization).
+bool platform_supports_quantization(std::string_view vendor, std::string_view name, VllmVersion version);
 
 struct QuantizationChoice {
   std::string method;       ///< "" = not quantised

@@ -39,6 +39,29 @@ bool overflows_in_float16(S s) {
          s.m.model_type == "glm4";
 }
 
+/// How a version takes prompts longer than the model's own length; {} = the length.
+struct LongContext {
+  VllmVersion since, until;
+  std::string_view how;
+};
+constexpr LongContext kLongContext[] = {
+    {always,
+     {0, 30, 0},
+     "vLLM before 0.30 takes {} with --hf-overrides '{{\"rope_parameters\": {{\"rope_type\": \"yarn\", \"factor\": F, "
+     "\"original_max_position_embeddings\": L}}}}', where F x L is at least that"},
+    {{0, 30, 0},
+     ever,
+     "vLLM from 0.30 on takes {} with \"max_position_embeddings\": {} in --hf-overrides, beside the "
+     "\"rope_parameters\" of "
+     "YaRN, whose factor does not count by itself"}};
+
+std::string longer_context(std::int64_t length, VllmVersion version) {
+  for (const auto& row : kLongContext)
+    if (row.since <= version && version < row.until)
+      return fmt::format(fmt::runtime(row.how), length, length) + "; or with VLLM_ALLOW_LONG_MAX_MODEL_LEN=1";
+  return "";
+}
+
 Violation max_len_exceeds_model(S s) {
   if (!s.a.max_model_len || *s.a.max_model_len == -1 || !s.m.derived_max_model_len) return ok;
   auto derived = *s.m.derived_max_model_len;
@@ -48,7 +71,8 @@ Violation max_len_exceeds_model(S s) {
   if (asked <= derived || (s.m.model_max_length && asked <= *s.m.model_max_length)) return ok;
   const auto it = s.env.find("VLLM_ALLOW_LONG_MAX_MODEL_LEN");
   if (it != s.env.end() && it->second != "0" && it->second != "") return ok;
-  return wrong("max_model_len {} is greater than {}={}", *s.a.max_model_len, s.m.max_len_key, derived);
+  const auto more = s.m.max_len_key == "max_position_embeddings" ? "; " + longer_context(*s.a.max_model_len, s.v) : "";
+  return wrong("max_model_len {} is greater than {}={}{}", *s.a.max_model_len, s.m.max_len_key, derived, more);
 }
 
 Violation nnodes_does_not_divide_world(S s) {
@@ -59,7 +83,7 @@ Violation nnodes_does_not_divide_world(S s) {
 }
 
 Violation world_size_exceeds_local_gpus(S s) {
-  if (!s.backend.empty() || s.nnodes > 1) return ok;
+  if (!s.backend.empty() || s.nnodes > 1 || !s.n.cuda()) return ok;
   const bool old = s.v < VllmVersion{0, 17, 1};
   if ((old ? s.r.world_size : s.r.world_size_across_dp) <= 1) return ok;
   const int gpus = old && s.n.stateless_gpus ? std::min(*s.n.stateless_gpus, s.n.gpus) : s.n.gpus;
@@ -151,6 +175,13 @@ constexpr Rule kConfigRules[] = {
      [](S s) {
        return !s.quantization.empty() && !s.quantization_method
                   ? wrong("Unknown quantization method: {}", s.quantization)
+                  : ok;
+     }},
+    {"quant_not_supported_on_platform", model, "platforms/interface.py:verify_quantization",
+     "ROCm takes its own list of quantisation methods.", "another checkpoint, or another GPU",
+     [](S s) {
+       return !s.quantization.empty() && !platform_supports_quantization(s.n.vendor, s.quantization, s.v)
+                  ? wrong("{} quantization is currently not supported in rocm", s.quantization)
                   : ok;
      }},
     {"quant_deprecated", from(model, {0, 15, 0}), kQuant,
@@ -299,9 +330,18 @@ constexpr Rule kConfigRules[] = {
                   ? wrong("VLLM_DP_SIZE={} with a dense model", s.r.data_parallel_size)
                   : ok;
      }},
+    {"elastic_ep_max_dp_size", from(parallel, {0, 30, 0}), kParallel,
+     "Elastic EP starts with at most --elastic-ep-max-dp-size ranks.", "a larger --elastic-ep-max-dp-size",
+     [](S s) {
+       const auto most = s.a.elastic_ep_max_dp_size;
+       return s.a.enable_elastic_ep.value_or(false) && most && *most < s.r.data_parallel_size
+                  ? wrong("elastic_ep_max_dp_size {} with data_parallel_size {}", *most, s.r.data_parallel_size)
+                  : ok;
+     },
+     "--elastic-ep-max-dp-size must be greater than or equal to"},
     {"world_size_exceeds_local_gpus", parallel, kParallel,
      "TP x PP x PCP of one engine must fit the node's GPUs unless the executor or --nnodes says otherwise. DP is not "
-     "counted.",
+     "counted. ROCm finds out when the workers start.",
      "fewer GPUs per engine, --distributed-executor-backend ray, or --nnodes", world_size_exceeds_local_gpus},
     {"nnodes_needs_mp_executor", parallel, kParallel,
      "--nnodes works with the mp, uni and external_launcher executors.", "--distributed-executor-backend mp",

@@ -4,6 +4,7 @@
 #include "config/json.h"
 #include "config/json_fields.h"
 #include "config/quantity.h"
+#include "hardware/catalogue.h"
 
 namespace shardwise {
 
@@ -30,8 +31,11 @@ NodeFacts recorded_node(const std::string& gpu, int gpus) {
       node.gpus = gpus;
       return node;
     }
-  throw InputError("verify", 0, "input.node.gpu", "unknown '" + gpu + "'",
-                   "one of A100-80, A100-40, L40S, H100, H200, B200");
+  const Gpu* listed = find_gpu_or_null(gpu);
+  if (!listed) throw InputError("verify", 0, "input.node.gpu", "unknown '" + gpu + "'", "a GPU of `shardwise gpus`");
+  auto node = node_facts(*listed, gpus);
+  node.triton_usable = listed->vendor != "amd";  // recorded where Triton found no driver
+  return node;
 }
 
 NodeFacts recorded_node(int compute_capability, int gpus) {
