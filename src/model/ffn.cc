@@ -155,6 +155,7 @@ std::optional<MoeFfn> experts(const LayerContext& c) {
   if (const auto latent = f.integer({"moe_latent_size", "routed_expert_hidden_size"}, 0); latent && *latent > 0)
     moe.latent_size = latent;
   moe.latent_norm = f.loose_boolean({"latent_moe_use_norm"}, false);
+  read_routing(c, moe);
   return moe;
 }
 

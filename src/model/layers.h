@@ -19,6 +19,8 @@ struct LayerContext {
 
 std::vector<Attention> read_attention(const LayerContext& context);
 std::vector<Ffn> read_ffn(const LayerContext& context);
+/// Activation and routing of an expert layer whose sizes are read.
+void read_routing(const LayerContext& context, MoeFfn& moe);
 
 LinearAttention read_state_mixer(const LayerContext& context);  ///< the Mamba mixer that every layer of the model has
 

@@ -102,6 +102,23 @@ struct DenseFfn {
   friend bool operator==(const DenseFfn&, const DenseFfn&) = default;
 };
 
+/// What stands between the two matrices of an expert, in vLLM's words (fused_moe/activation.py).
+enum class MoeActivation { silu, gelu, gelu_tanh, situ, swigluoai, swigluoai_uninterleave, swiglustep, relu2_no_mul };
+
+/// How tokens find their experts, in vLLM's words (fused_moe/config.py RoutingMethodType); softmax_only: "Default".
+enum class RoutingMethod {
+  unspecified,
+  softmax_only,
+  renormalize_naive,
+  sigmoid,
+  sigmoid_renorm,
+  minimax2,
+  deepseek_v3,
+  deepseek_v4,
+  llama4,
+  custom
+};
+
 struct MoeFfn {
   int num_experts = 0;  ///< routed, logical
   int num_experts_per_tok = 0;
@@ -117,7 +134,10 @@ struct MoeFfn {
   std::optional<DenseFfn> parallel_dense;  ///< a dense MLP beside the experts in the same layer
   std::optional<int> latent_size;          ///< experts work in this narrower width (Nemotron-H latent MoE)
   bool latent_norm = false;                ///< latent_moe_use_norm: a norm in that width (Kimi-K3)
-  bool hash_routing = false;               ///< DeepSeek-V4 hash layers: token id -> expert table, no correction bias
+  MoeActivation activation = MoeActivation::silu;
+  RoutingMethod routing = RoutingMethod::renormalize_naive;
+  bool swiglu_limit = false;  ///< gate and up are clamped
+  bool hash_routing = false;  ///< DeepSeek-V4 hash layers: token id -> expert table, no correction bias
   friend bool operator==(const MoeFfn&, const MoeFfn&) = default;
 };
 

@@ -28,18 +28,24 @@ ModelFacts model_facts(const ConfigFacts& config, const std::string& name, VllmV
   f.breakable_cudagraph = breakable && version >= *breakable;
   f.known_type = knows_model_type(f.model_type, version);
   f.known_class = row != nullptr;
-  // Before 0.19 YaRN's original length times its factor was the derived length.
-  const auto& length = version < VllmVersion{0, 19, 0} ? f.length_before_0_19 : f.length;
+  // Before 0.30 YaRN's original length times its factor was the derived length.
+  const auto& length = version < VllmVersion{0, 30, 0} ? f.length_before_0_30 : f.length;
   f.derived_max_model_len = length.derived;
   f.max_len_key = length.key;
   f.default_max_model_len = length.when_not_given;
   f.quantization = resolve_quantization(f, "", version).method;
-  derive_construction(f);
+  derive_construction(f, version);
   return f;
 }
 
 ModelFacts model_facts(const Model& model, VllmVersion version) {
-  return model_facts(config_facts(model), model.name, version);
+  auto facts = model_facts(config_facts(model), model.name, version);
+  for (const auto& layer : model.layers)
+    if (const auto* moe = std::get_if<MoeFfn>(&layer.ffn)) {
+      facts.experts = ExpertLayer{*moe, model.quantisation.routed_experts, model.hidden_size};
+      break;
+    }
+  return facts;
 }
 
 }  // namespace shardwise

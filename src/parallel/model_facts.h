@@ -7,6 +7,7 @@
 
 #include "base/version.h"
 #include "model/config_facts.h"
+#include "model/model.h"
 
 namespace shardwise {
 
@@ -50,6 +51,13 @@ struct ConstructionFacts {
   std::vector<bool> layer_is_moe;  ///< per layer, for classes that need a MoE layer on every stage; else empty
 };
 
+/// An expert layer as vLLM's kernels see it.
+struct ExpertLayer {
+  MoeFfn moe;
+  QuantScheme scheme;
+  int hidden_size = 0;
+};
+
 /// What config.json says, and what this version of vLLM makes of it.
 struct ModelFacts : ConfigFacts {
   std::string name;
@@ -66,6 +74,7 @@ struct ModelFacts : ConfigFacts {
       default_max_model_len;  ///< what max_model_len becomes when not given (LongRoPE: the original length)
   std::string quantization;   ///< the method vLLM settles on without --quantization; "" = none
   ConstructionFacts construction;
+  std::optional<ExpertLayer> experts;  ///< the first one; nullopt = none, or only config.json was read
 };
 
 /// From a read model. `version` matters for architectures and quantisation names.

@@ -37,7 +37,7 @@ LayoutView layout_view(const ResolveState& s, Phase phase) {
 }
 
 LayoutView layout_view(const ModelFacts& model, const ParallelConfig& p, std::string_view quantization,
-                       VllmVersion version) {
+                       VllmVersion version, const NodeFacts* node) {
   LayoutView l{model, version};
   l.tp = p.tensor_parallel_size, l.pp = p.pipeline_parallel_size, l.pcp = p.prefill_context_parallel_size;
   l.dcp = p.decode_context_parallel_size, l.dp = p.data_parallel_size;
@@ -48,6 +48,8 @@ LayoutView layout_view(const ModelFacts& model, const ParallelConfig& p, std::st
   l.dtype = "bfloat16";
   l.supports_pp = model.supports_pp;
   l.pp_layer_partition = p.pp_layer_partition;
+  l.node = node;
+  l.cache_dtype = model.kv_cache_dtype;
   return l;
 }
 
@@ -139,8 +141,9 @@ std::optional<Refusal> check_model(const ModelFacts& model, VllmVersion version)
   return first_violation(Phase::config_json, LayoutView{model, version}, nullptr);
 }
 
-std::optional<Refusal> check_layout(const ModelFacts& model, const ParallelConfig& parallel, VllmVersion version) {
-  const auto view = layout_view(model, parallel, model.quantization, version);
+std::optional<Refusal> check_layout(const ModelFacts& model, const ParallelConfig& parallel, VllmVersion version,
+                                    const NodeFacts* node) {
+  const auto view = layout_view(model, parallel, model.quantization, version, node);
   if (auto refusal = first_violation(Phase::layout, view, nullptr)) return refusal;
   return first_violation(Phase::construction, view, nullptr);
 }
@@ -148,7 +151,7 @@ std::optional<Refusal> check_layout(const ModelFacts& model, const ParallelConfi
 std::optional<Refusal> check_construction(const ModelFacts& model, const ParallelConfig& parallel,
                                           std::string_view quantization, VllmVersion version,
                                           std::optional<int> stage) {
-  auto view = layout_view(model, parallel, quantization, version);
+  auto view = layout_view(model, parallel, quantization, version, nullptr);
   view.stage = stage;
   return first_violation(Phase::construction, view, nullptr);
 }

@@ -32,7 +32,10 @@ struct NodeFacts {
   std::optional<int> stateless_gpus;
   bool ray_installed = false;
   bool nixl_installed = false;
+  bool triton_usable = true;  ///< Model Runner V2 needs it
   std::string host_ip = "10.0.0.1";
+  bool cuda() const { return vendor == "nvidia"; }
+  bool rocm() const { return vendor == "amd"; }
 };
 
 /// What vLLM's checks see of a node of `gpus` GPUs.
@@ -129,9 +132,10 @@ EngineConfig engine_config(const Resolved& resolved);
 std::optional<Refusal> check_model(const ModelFacts& model, VllmVersion version = kDefaultVllmVersion);
 
 /// Every rule that the layout alone decides, those of check_construction() included. For search: no allocation and well
-/// below a microsecond when the layout is accepted. GPU counts are not checked.
+/// below a microsecond when the layout is accepted. GPU counts are not checked; kernels are asked for where the node is
+/// given.
 std::optional<Refusal> check_layout(const ModelFacts& model, const ParallelConfig& parallel,
-                                    VllmVersion version = kDefaultVllmVersion);
+                                    VllmVersion version = kDefaultVllmVersion, const NodeFacts* node = nullptr);
 
 /// Rules that fire while the model class is built: of the given pipeline stage or, without one, of any. `quantization`
 /// is the method in force (Resolved::quantization), "" = none.
@@ -139,9 +143,9 @@ std::optional<Refusal> check_construction(const ModelFacts& model, const Paralle
                                           std::string_view quantization, VllmVersion version = kDefaultVllmVersion,
                                           std::optional<int> stage = std::nullopt);
 
-/// Why vLLM places experts linearly although round_robin was asked for, in words; null: it does as asked. It says
-/// nothing itself (fused_moe/layer.py determine_expert_placement_strategy): round_robin is only for grouped experts
-/// without EPLB or redundancy, and with no all2all kernels or ones that route by table.
+/// Why vLLM places experts linearly although round_robin was asked for, in words; null: it does as asked. It logs a
+/// warning (fused_moe/expert_map_manager.py determine_expert_placement_strategy): round_robin is only for grouped
+/// experts without EPLB or redundancy, and with no all2all kernels or ones that route by table.
 const char* placement_fallback(const ParallelConfig& parallel, std::optional<int> num_expert_group,
                                VllmVersion version = kDefaultVllmVersion);
 

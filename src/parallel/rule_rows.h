@@ -23,7 +23,9 @@ struct LayoutView {
   std::string_view quantization = {}, dtype = {};  ///< in force; "" = none, not known
   bool supports_pp = true;                         ///< the class, or the draft's
   std::span<const int> pp_layer_partition = {};
-  std::optional<int> stage = {};  ///< the pipeline stage that is built; nullopt = all
+  std::optional<int> stage = {};    ///< the pipeline stage that is built; nullopt = all
+  const NodeFacts* node = nullptr;  ///< its GPUs; null: kernels are not asked for
+  std::string_view cache_dtype = "auto";
 
   std::int64_t expert_ranks() const { return ep ? tp * pcp * dp : 1; }
   ParallelConfig parallel() const;  ///< the expert layout, as effective_placement() asks for it

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "parallel/expert_kernels.h"
 #include "parallel/experts.h"
 #include "parallel/rule_rows.h"
 
@@ -49,6 +50,44 @@ int bad_output(L l) {
   for (const int width : facts(l).column_outputs)
     if (width / l.tp % facts(l).fp8_block_n != 0) return width;
   return 0;
+}
+
+/// Sparse MLA runs on Hopper and Blackwell, and from 0.24 on RTX Blackwell (v1/attention/backends/mla); on ROCm on
+/// MI300 and later.
+bool sparse_mla_backend(L l) {
+  const int capability = l.node->capability;
+  if (l.node->rocm()) return capability == 94 || capability == 95;
+  const int major = capability / 10;
+  return major == 9 || major == 10 || (major == 12 && l.v >= VllmVersion{0, 24, 0});
+}
+
+Violation no_attention_backend(L l) {
+  if (!l.node || (!l.node->cuda() && !l.node->rocm())) return ok;
+  const int capability = l.node->capability;
+  const bool sparse = l.m.is_mla && l.m.has_index_topk && !l.m.model_type.starts_with("deepseek_v4");
+  if (sparse && !sparse_mla_backend(l))
+    return wrong("No valid attention backend: sparse MLA has none on compute capability {}.{}", capability / 10,
+                 capability % 10);
+  // Triton's kernels take the fp8 type from Ada on.
+  const bool triton_alone =
+      l.m.is_mla ? l.v >= VllmVersion{0, 28, 0} : l.m.is_mm_prefix_lm && l.v >= VllmVersion{0, 24, 0};
+  const bool fp8 = l.cache_dtype == "fp8" || l.cache_dtype == "fp8_e4m3";
+  return l.node->cuda() && triton_alone && fp8 && capability < 89
+             ? wrong("kv_cache_dtype {} on compute capability {}.{}", l.cache_dtype, capability / 10, capability % 10)
+             : ok;
+}
+
+Violation no_moe_backend(L l) {
+  // Where tokens are gathered, or need not be, Triton or Marlin takes them.
+  if (!l.node || !l.node->cuda() || !l.m.experts || !l.ep || l.all2all == "allgather_reducescatter") return ok;
+  const bool sequence_parallel = l.ep && l.tp > 1 && l.dp > 1 && sequence_parallel_backend(l.all2all, l.v);
+  const auto query = expert_query(l.m, l.parallel(), sequence_parallel, l.quantization, l.node->capability);
+  return choose_expert_kernel(query)
+             ? ok
+             : wrong(
+                   "{}: no MoE backend takes these experts with all2all_backend {} on compute "
+                   "capability {}.{}",
+                   expert_kernel_oracle(query), l.all2all, l.node->capability / 10, l.node->capability % 10);
 }
 
 Violation kv_heads_below_tp(L l) {
@@ -109,6 +148,12 @@ Violation no_moe_layer_on_stage(L l) {
 }
 
 constexpr Rule kConstructionRules[] = {
+    {"no_attention_backend", construction, "v1/attention/selector.py:_cached_get_attn_backend",
+     "Every kind of attention needs a backend that takes it on this GPU.",
+     "another GPU, a version that has one, or --kv-cache-dtype auto", no_attention_backend},
+    {"no_moe_backend", from(construction, {0, 30, 0}), "model_executor/layers/fused_moe/oracle",
+     "Every kind of expert needs a backend that takes it on this GPU and with this all2all backend.",
+     "another --all2all-backend", no_moe_backend},
     {"vocab_not_divisible_by_tp", construction, kDivide, "The vocabulary, padded to a multiple of 64, divides by TP.",
      "a TP that divides it",
      [](L l) {

@@ -11,5 +11,6 @@ VerifyTopic legality_topic();
 VerifyTopic ranks_topic();    ///< placement.cc
 VerifyTopic experts_topic();  ///< placement.cc
 VerifyTopic eplb_topic();
+VerifyTopic kernels_topic();
 
 }  // namespace shardwise

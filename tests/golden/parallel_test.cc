@@ -19,11 +19,13 @@ void expect_all_agree(const std::string& topic, const std::string& name, std::si
 TEST(GoldenLegality, EveryRule) { expect_all_agree("legality", "legality.jsonl", 300); }
 TEST(GoldenLegality, Sweep) { expect_all_agree("legality", "sweep.jsonl", 200); }
 TEST(GoldenLegality, ModelConstruction) { expect_all_agree("legality", "model_init.jsonl", 150); }
+TEST(GoldenLegality, Rocm) { expect_all_agree("legality", "rocm.jsonl", 130); }
 TEST(GoldenLegality, Versions) { expect_all_agree("legality", "versions.jsonl", 300); }
 TEST(GoldenRanks, Groups) { expect_all_agree("ranks", "groups.jsonl", 100); }
 TEST(GoldenRanks, Nodes) { expect_all_agree("ranks", "nodes.jsonl", 30); }
 TEST(GoldenExperts, Maps) { expect_all_agree("experts", "experts.jsonl", 150); }
 TEST(GoldenEplb, Policy) { expect_all_agree("eplb", "eplb.jsonl", 100); }
+TEST(GoldenKernels, Choices) { expect_all_agree("kernels", "kernels.jsonl", 100); }
 
 }  // namespace
 }  // namespace shardwise
