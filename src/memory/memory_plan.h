@@ -58,6 +58,9 @@ struct MemoryPlan {
   double kv_replication = 1;       ///< copies of the same KV inside one TP group
   Interval kv_gib;                 ///< KV memory of the binding rank with its 90 % interval
   double probability_fits = 1;     ///< that the engine starts, by that interval
+  /// The most max_num_seqs for which the cache has a block each at the lower end of that interval, where full CUDA
+  /// graphs of recurrent states ask for it.
+  std::optional<std::int64_t> certain_max_num_seqs;
   /// KV memory of the binding rank beyond one request of max_model_len; negative where that does not fit.
   Bytes margin() const {
     return stages.empty() ? Bytes(0) : stages[static_cast<std::size_t>(binding_stage)].kv_cache - kv_needed;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "memory/all2all_buffers.h"
 #include "memory/startup.h"
 #include "memory/weights.h"
 
@@ -95,6 +96,27 @@ MemoryRefusal no_kv_cache(const MemoryPlan& plan, const KvRefusal& refused, doub
   return {refuse("memory_no_kv", message), gib(missing), refused.estimated_max_model_len};
 }
 
+bool has_full_graphs(const EngineConfig& engine) {
+  return !engine.enforce_eager &&
+         (engine.cudagraph_mode == CudagraphMode::full || engine.cudagraph_mode == CudagraphMode::full_decode_only ||
+          engine.cudagraph_mode == CudagraphMode::full_and_piecewise);
+}
+
+/// Recurrent states whose full graphs want a block for every request of a step.
+bool blocks_for_every_request(const KvPlan& plan, const EngineConfig& engine) {
+  return engine.vllm_version >= VllmVersion{0, 20, 0} && has_full_graphs(engine) &&
+         std::ranges::any_of(plan.groups, [](const KvGroup& g) { return g.spec.type == KvSpecType::mamba; });
+}
+
+std::optional<MemoryRefusal> too_many_requests(const MemoryPlan& plan, const EngineConfig& engine,
+                                               std::int64_t bytes_per_block) {
+  if (engine.max_num_seqs <= plan.num_blocks) return std::nullopt;
+  const auto message =
+      fmt::format("max_num_seqs ({}) exceeds available Mamba cache blocks ({})", engine.max_num_seqs, plan.num_blocks);
+  return MemoryRefusal{refuse("max_num_seqs_above_mamba_blocks", message),
+                       Bytes((engine.max_num_seqs - plan.num_blocks) * bytes_per_block), std::nullopt};
+}
+
 }  // namespace
 
 MemoryPlanner::MemoryPlanner(const Model& model, const Gpu& gpu)
@@ -125,7 +147,8 @@ StageMemory MemoryPlanner::stage_memory(const EngineConfig& engine, int stage, s
   out.weights = rank_weights(weights_, model_, engine, rank, generation_);
   const auto terms = startup_terms(startup_features(model_, engine, gpu_, layers.first, layers.second), engine, gpu_);
   out.activation = terms.activation;
-  out.non_torch = terms.non_torch - gib(gpu_.kv_correction ? gpu_.kv_correction->gib : 0);
+  out.non_torch = terms.non_torch + all2all_buffers(model_, engine, gpu_.scale_up_domain()) -
+                  gib(gpu_.kv_correction ? gpu_.kv_correction->gib : 0);
   out.cuda_graph = terms.cuda_graph_reserved;
   out.kv_cache = engine.kv_cache_memory_bytes ? Bytes(*engine.kv_cache_memory_bytes) : requested - out.used();
   return out;
@@ -175,6 +198,12 @@ MemoryPlan MemoryPlanner::plan(const EngineConfig& engine) {
     plan.kv_needed = bytes_for(plan.max_model_len);
     needed = to_gib(engine.auto_fit_max_model_len ? bytes_for(1) : plan.kv_needed);
   }
+  const bool counts_requests = planned && blocks_for_every_request(*planned, engine);
+  const auto bytes_per_block = counts_requests ? grouping.bytes_per_block(plan.binding_stage) : 0;
+  if (counts_requests) {
+    needed = std::max(needed, to_gib(Bytes(engine.max_num_seqs * bytes_per_block)));
+    plan.certain_max_num_seqs = gib(std::max(0.0, plan.kv_gib.lo)).value / std::max<std::int64_t>(bytes_per_block, 1);
+  }
   plan.probability_fits = probability_at_least(kv, needed, sigma);
   if (planned) {
     plan.num_blocks = planned->num_blocks;
@@ -190,6 +219,8 @@ MemoryPlan MemoryPlanner::plan(const EngineConfig& engine) {
     plan.probability_fits = 0;
   } else if (const auto* refused = std::get_if<KvRefusal>(&result)) {
     plan.refusal = no_kv_cache(plan, *refused, std::max(0.0, needed - kv));
+  } else if (counts_requests) {
+    plan.refusal = too_many_requests(plan, engine, bytes_per_block);
   }
   return plan;
 }

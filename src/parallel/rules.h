@@ -108,6 +108,10 @@ inline constexpr Rule kOtherRules[] = {
      "a higher --gpu-memory-utilization, a larger TP, fewer --max-num-batched-tokens or --max-num-seqs"},
     {"memory_max_model_len", Phase::memory, "v1/core/kv_cache_utils.py:_check_enough_kv_cache_memory",
      "The KV cache holds one request of max_model_len.", "a smaller --max-model-len (or auto), --kv-cache-dtype fp8"},
+    {"max_num_seqs_above_mamba_blocks", from(Phase::memory, {0, 20, 0}),
+     "config/compilation.py:resolve_cudagraph_mode_and_sizes",
+     "With full CUDA graphs a model with recurrent states has a cache block for each of max_num_seqs requests.",
+     "a smaller --max-num-seqs, a higher --gpu-memory-utilization, or cudagraph_mode PIECEWISE"},
     {"memory_unlikely", Phase::memory, "v1/core/kv_cache_utils.py:_check_enough_kv_cache_memory",
      "A plan's KV cache holds one request of max_model_len with a probability of at least one half, by the interval of "
      "what is left for it.",

@@ -95,6 +95,15 @@ EnginePlacement placement_of(const NodeGroup& group, const ParallelConfig& p) {
   return {local_engines * p.world_size()};
 }
 
+/// As many requests as the cache certainly has blocks for, in steps of 8.
+void lower_max_num_seqs(MemoryPlanner& planner, Evaluated& e) {
+  const auto seqs = *e.memory.certain_max_num_seqs / 8 * 8;
+  if (seqs < 8) return;
+  e.engine.max_num_seqs = seqs;
+  std::erase_if(e.engine.cudagraph_capture_sizes, [&](int size) { return size > 2 * seqs; });
+  e.memory = planner.plan(e.engine);
+}
+
 /// Engine and memory of a layout; a refusal if it does not fit.
 std::optional<Evaluated> fit(SearchWorker& worker, const Layout& layout, std::optional<Refusal>* why) {
   const auto& request = worker.request;
@@ -112,6 +121,9 @@ std::optional<Evaluated> fit(SearchWorker& worker, const Layout& layout, std::op
       out.memory = planner.plan(out.engine);
     }
   }
+  if (out.memory.certain_max_num_seqs.value_or(out.engine.max_num_seqs) < out.engine.max_num_seqs &&
+      !request.pinned_max_num_seqs)
+    lower_max_num_seqs(planner, out);
   if (out.memory.refusal) {
     if (why) *why = *out.memory.refusal;
     return std::nullopt;

@@ -36,6 +36,7 @@ struct SearchRequest {
   Goal goal = Goal::balanced;
   Pins pins;                          ///< what the user fixed
   std::int64_t needed_model_len = 0;  ///< tokens that must fit: longest request, or the user's minimum
+  bool pinned_max_num_seqs = false;   ///< --max-num-seqs is given
   bool pinned_model_len = false;      ///< max_model_len of `base` is the user's and may not be lowered
   std::optional<int> max_gpus;        ///< use at most so many
   bool fewest_gpus = false;           ///< the smallest number of GPUs that serves the load within the SLOs wins
