@@ -41,7 +41,8 @@ bool place_whole_ranks(std::vector<FreeNode*> nodes, int world, int dp, Deployme
 }
 
 /// Ranks that span nodes: every node gives the same number of GPUs (arg_utils.py: --nnodes divides the world evenly).
-bool place_spanning_ranks(const std::vector<FreeNode*>& nodes, const ParallelConfig& parallel,
+/// `to_come`: deployments of this size that are placed from now on; they must find room, too.
+bool place_spanning_ranks(const std::vector<FreeNode*>& nodes, const ParallelConfig& parallel, int to_come,
                           DeploymentPlacement& out) {
   const int world = parallel.world_size(), dp = parallel.data_parallel_size, tp = parallel.tensor_parallel_size;
   int best = 0, best_grade = 0;
@@ -49,7 +50,7 @@ bool place_spanning_ranks(const std::vector<FreeNode*>& nodes, const ParallelCon
     if (world % per_rank != 0) continue;
     const int local = world / per_rank;
     const auto able = std::count_if(nodes.begin(), nodes.end(), [&](const FreeNode* n) { return n->free() >= local; });
-    if (able < per_rank * dp) continue;
+    if (able < per_rank * dp * to_come) continue;
     const int grade = local % tp == 0 ? 3 : tp % local == 0 ? 2 : 1;  // TP inside a node, TP over whole nodes, ragged
     if (grade > best_grade) best = per_rank, best_grade = grade;
   }
@@ -97,7 +98,8 @@ std::variant<Placement, PlacementProblem> place(const Cluster& cluster, const Pa
         fits_one_node = fits_one_node || described.usable_gpus() >= world;
       }
       const bool placed = fits_one_node ? place_whole_ranks(nodes, world, parallel.data_parallel_size, deployment)
-                                        : place_spanning_ranks(nodes, parallel, deployment);
+                                        : place_spanning_ranks(nodes, parallel, replicas - replica, deployment) ||
+                                              place_spanning_ranks(nodes, parallel, 1, deployment);
       if (placed) break;
     }
     if (deployment.shares.empty()) {

@@ -4,6 +4,8 @@
 
 #include "config/text_source.h"
 #include "model/load.h"
+#include "parallel/placement.h"
+#include "search/space.h"
 
 namespace shardwise {
 namespace {
@@ -70,6 +72,18 @@ TEST(Search, EveryLayoutIsAccountedFor) {
   EXPECT_EQ(r.layouts, rejected + r.plans.size() + r.near_misses.size());
   EXPECT_FALSE(r.plans.empty());
   for (const auto& p : r.plans) EXPECT_LE(p.layout.gpus(), 6);
+}
+
+TEST(Search, EveryLayoutCanBePlaced) {
+  const Model model = load("meta-llama/Meta-Llama-3.1-70B");
+  for (const char* gpus : {"4x6xH100", "4x3xH200", "3x5xH100", "2x7xH100", "6x4xH100", "5x2xL40S"}) {
+    const auto r = request(model, gpus);
+    enumerate_layouts(r, [&](const Layout& layout) {
+      if (r.rules(r.groups.front(), layout.parallel)) return;
+      const auto placed = place(r.groups.front().cluster, layout.parallel, layout.replicas);
+      EXPECT_TRUE(std::holds_alternative<Placement>(placed)) << gpus << ": " << to_string(layout);
+    });
+  }
 }
 
 TEST(Search, TheSameAtAnyThreadCount) {
