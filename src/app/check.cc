@@ -12,6 +12,7 @@
 #include "base/input_error.h"
 #include "base/text.h"
 #include "parallel/checked_versions.h"
+#include "parallel/not_modelled.h"
 #include "parallel/rules.h"
 #include "search/goal.h"
 
@@ -185,21 +186,23 @@ CheckAnswer check(const CheckRequest& given) {
   answer.request.model = with_hf_overrides(given.model, given.args);
   const CheckRequest& request = answer.request;
   if (const auto note = unchecked_version_note(request.vllm_version)) answer.warnings.push_back(*note);
+  if (const auto note = not_modelled_note(request.args); !note.empty()) answer.warnings.push_back(note);
   for (const auto& [name, values] : request.args.not_used) answer.not_used.push_back(name);
   const auto facts = model_facts(*request.model, request.args, request.vllm_version);
   const auto& gpu = request.cluster.first_gpu();
   // One command on a cluster of several nodes: with --nnodes or a headless launch each node sees its own GPUs.
   const bool many = request.args.nnodes.value_or(1) > 1 || request.args.data_parallel_size_local.has_value();
   const int gpus_here = many ? request.cluster.nodes.front().gpus : std::max(request.cluster.nodes.front().gpus, 1);
-  const auto resolution = resolve(request.args, facts, node_facts(gpu, gpus_here), request.env, request.vllm_version);
+  const NodeFacts node = node_facts(gpu, gpus_here);
+  const auto resolution = resolve(request.args, facts, node, request.env, request.vllm_version);
   if (const auto* refusal = std::get_if<Refusal>(&resolution)) {
     answer.refusal = *refusal;
     return answer;
   }
   answer.resolved = std::get<Resolved>(resolution);
-  answer.rows = resolved_rows(request.args, *answer.resolved, facts, node_facts(gpu, gpus_here));
+  answer.rows = resolved_rows(request.args, *answer.resolved, facts, node);
   const auto engine = engine_config(*answer.resolved);
-  if (auto refused = check_layout(facts, engine.parallel, request.vllm_version)) {
+  if (auto refused = check_layout(facts, engine.parallel, request.vllm_version, &node)) {
     answer.refusal = refused;
     return answer;
   }

@@ -7,6 +7,7 @@
 #include "app/explain.h"
 #include "app/plan.h"
 #include "parallel/checked_versions.h"
+#include "parallel/not_modelled.h"
 
 namespace shardwise {
 
@@ -16,6 +17,7 @@ MemoryAnswer memory_answer(const CheckRequest& given) {
   a.request.model = with_hf_overrides(given.model, given.args);
   const CheckRequest& request = a.request;
   if (const auto note = unchecked_version_note(request.vllm_version)) a.warnings.push_back(*note);
+  if (const auto note = not_modelled_note(request.args); !note.empty()) a.warnings.push_back(note);
   const auto& gpu = request.cluster.first_gpu();
   const auto facts = model_facts(*request.model, request.args, request.vllm_version);
   // Memory is asked for before anyone decides on nodes: one node with all GPUs stands for them.
@@ -26,7 +28,7 @@ MemoryAnswer memory_answer(const CheckRequest& given) {
     return a;
   }
   a.engine = engine_config(std::get<Resolved>(resolution));
-  a.refusal = check_layout(facts, a.engine.parallel, request.vllm_version);
+  a.refusal = check_layout(facts, a.engine.parallel, request.vllm_version, &node);
   if (a.refusal) return a;
   const Model& model = *request.model;
   a.memory = plan_memory(model, a.engine, gpu);
@@ -46,7 +48,7 @@ MemoryAnswer memory_answer(const CheckRequest& given) {
     a.warnings.push_back(fmt::format("{} needs {} GPUs, the cluster has {}", to_string(a.engine.parallel),
                                      a.engine.parallel.gpus(), request.cluster.total_gpus()));
   for (auto& w : memory_what_if(model, a.engine, gpu))
-    if (!check_layout(facts, w.engine.parallel, request.vllm_version)) a.what_ifs.push_back(std::move(w));
+    if (!check_layout(facts, w.engine.parallel, request.vllm_version, &node)) a.what_ifs.push_back(std::move(w));
   return a;
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "app/explain.h"
 #include "app/simulate_plan.h"
@@ -12,6 +13,7 @@
 #include "config/json.h"
 #include "model/load.h"
 #include "parallel/checked_versions.h"
+#include "parallel/not_modelled.h"
 #include "parallel/resolve.h"
 
 namespace shardwise {
@@ -146,10 +148,16 @@ SearchRequest search_request(const PlanRequest& request, std::vector<Assumption>
     s.base.push_back(engine_config(std::get<Resolved>(resolution)));
   }
   s.num_expert_group = facts->num_expert_group;
-  s.rules = [facts, version](const NodeGroup&, const ParallelConfig& p) { return check_layout(*facts, p, version); };
+  std::map<int, NodeFacts> nodes;  // by the first node of a group
+  for (const auto& group : s.groups)
+    nodes.emplace(group.node_index.front(), node_facts(group.cluster.first_gpu(), group.cluster.nodes.front().gpus));
+  s.rules = [facts, version, nodes](const NodeGroup& group, const ParallelConfig& p) {
+    return check_layout(*facts, p, version, &nodes.at(group.node_index.front()));
+  };
 
   const auto longest = request.workload.isl.max() + request.workload.osl.max();
   auto& base = s.base.front();
+  s.pinned_max_num_seqs = request.pinned.max_num_seqs.has_value();
   s.pinned_model_len = request.pinned.max_model_len.has_value() && *request.pinned.max_model_len > 0;
   s.needed_model_len = std::max(longest, request.min_model_len.value_or(0));
   if (s.needed_model_len > base.max_model_len)
@@ -183,6 +191,7 @@ PlanAnswer make_plan(const PlanRequest& given) {
   answer.request.model = with_hf_overrides(given.model, given.pinned);
   const PlanRequest& request = answer.request;
   if (const auto note = unchecked_version_note(request.vllm_version)) answer.warnings.push_back(*note);
+  if (const auto note = not_modelled_note(request.pinned); !note.empty()) answer.warnings.push_back(note);
   const auto s = search_request(request, &answer.assumptions);
   answer.search = search(s);
   // The closed form screens, the simulator decides: where thousands are in flight only if asked, or if a first token, a
@@ -228,10 +237,15 @@ PlanAnswer make_plan(const PlanRequest& given) {
   }
   const auto& winner = plans.front();
   if (winner.engine.parallel.expert_placement_strategy != winner.engine.effective_placement)
-    answer.warnings.push_back("round_robin is asked for, but vLLM falls back to linear here without a word");
+    answer.warnings.push_back("round_robin is asked for, but vLLM falls back to linear here (its log has a warning)");
   if (winner.memory.probability_fits < 0.95)
     answer.warnings.push_back(fmt::format("starts with a probability of {:.0f} %: the memory margin is thin",
                                           100 * winner.memory.probability_fits));
+  if (winner.engine.max_num_seqs < s.base[static_cast<std::size_t>(winner.layout.group)].max_num_seqs)
+    for (auto& assumed : answer.assumptions)
+      if (assumed.name == "max_num_seqs")
+        assumed = {"max_num_seqs", std::to_string(winner.engine.max_num_seqs),
+                   "the recurrent states for which the cache has room for certain"};
   answer.launch = launch_plan(request, winner);
   if (const auto flags = laid_over_text(request, answer.launch); !flags.empty())
     answer.warnings.push_back("not as given, the plan decides: " + flags);

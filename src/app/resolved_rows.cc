@@ -131,7 +131,7 @@ std::vector<ResolvedRow> resolved_rows(const EngineArgs& a, const Resolved& r, c
     const char* fallback = placement_fallback(parallel, model.num_expert_group, r.version);
     row("expert_placement_strategy", shown(a.expert_placement_strategy),
         fallback ? "linear" : r.expert_placement_strategy,
-        fallback ? std::string("vLLM falls back without a word: ") + fallback : "default");
+        fallback ? std::string("vLLM falls back and logs a warning: ") + fallback : "default");
     row("all2all_backend", shown(a.all2all_backend), r.all2all_backend,
         a.all2all_backend ? "the given one is no longer there" : "default");
     if (r.enable_eplb) row("eplb communicator", "", r.eplb_communicator.value_or("none"), "by what is installed");

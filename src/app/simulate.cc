@@ -7,6 +7,7 @@
 #include "app/check.h"
 #include "base/input_error.h"
 #include "base/text.h"
+#include "parallel/not_modelled.h"
 #include "serve/compiled_step_time.h"
 #include "serve/simulation_config.h"
 
@@ -77,6 +78,7 @@ void add_notes(SimulateAnswer& a) {
   if (e.num_speculative_tokens > 0)
     a.notes.push_back(fmt::format("{} draft tokens a step, each accepted with a chance of {:.0f} % (--acceptance-rate)",
                                   e.num_speculative_tokens, 100 * a.request.acceptance_rate));
+  if (const auto note = not_modelled_note(a.request.command.args); !note.empty()) a.notes.push_back(note);
   if (a.request.command.args.scheduling_policy == "priority") a.notes.push_back("all requests have the same priority");
 }
 

@@ -98,7 +98,7 @@ std::string place_text(const PlaceAnswer& a, const Style& style) {
     if (p.refusal)
       out += "  " + style.bad(to_string(p.asked)) + ": " + wrap(*p.refusal, style.width - 16, "    ") + "\n";
     else if (p.why)
-      out += fmt::format("  {} is asked for, vLLM falls back to {} without a word: {}\n", to_string(p.asked),
+      out += fmt::format("  {} is asked for, vLLM falls back to {} and logs a warning: {}\n", to_string(p.asked),
                          to_string(p.effective), *p.why);
   }
   if (!a.best) return out;
