@@ -119,7 +119,9 @@ AttentionBackend choose_backend(const AttentionQuery& q) {
     if (g.trtllm_attention && wide) return plain("TRITON_FLASHINFER", {{64}, {}}, {KvLayout::LBHNC, KvLayout::BLHNC});
     if (g.flash_attn_fp8 && wide && (!fp8 || (flash_attention_fp8(q) && hopper_block_fits(q))))
       return hopper_flash_attention("TRITON_FLASH_ATTN", q);
-    return plain("TRITON_ATTN", {{}, 16});
+    // FlashAttention 4, Blackwell's own, masks images itself.
+    const bool masks = g.trtllm_attention && q.head_size <= g.flash_attn_head_size && !fp8;
+    return plain(masks ? "FLASH_ATTN" : "TRITON_ATTN", {{}, 16});
   }
   const auto sizes = std::array{64, 128, 256, 512};
   const bool flashinfer_fits = g.flashinfer && !q.float32 &&

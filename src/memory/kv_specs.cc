@@ -21,8 +21,9 @@ constexpr std::int64_t kGdnCheckpointAlignment = 64;
 /// Images are attended in both directions (model_arch_config_convertor.py:is_mm_prefix_lm).
 bool mm_prefix(const Model& model, const KvSpecOptions& options) {
   if (options.language_model_only || !model.vision) return false;
-  const auto& type = model.model_type;
+  std::string_view type = model.model_type;
   if (type.starts_with("gemma4")) return model.bidirectional_vision;
+  if (type.ends_with("_text")) type.remove_suffix(5);  // the language part's; the whole model's decides
   return find_model_type(type).mm_prefix;
 }
 

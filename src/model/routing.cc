@@ -36,6 +36,7 @@ constexpr RoutingRow kRouting[] = {
     {.model_type = "gpt_oss", .scoring = "softmax", .renormalise = Renormalise::always, .activation = Act::swigluoai},
     {.model_type = "granitemoe", .renormalise = Renormalise::always},
     {.model_type = "jamba", .renormalise = Renormalise::never},
+    {.model_type = "kimi_linear", .scoring = "sigmoid"},
     {.model_type = "laguna", .scoring = "sigmoid", .renormalise = Renormalise::always},
     {.model_type = "lfm2", .scoring = "sigmoid"},
     {.model_type = "llama4", .routing = Way::llama4},

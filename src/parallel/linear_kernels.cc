@@ -40,9 +40,20 @@ std::string method_and(std::string_view method, std::string_view kernel) {
   return std::string(method) + std::string(kernel);
 }
 
+/// DeepGEMM's multiples (utils/deep_gemm.py should_use_deepgemm_for_fp8_linear).
+std::string_view fp8_block_kernel(int cc, LinearShape shape) {
+  return shape.out % 64 == 0 && shape.in % 128 == 0 ? pick(kLinearFp8Block, cc) : kLinearFp8Block.ada;
+}
+
+/// Machete's groups and multiples (kernels/linear/mixed_precision/machete.py can_implement).
+std::string_view int4_kernel(const QuantScheme& scheme, int cc, LinearShape shape) {
+  const bool group = scheme.group_size <= 0 || scheme.group_size == 64 || scheme.group_size == 128;
+  return group && shape.in % 64 == 0 && shape.out % 128 == 0 ? pick(kLinearInt4, cc) : kLinearMarlin;
+}
+
 }  // namespace
 
-std::string linear_kernel(const QuantScheme& scheme, std::string_view quant_method, int cc) {
+std::string linear_kernel(const QuantScheme& scheme, std::string_view quant_method, int cc, LinearShape shape) {
   using M = QuantScheme::Method;
   const bool ct = quant_method == "compressed-tensors";
   switch (scheme.method) {
@@ -50,8 +61,8 @@ std::string linear_kernel(const QuantScheme& scheme, std::string_view quant_meth
     case M::other:
       return "UnquantizedLinearMethod:None";
     case M::fp8_block:
-      return ct ? compressed("CompressedTensorsW8A8Fp8", pick(kLinearFp8Block, cc))
-                : method_and(fp8_method(quant_method), pick(kLinearFp8Block, cc));
+      return ct ? compressed("CompressedTensorsW8A8Fp8", fp8_block_kernel(cc, shape))
+                : method_and(fp8_method(quant_method), fp8_block_kernel(cc, shape));
     case M::fp8_channel:
       if (cc < 89) return "CompressedTensorsLinearMethod:CompressedTensorsW8A16Fp8";
       return compressed("CompressedTensorsW8A8Fp8", kLinearCutlassFp8);
@@ -68,11 +79,11 @@ std::string linear_kernel(const QuantScheme& scheme, std::string_view quant_meth
       return ct ? compressed("CompressedTensorsW8A8Mxfp8", pick(kMxfp8, cc))
                 : method_and("ModelOptLinearMethod:", pick(kMxfp8, cc));
     case M::awq:
-      return method_and("AutoAWQMarlinLinearMethod:", pick(kLinearInt4, cc));
+      return method_and("AutoAWQMarlinLinearMethod:", int4_kernel(scheme, cc, shape));
     case M::gptq:
-      return method_and("AutoGPTQLinearMethod:", pick(kLinearInt4, cc));
+      return method_and("AutoGPTQLinearMethod:", int4_kernel(scheme, cc, shape));
     case M::int4_group:
-      return compressed("CompressedTensorsWNA16", pick(kLinearInt4, cc));
+      return compressed("CompressedTensorsWNA16", int4_kernel(scheme, cc, shape));
     case M::mxfp4:
       return "UnquantizedLinearMethod:None";
   }

@@ -49,13 +49,28 @@ bool is_linear(const WeightModule& m) {
   return m.kind == K::column || m.kind == K::row || m.kind == K::full || m.kind == K::kda_in;
 }
 
+/// What a rank of `tp` holds of a linear layer.
+LinearShape rank_shape(const WeightModule& m, int tp) {
+  const bool split = m.kind == WeightModule::Kind::column || m.kind == WeightModule::Kind::kda_in;
+  LinearShape shape{0, m.kind == WeightModule::Kind::row ? m.in / tp : m.in};
+  for (int i = 0; i < m.num_parts; ++i) {
+    const auto& part = m.parts[static_cast<std::size_t>(i)];
+    const int units = !split ? part.units : part.kv ? std::max(part.units / tp, 1) : part.units / tp;
+    shape.out += std::int64_t{units} * part.unit;
+  }
+  return shape;
+}
+
 std::set<std::string> linear_kernels(const Model& model, const WeightProgram& program, std::string_view quantisation,
-                                     int capability) {
+                                     int capability, int tp) {
   std::set<std::string> out;
+  // DeepGEMM's scales lose accuracy there on Blackwell (utils/deep_gemm.py should_auto_disable_deep_gemm).
+  const bool without_deep_gemm = model.model_type.starts_with("qwen3_5") && quantisation == "fp8" && capability >= 100;
+  const int kernels_of = without_deep_gemm ? 89 : capability;
   for_each_module(program, [&](const WeightModule& m) {
-    if (is_linear(m)) out.insert(linear_kernel(m.scheme, quantisation, capability));
+    if (is_linear(m)) out.insert(linear_kernel(m.scheme, quantisation, kernels_of, rank_shape(m, tp)));
   });
-  if (model.is_moe()) out.insert(linear_kernel({}, quantisation, capability));  // the router
+  if (model.is_moe()) out.insert(linear_kernel({}, quantisation, capability, {}));  // the router
   const bool low_latency = capability / 10 == 9 || capability / 10 == 10;
   if (model.architectures.front().starts_with("KimiK3") && low_latency) out.insert("KimiK3LowLatencyLinearMethod:None");
   return out;
@@ -116,7 +131,7 @@ Json predict_kernels(const Json& input, VerifyModels& models) {
   options.cache_dtype = resolved_cache_dtype(model, r.cache_dtype, *options.generation);
   options.max_model_len = r.max_model_len;
   return {{"ok", true},
-          {"linear", linear_kernels(model, program, quantisation, capability)},
+          {"linear", linear_kernels(model, program, quantisation, capability, options.parallel.tensor_parallel_size)},
           {"experts", std::move(experts)},
           {"attention", attention_backends(kv_specs(model, options, true).backends)}};
 }
