@@ -93,12 +93,13 @@ CalibrationAnswer calibrate_command(const CheckRequest& request, const std::vect
   std::vector<ServingCase> points;
   for (const auto& b : benches) points.push_back(bench_case(before, b));
   c = calibrate(points, default_constants());
-  c.model = before.request.model->name;
+  c.model = before.request.model->shape_name();
   c.gpu = request.cluster.first_gpu().name;
   if (!logs.empty()) c.kv_gib = kv_correction(*before.memory, logs);
   for (const auto& b : benches) {
     c.made_from.push_back(made_from(b));
-    if (b.model_id && *b.model_id != request.model_spec && *b.model_id != c.model)
+    if (b.model_id && *b.model_id != request.model_spec && *b.model_id != c.model &&
+        *b.model_id != before.request.model->name)
       out.notes.push_back(b.name + ": measured on '" + *b.model_id + "', calibrated as " + c.model);
   }
   for (const auto& log : logs)

@@ -183,7 +183,7 @@ void find_changes(CheckAnswer& answer) {
 CheckAnswer check(const CheckRequest& given) {
   CheckAnswer answer;
   answer.request = given;
-  answer.request.model = with_hf_overrides(given.model, given.args);
+  answer.request.model = launched_model(given.model, given.args, given.vllm_version);
   const CheckRequest& request = answer.request;
   if (const auto note = unchecked_version_note(request.vllm_version)) answer.warnings.push_back(*note);
   if (const auto note = not_modelled_note(request.args); !note.empty()) answer.warnings.push_back(note);

@@ -28,7 +28,7 @@ EstimateAnswer estimate(const CheckRequest& request) {
   a.prefill_step = by_time(plan.step->breakdown(a.prefill));
 
   const auto constants = request.calibration
-                             ? calibrated(default_constants(), *request.calibration, request.model->name)
+                             ? calibrated(default_constants(), *request.calibration, request.model->shape_name())
                              : default_constants();
   const auto tpot_with = [&](const std::function<void(Cluster&)>& edit) {
     Cluster cluster = request.cluster;

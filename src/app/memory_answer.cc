@@ -14,7 +14,7 @@ namespace shardwise {
 MemoryAnswer memory_answer(const CheckRequest& given) {
   MemoryAnswer a;
   a.request = given;
-  a.request.model = with_hf_overrides(given.model, given.args);
+  a.request.model = launched_model(given.model, given.args, given.vllm_version);
   const CheckRequest& request = a.request;
   if (const auto note = unchecked_version_note(request.vllm_version)) a.warnings.push_back(*note);
   if (const auto note = not_modelled_note(request.args); !note.empty()) a.warnings.push_back(note);

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "config/json.h"
 #include "model/load.h"
+#include "model/requantise.h"
 #include "parallel/checked_versions.h"
 #include "parallel/not_modelled.h"
 #include "parallel/resolve.h"
@@ -107,11 +108,28 @@ void pin(Pins& pins, const std::string& question) {
   }
 }
 
+/// The repository's own code is run where nothing else reads its configuration, or its tokenizer.
+void trust_own_code(PlanAnswer& answer) {
+  auto& request = answer.request;
+  if (request.pinned.trust_remote_code) return;
+  if (!model_facts(*request.model, request.pinned, request.vllm_version).code_of_its_own) return;
+  request.pinned.trust_remote_code = true;
+  answer.assumptions.push_back({"trust_remote_code", "true",
+                                "config.json names code of the repository (auto_map), and Transformers " +
+                                    to_string(transformers_of(request.vllm_version)) + " does not know its type"});
+}
+
 }  // namespace
 
-std::shared_ptr<const Model> with_hf_overrides(const std::shared_ptr<const Model>& model, const EngineArgs& args) {
-  if (!args.hf_overrides || args.hf_overrides->empty()) return model;
-  return std::make_shared<const Model>(with_overrides(*model, *args.hf_overrides));
+std::shared_ptr<const Model> launched_model(const std::shared_ptr<const Model>& model, const EngineArgs& args,
+                                            VllmVersion version) {
+  auto out = model;
+  if (args.hf_overrides && !args.hf_overrides->empty())
+    out = std::make_shared<const Model>(with_overrides(*out, *args.hf_overrides));
+  if (args.quantization)
+    if (auto quantised = quantised_online(*out, to_lower(*args.quantization), version))
+      out = std::make_shared<const Model>(std::move(*quantised));
+  return out;
 }
 
 SearchRequest search_request(const PlanRequest& request, std::vector<Assumption>* assumptions) {
@@ -129,11 +147,11 @@ SearchRequest search_request(const PlanRequest& request, std::vector<Assumption>
   s.threads = request.threads;
   if (request.calibration)
     s.constants = std::make_shared<const CostConstants>(
-        calibrated(default_constants(), *request.calibration, request.model->name));
+        calibrated(default_constants(), *request.calibration, request.model->shape_name()));
 
   const auto facts =
       std::make_shared<const ModelFacts>(model_facts(*request.model, request.pinned, request.vllm_version));
-  if (const auto refused = check_model(*facts, request.vllm_version))
+  if (const auto refused = check_model(*facts, request.vllm_version, request.pinned.trust_remote_code.value_or(false)))
     throw InputError(request.model_spec, 0, "", refused->message,
                      "vLLM " + to_string(request.vllm_version) + " cannot read this model");
   const auto version = request.vllm_version;
@@ -188,10 +206,11 @@ SearchRequest search_request(const PlanRequest& request, std::vector<Assumption>
 PlanAnswer make_plan(const PlanRequest& given) {
   PlanAnswer answer;
   answer.request = given;
-  answer.request.model = with_hf_overrides(given.model, given.pinned);
+  answer.request.model = launched_model(given.model, given.pinned, given.vllm_version);
   const PlanRequest& request = answer.request;
   if (const auto note = unchecked_version_note(request.vllm_version)) answer.warnings.push_back(*note);
   if (const auto note = not_modelled_note(request.pinned); !note.empty()) answer.warnings.push_back(note);
+  trust_own_code(answer);
   const auto s = search_request(request, &answer.assumptions);
   answer.search = search(s);
   // The closed form screens, the simulator decides: where thousands are in flight only if asked, or if a first token, a

@@ -10,9 +10,11 @@
 
 namespace shardwise {
 
-/// The model as the arguments make it: `model` itself, or with --hf-overrides applied. Applying them twice changes
-/// nothing. Throws InputError if the overrides are no object or leave a config that cannot be read.
-std::shared_ptr<const Model> with_hf_overrides(const std::shared_ptr<const Model>& model, const EngineArgs& args);
+/// The model as the arguments make it: `model` itself, or with --hf-overrides applied and its weights quantised while
+/// they are loaded (--quantization). Applying them twice changes nothing. Throws InputError if the overrides are no
+/// object or leave a config that cannot be read.
+std::shared_ptr<const Model> launched_model(const std::shared_ptr<const Model>& model, const EngineArgs& args,
+                                            VllmVersion version);
 
 /// --hf-overrides among the pinned arguments change the model; answer.request.model is the changed one. Throws
 /// InputError on contradictory pins or a request that vLLM refuses whatever the layout.

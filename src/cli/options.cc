@@ -26,7 +26,23 @@ std::string flag_of(std::string name) {
   return "--" + name;
 }
 
+/// Lengths that nobody gave, in the same proportion, are as long as the model takes at most.
+void bend_lengths(Workload& w, bool isl_given, bool osl_given, std::int64_t longest) {
+  const auto isl = w.isl.max(), osl = w.osl.max();
+  if (longest < 2 || isl + osl <= longest || (isl_given && osl_given)) return;
+  const auto tokens = [](std::int64_t n) { return parse_length(std::to_string(n), "model"); };
+  if (isl_given && longest > isl) w.osl = tokens(longest - isl);
+  if (osl_given && longest > osl) w.isl = tokens(longest - osl);
+  if (isl_given || osl_given) return;
+  w.osl = tokens(std::max<std::int64_t>(1, longest * osl / (isl + osl)));
+  w.isl = tokens(longest - w.osl.max());
+}
+
 }  // namespace
+
+std::int64_t longest_request(const Model& model, const EngineArgs& args) {
+  return args.max_model_len && *args.max_model_len > 0 ? *args.max_model_len : model.default_max_model_len;
+}
 
 void QuestionOptions::add_to(Command& command, bool model_positional) {
   if (model_positional) command.option("model", model, "bundled name, hub id, directory or config.json").required();
@@ -58,19 +74,20 @@ Style QuestionOptions::style() const {
   return style;
 }
 
-Workload workload_of(const QuestionOptions& o, std::vector<Assumption>* assumed) {
+Workload workload_of(const QuestionOptions& o, std::int64_t longest, std::vector<Assumption>* assumed) {
   std::vector<WorkloadPart> parts;
   if (!o.workload_file.empty()) parts = read_workload_parts(read_file(o.workload_file), o.workload_file);
   for (const auto& option : workload_options())
     for (const auto& value : o.workload.at(option.name))
       parts.push_back({option.name, value, {flag_of(option.name), 0, ""}});
-  const Workload w = build_workload(parts);
-  if (!assumed) return w;
+  Workload w = build_workload(parts);
   const auto given = [&](std::string_view name) {
     return std::any_of(parts.begin(), parts.end(), [&](const WorkloadPart& p) { return p.name == name; });
   };
-  if (!w.trace && !given("isl")) assumed->push_back({"isl", "1024", "no --isl given"});
-  if (!w.trace && !given("osl")) assumed->push_back({"osl", "256", "no --osl given"});
+  if (!w.trace) bend_lengths(w, given("isl"), given("osl"), longest);
+  if (!assumed) return w;
+  if (!w.trace && !given("isl")) assumed->push_back({"isl", to_string(w.isl), "no --isl given"});
+  if (!w.trace && !given("osl")) assumed->push_back({"osl", to_string(w.osl), "no --osl given"});
   if (!w.trace && !w.concurrency && !w.request_rate)
     assumed->push_back({"load", "every load, and one user for the goal latency", "no --concurrency or --rate given"});
   if (o.goal.empty()) assumed->push_back({"goal", "balanced", "no --goal given"});
@@ -97,7 +114,7 @@ CheckRequest check_request_of(const CommandOptions& o, const std::vector<std::st
     if (at == std::string::npos) throw InputError("--env", 0, "", "'" + text + "' has no value", "NAME=VALUE");
     request.env[text.substr(0, at)] = text.substr(at + 1);
   }
-  request.workload = workload_of(q, nullptr);
+  request.workload = workload_of(q, longest_request(*request.model, request.args), nullptr);
   request.goal = q.goal.empty() ? Goal::balanced : parse_goal(q.goal, "--goal");
   request.threads = q.threads;
   return request;
@@ -112,7 +129,7 @@ std::shared_ptr<const Model> model_of(const std::string& spec) {
 std::shared_ptr<const Calibration> calibration_of(const QuestionOptions& o, const Model& model, Cluster& cluster) {
   if (o.calibration.empty()) return nullptr;
   auto c = std::make_shared<const Calibration>(read_calibration(read_file(o.calibration), o.calibration));
-  apply_calibration(cluster, *c, model.name);
+  apply_calibration(cluster, *c, model.shape_name());
   return c;
 }
 

@@ -23,8 +23,11 @@ struct QuestionOptions {
   Style style() const;
 };
 
-/// The workload that the options describe; what nobody gave goes into `assumed`.
-Workload workload_of(const QuestionOptions& options, std::vector<Assumption>* assumed);
+/// The workload that the options describe; what nobody gave goes into `assumed`, and is no longer than `longest` tokens
+/// (0 = not known).
+Workload workload_of(const QuestionOptions& options, std::int64_t longest, std::vector<Assumption>* assumed);
+/// Longest request of a model under these arguments; 0 = not known.
+std::int64_t longest_request(const Model& model, const EngineArgs& args);
 std::shared_ptr<const Model> model_of(const std::string& spec);
 /// The calibration file that the options name, null if none; what it knows of the GPUs' memory goes into `cluster`.
 std::shared_ptr<const Calibration> calibration_of(const QuestionOptions& options, const Model& model, Cluster& cluster);

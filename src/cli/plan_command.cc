@@ -47,10 +47,10 @@ int run_plan(const PlanOptions& o, const std::vector<std::string>& vllm_flags) {
   request.calibration = calibration_of(o.question, *request.model, request.cluster);
   if (!o.question.calibration.empty())
     assumed.push_back({"calibration", o.question.calibration, "predictions of the measured machine"});
-  request.workload = workload_of(o.question, &assumed);
   request.goal = o.question.goal.empty() ? Goal::balanced : parse_goal(o.question.goal, "--goal");
   if (!o.question.vllm.empty()) request.vllm_version = parse_vllm_version(o.question.vllm);
   request.pinned = parse_vllm_flags(vllm_flags, request.vllm_version);
+  request.workload = workload_of(o.question, longest_request(*request.model, request.pinned), &assumed);
   if (o.replicas > 0) request.pins["replicas"] = o.replicas;
   request.allow_replicas = o.allow_replicas;
   if (o.min_model_len > 0) request.min_model_len = o.min_model_len;

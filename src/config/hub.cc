@@ -78,21 +78,27 @@ std::string hf_cache_dir() {
   return "";
 }
 
+std::optional<std::string> hf_snapshot_in(const std::string& folder, TextSource& disk) {
+  const auto holds_config = [&](const std::string& snapshot) {
+    return disk.read(snapshot + "/config.json") || disk.read(snapshot + "/params.json");
+  };
+  if (const auto ref = disk.read(folder + "/refs/main")) {
+    std::string snapshot = folder + "/snapshots/" + std::string(trim(*ref));
+    if (holds_config(snapshot)) return snapshot;
+  }
+  std::error_code ignored;
+  std::vector<std::string> found;
+  for (const auto& entry : std::filesystem::directory_iterator(folder + "/snapshots", ignored))
+    if (holds_config(entry.path().string())) found.push_back(entry.path().string());
+  if (found.empty()) return std::nullopt;
+  return *std::min_element(found.begin(), found.end());
+}
+
 std::optional<std::string> hf_cached_snapshot(const std::string& cache_dir, const std::string& repo, TextSource& disk) {
   const auto slash = repo.find('/');
   if (cache_dir.empty() || slash == std::string::npos || repo.find('/', slash + 1) != std::string::npos)
     return std::nullopt;
-  const std::string base = cache_dir + "/models--" + repo.substr(0, slash) + "--" + repo.substr(slash + 1);
-  if (const auto ref = disk.read(base + "/refs/main")) {
-    std::string snapshot = base + "/snapshots/" + std::string(trim(*ref));
-    if (disk.read(snapshot + "/config.json")) return snapshot;
-  }
-  std::error_code ignored;
-  std::vector<std::string> found;
-  for (const auto& entry : std::filesystem::directory_iterator(base + "/snapshots", ignored))
-    if (disk.read(entry.path().string() + "/config.json")) found.push_back(entry.path().string());
-  if (found.empty()) return std::nullopt;
-  return *std::min_element(found.begin(), found.end());
+  return hf_snapshot_in(cache_dir + "/models--" + repo.substr(0, slash) + "--" + repo.substr(slash + 1), disk);
 }
 
 HubOptions hub_options_from_environment() {

@@ -15,6 +15,9 @@ std::string hf_cache_dir();
 /// none.
 std::optional<std::string> hf_cached_snapshot(const std::string& cache_dir, const std::string& repo, TextSource& disk);
 
+/// The same for a folder of the cache itself (".../models--org--name"); nullopt if `folder` has no snapshots.
+std::optional<std::string> hf_snapshot_in(const std::string& folder, TextSource& disk);
+
 struct HubOptions {
   std::string endpoint = "https://huggingface.co";
   std::string token;     ///< "" = none

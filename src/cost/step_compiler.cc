@@ -19,7 +19,7 @@ constexpr std::size_t kMeasure = 8;  ///< the knot, 64 tokens, at which stages a
 static_assert(kTokenKnots[kMeasure] == 64);
 
 double routing_factor(const CostConstants& k, const Model& model) {
-  std::string name = to_lower(model.name);
+  std::string name = to_lower(model.shape_name());
   for (const auto& a : model.architectures) name += " " + to_lower(a);
   for (const auto& r : k.routing)
     if (name.find(r.pattern) != std::string::npos) return r.factor;

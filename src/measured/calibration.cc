@@ -42,7 +42,7 @@ double quadratic(const Matrix& m, const Vector& v) {
 
 Calibration of_unknowns(const Vector& x, const ServingCase& c) {
   Calibration k;
-  k.model = c.model->name;
+  k.model = c.model->shape_name();
   k.gpu = c.cluster.first_gpu().name;
   k.first_token_ms = Learned{1e3 * x[0], 0};
   k.step = Learned{x[1], 0};
@@ -53,7 +53,7 @@ Calibration of_unknowns(const Vector& x, const ServingCase& c) {
 
 /// ln TTFT and ln TPOT of a point.
 std::array<double, 2> predicted(const ServingCase& c, const CostConstants& constants, const Vector& x) {
-  const auto p = predict_serving(c, calibrated(constants, of_unknowns(x, c), c.model->name));
+  const auto p = predict_serving(c, calibrated(constants, of_unknowns(x, c), c.model->shape_name()));
   return {std::log(std::max(p.ttft_ms.mean, 1e-6)), std::log(std::max(p.tpot_ms.mean, 1e-6))};
 }
 
@@ -139,7 +139,7 @@ Calibration calibrate(std::span<const ServingCase> all, const CostConstants& con
     if (c.ttft_ms || c.tpot_ms) points.push_back(c);
   if (points.empty()) return {};
   const auto& first = points.front();
-  const auto name = to_lower(first.model->name);
+  const auto name = to_lower(first.model->shape_name());
   const bool known = std::any_of(constants.routing.begin(), constants.routing.end(),
                                  [&](const auto& row) { return name.find(row.pattern) != std::string::npos; });
   const auto& p = kCalibrationPriors;

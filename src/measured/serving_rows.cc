@@ -137,7 +137,7 @@ class Models {
     auto& slot = models_[name + "|" + quant];
     if (slot) return slot;
     DiskSource disk;
-    Model m = stored_as(load_model(checkpoint(name, quant), disk), quant);
+    Model m = stored_as(load_recorded_model(checkpoint(name, quant), disk), quant);
     m.name = name;
     slot = std::make_shared<const Model>(std::move(m));
     return slot;

@@ -119,7 +119,8 @@ VllmVersion version_of(const StartRow& s, const Model& model, std::vector<std::s
   } else if (!model.architectures.empty()) {
     if (const auto* row = find_architecture(model.architectures.front()); row && !row->registered_in.empty())
       version =
-          std::max(version, row->registered_in.front() > VllmVersion{0, 16, 0} ? row->registered_in.front() : version);
+          std::max(version, row->registered_in.front().since > VllmVersion{0, 16, 0} ? row->registered_in.front().since
+                                                                                     : version);
   }
   assumed.push_back("vLLM " + to_string(version));
   return version;

@@ -118,7 +118,7 @@ constexpr Architecture kRows[] = {
     {.names = "AfmoeForCausalLM", .qkv_bias = kNone, .qk_norm = QkNorm::per_head, .moe_on_every_stage = true},
     // DeepSeek and MLA kin
     {.names = "DeepseekForCausalLM", .qkv_bias = kField},
-    {.names = "DeepseekV2ForCausalLM DeepseekV3ForCausalLM", .weights = {.sequence_parallel_shared = true}},
+    {.names = "DeepseekV2ForCausalLM DeepseekV3ForCausalLM MistralLarge3ForCausalLM", .weights = {.sequence_parallel_shared = true}},
     {.names = "DeepseekV32ForCausalLM", .weights = {.sequence_parallel_shared = true, .sequence_parallel_dense = true},
      .hook = Hook::deepseek_v32, .breakable_cudagraph = VllmVersion{0, 29, 0}},
     {.names = "DeepseekV4ForCausalLM", .correction_bias = true,

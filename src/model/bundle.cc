@@ -1,6 +1,7 @@
 #include "model/bundle.h"
 
 #include <algorithm>
+#include <cctype>
 #include <unordered_map>
 
 #include "base/embedded.h"
@@ -13,7 +14,8 @@
 namespace shardwise {
 namespace {
 
-// index.txt: one model a line, "STEM<tab>HUB_ID<tab>ALIAS<tab>ALIAS...", written by tools/models/bundle.py.
+// index.txt: one model a line, "STEM<tab>HUB_ID<tab>NAME<tab>NAME...", written by tools/models/bundle.py; "=NAME" is of
+// recordings alone.
 template <class F>
 void for_each_row(F&& use) {
   const auto index = embedded_file("models/index.txt");
@@ -23,7 +25,7 @@ void for_each_row(F&& use) {
     const auto end = std::min(index->find('\n', at), index->size());
     const auto line = index->substr(at, end - at);
     at = end + 1;
-    if (!line.empty() && line[0] != '#') use(line);
+    if (!line.empty() && line[0] != '#') use(split(line, '\t'));
   }
 }
 
@@ -37,24 +39,83 @@ std::string normal(std::string_view spec) {
   return key;
 }
 
-const std::unordered_map<std::string, std::string>& lookup() {
+bool is_repository(std::string_view name) {
+  return name.find('/') != std::string_view::npos && name.find(' ') == std::string_view::npos;
+}
+
+/// Full names come before last parts, last parts before stems, all of them before what recordings say.
+const std::unordered_map<std::string, BundledName>& lookup() {
   static const auto table = [] {
-    std::unordered_map<std::string, std::string> keys;
-    std::vector<std::pair<std::string, std::string>> last_parts;
-    for_each_row([&](std::string_view line) {
-      const auto cells = split(line, '\t');
+    std::unordered_map<std::string, BundledName> keys;
+    std::vector<std::pair<std::string, BundledName>> last_parts, stems, recorded;
+    for_each_row([&](const std::vector<std::string>& cells) {
       for (std::size_t i = 1; i < cells.size(); ++i) {
+        if (cells[i].starts_with('=')) {
+          recorded.emplace_back(normal(cells[i].substr(1)), BundledName{cells[0], cells[1], true});
+          continue;
+        }
+        const BundledName name{cells[0], is_repository(cells[i]) ? cells[i] : cells[1]};
         const auto key = normal(cells[i]);
-        keys.try_emplace(key, cells[0]);
+        keys.try_emplace(key, name);
         if (const auto slash = key.find('/'); slash != std::string::npos)
-          last_parts.emplace_back(key.substr(slash + 1), cells[0]);
+          last_parts.emplace_back(key.substr(slash + 1), name);
       }
-      keys.try_emplace(normal(cells[0]), cells[0]);
+      stems.emplace_back(normal(cells[0]), BundledName{cells[0], cells[1]});
     });
-    for (auto& [key, stem] : last_parts) keys.try_emplace(std::move(key), std::move(stem));
+    for (auto* list : {&last_parts, &stems, &recorded})
+      for (auto& [key, name] : *list) keys.try_emplace(std::move(key), std::move(name));
     return keys;
   }();
   return table;
+}
+
+struct Entry {
+  Json json;
+  std::string_view text;
+};
+
+Entry read_entry(const std::string& stem) {
+  const std::string file = "models/" + stem + ".json";
+  const auto text = embedded_file(file);
+  if (!text) throw InputError(file, 0, "", "is named by the index but not bundled");
+  Entry entry{parse_json(*text, file), *text};
+  if (!entry.json.contains("config")) throw InputError(file, 0, "config", "is missing");
+  return entry;
+}
+
+Model read_config_of(const Entry& entry, const std::string& stem, Json config, Producer producer) {
+  ModelSource source{std::move(config), entry.json.value("hf_quant_config", Json())};
+  const bool named = producer == Producer::assumed && name_modelopt(source);
+  Model model = read_source(std::move(source), entry.text, "bundled " + stem);
+  if (named) model.remarks.emplace_back(kProducerRemark);
+  if (entry.json.value("source", "").starts_with("from memory"))
+    model.remarks.emplace_back("the bundled config.json is written " + entry.json.value("source", "") +
+                               ", not copied from its repository");
+  return model;
+}
+
+/// "max_position_embeddings 40960, vocab_size 32000"
+std::string fields_text(const Json& fields) {
+  std::vector<std::string> out;
+  for (const auto& [key, value] : fields.items())
+    out.push_back(value.is_object() ? fields_text(value) : key + " " + value.dump());
+  return join(out, ", ");
+}
+
+/// Letters and digits apart: "Llama3.1-70B" is llama 3 1 70 b.
+std::vector<std::string> words_of_name(std::string_view name) {
+  std::vector<std::string> out;
+  char last = ' ';
+  for (const char c : to_lower(name)) {
+    const auto u = static_cast<unsigned char>(c);
+    const bool word = std::isalnum(u) != 0;
+    if (word && (out.empty() || !std::isalnum(static_cast<unsigned char>(last)) ||
+                 (std::isdigit(static_cast<unsigned char>(last)) != 0) != (std::isdigit(u) != 0)))
+      out.emplace_back();
+    if (word) out.back() += c;
+    last = c;
+  }
+  return out;
 }
 
 }  // namespace
@@ -62,11 +123,10 @@ const std::unordered_map<std::string, std::string>& lookup() {
 const std::vector<BundledModel>& bundled_models() {
   static const auto models = [] {
     std::vector<BundledModel> out;
-    for_each_row([&](std::string_view line) {
-      auto cells = split(line, '\t');
+    for_each_row([&](const std::vector<std::string>& cells) {
       if (cells.size() < 2) return;
       BundledModel model{cells[1], {}};
-      model.aliases.assign(cells.begin() + 2, cells.end());
+      for (std::size_t i = 2; i < cells.size(); ++i) model.aliases.push_back(cells[i].substr(cells[i][0] == '='));
       out.push_back(std::move(model));
     });
     return out;
@@ -74,25 +134,60 @@ const std::vector<BundledModel>& bundled_models() {
   return models;
 }
 
-std::optional<std::string> find_bundled(std::string_view spec) {
+std::optional<BundledName> find_bundled(std::string_view spec) {
   const auto it = lookup().find(normal(spec));
   if (it == lookup().end()) return std::nullopt;
   return it->second;
 }
 
-Model load_bundled(const std::string& stem) {
-  const std::string file = "models/" + stem + ".json";
-  const auto text = embedded_file(file);
-  if (!text) throw InputError(file, 0, "", "is named by the index but not bundled");
-  Json entry = parse_json(*text, file);
-  const auto config = entry.find("config");
-  if (config == entry.end()) throw InputError(file, 0, "config", "is missing");
-  ModelSource source{std::move(*config), {}};
-  if (const auto quant = entry.find("hf_quant_config"); quant != entry.end())
-    source.hf_quant_config = std::move(*quant);
-  Model model = read_source(std::move(source), *text, "bundled " + stem);
-  model.name = entry.value("id", stem);
+Model load_bundled_file(const std::string& stem) {
+  const Entry entry = read_entry(stem);
+  Model model = read_config_of(entry, stem, entry.json["config"], Producer::as_stated);
+  model.name = entry.json.value("id", stem);
   return model;
+}
+
+Model load_bundled(const BundledName& name) {
+  const Entry entry = read_entry(name.stem);
+  Json config = entry.json["config"];
+  std::string differs;
+  for (const auto& variant : entry.json.value("variants", Json::array()))
+    if (variant.value("id", "") == name.id) {
+      config.merge_patch(variant.value("config", Json::object()));
+      differs = fields_text(variant.value("config", Json::object()));
+    }
+  Model model = read_config_of(entry, name.stem, std::move(config), Producer::assumed);
+  model.name = name.id;
+  if (const std::string own = entry.json.value("id", name.stem); own != name.id) {
+    model.stand_in = own;
+    model.remarks.insert(model.remarks.begin(),
+                         differs.empty() ? "planned with the bundled config.json of " + own +
+                                               ", equal in all that a plan uses; tokenizer and chat template may differ"
+                                         : "planned with the bundled config.json of " + own + " with " + differs +
+                                               ", equal in all else that a plan uses; tokenizer and chat template may "
+                                               "differ");
+  }
+  return model;
+}
+
+std::vector<std::string> bundled_names_like(std::string_view spec) {
+  constexpr std::size_t kShown = 8;
+  const auto wanted = words_of_name(spec);
+  if (wanted.empty()) return {};
+  std::vector<std::pair<std::size_t, std::string>> found;
+  for_each_row([&](const std::vector<std::string>& cells) {
+    for (std::size_t i = 1; i < cells.size(); ++i) {
+      if (cells[i].starts_with('=') || !is_repository(cells[i])) continue;
+      const auto words = words_of_name(std::string_view(cells[i]).substr(cells[i].find('/') + 1));
+      if (std::search(words.begin(), words.end(), wanted.begin(), wanted.end()) != words.end())
+        found.emplace_back(words.size() - wanted.size(), cells[i]);
+    }
+  });
+  std::sort(found.begin(), found.end());
+  std::vector<std::string> out;
+  for (auto& [extra, name] : found)
+    if (out.size() < kShown) out.push_back(std::move(name));
+  return out;
 }
 
 }  // namespace shardwise

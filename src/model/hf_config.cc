@@ -5,6 +5,7 @@
 
 #include "base/input_error.h"
 #include "config/json.h"
+#include "config/json_fields.h"
 #include "model/layers.h"
 #include "model/load.h"
 #include "model/quantisation.h"
@@ -162,6 +163,10 @@ std::vector<std::string> unused_fields(const Json& config, const std::string& pr
   return out;
 }
 
+bool names_experts(const Json& text) {
+  return text.contains("n_routed_experts") || text.contains("num_experts") || text.contains("num_local_experts");
+}
+
 bool tied(const Fields& top, const Fields& text, bool is_nested) {
   // The top level decides for multimodal models where it speaks, else the language part, else its class default.
   if (is_nested && top.json().contains("tie_word_embeddings")) return top.boolean({"tie_word_embeddings"}, false);
@@ -185,7 +190,27 @@ const Json* stated_quantisation(const ModelSource& source) {
   return source.hf_quant_config.is_object() ? &source.hf_quant_config : nullptr;
 }
 
-Model read_hf_config(std::string_view config_text, std::string_view hf_quant_config_text, const std::string& file) {
+bool name_modelopt(ModelSource& source) {
+  Json& q = source.hf_quant_config;
+  if (!q.is_object() || q.contains("quant_method")) return false;
+  Json& inner = nested(q, "quantization") ? q["quantization"] : q;
+  const std::string algo = text_at(inner, "quant_algo").value_or("");
+  if (algo.empty() || (&inner != &q && q.contains("producer"))) return false;
+  q["quant_method"] = algo == "NVFP4"             ? "modelopt_fp4"
+                      : algo == "MIXED_PRECISION" ? "modelopt_mixed"
+                      : algo == "MXFP8"           ? "modelopt_mxfp8"
+                                                  : "modelopt";
+  // ModelOpt never quantises the head; NVFP4 of a mixture of experts commonly is of the experts alone.
+  if (!inner.contains("exclude_modules") && !q.contains("ignore"))
+    inner["exclude_modules"] = algo == "NVFP4" && names_experts(*text_part(source.config).first)
+                                   ? Json({"lm_head", "*gate", "*attn*", "*in_proj", "*out_proj", "*q_proj", "*k_proj",
+                                           "*v_proj", "*o_proj", "*latent*", "*shared_expert*", "mtp*"})
+                                   : Json({"lm_head", "*gate", "mtp*"});
+  return true;
+}
+
+Model read_hf_config(std::string_view config_text, std::string_view hf_quant_config_text, const std::string& file,
+                     Producer producer) {
   const bool odd =
       config_text.find("Infinity") != std::string_view::npos || config_text.find("NaN") != std::string_view::npos;
   ModelSource source;
@@ -197,7 +222,10 @@ Model read_hf_config(std::string_view config_text, std::string_view hf_quant_con
     source.hf_quant_config = parse_json(hf_quant_config_text, beside);
     if (!source.hf_quant_config.is_object()) throw InputError(beside, 1, "", "is not a JSON object");
   }
-  return read_source(std::move(source), config_text, file);
+  const bool named = producer == Producer::assumed && name_modelopt(source);
+  Model model = read_source(std::move(source), config_text, file);
+  if (named) model.remarks.emplace_back(kProducerRemark);
+  return model;
 }
 
 Model read_source(ModelSource given, std::string_view config_text, const std::string& file) {
@@ -272,7 +300,10 @@ Model with_overrides(const Model& model, const std::string& overrides) {
   ModelSource source = *model.source;
   source.config.merge_patch(changes);
   const std::string text = source.config.dump();
-  return read_source(std::move(source), text, model.name);
+  Model out = read_source(std::move(source), text, model.name);
+  out.stand_in = model.stand_in;
+  out.remarks = model.remarks;
+  return out;
 }
 
 }  // namespace shardwise

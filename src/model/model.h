@@ -220,7 +220,9 @@ struct Rope {
 };
 
 struct Model {
-  std::string name;  ///< what the user calls it (hub id, bundled name or path)
+  std::string name;                     ///< what vllm serve is given: a hub id or a directory
+  std::optional<std::string> stand_in;  ///< hub id of the bundled model whose config.json was read instead of its own
+  std::vector<std::string> remarks;     ///< what to know of how it was read, one sentence each
   std::vector<std::string> architectures;
   std::string model_type;
   DType dtype = DType::bfloat16;
@@ -263,6 +265,7 @@ struct Model {
   int num_experts() const;           ///< routed logical experts of a MoE layer, 0 for dense
   double parameters() const;         ///< elements, all experts, MTP excluded
   double active_parameters() const;  ///< elements a token passes through
+  const std::string& shape_name() const { return stand_in ? *stand_in : name; }  ///< whose config.json it is
 };
 
 }  // namespace shardwise

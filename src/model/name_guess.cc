@@ -116,7 +116,7 @@ std::optional<NameGuess> guess_model(std::string_view spec) {
         std::search(words.begin(), words.end(), c.words.begin(), c.words.end()) != words.end())
       best = &c;
   if (!best) return std::nullopt;
-  NameGuess guess{load_bundled(find_bundled(best->name).value()), {}};
+  NameGuess guess{load_bundled_file(find_bundled(best->name).value().stem), {}};
   guess.assumption = best->name;
   const auto format = std::find_if(kFormats.begin(), kFormats.end(), [&](const Format& f) {
     return std::find(formats.begin(), formats.end(), f.word) != formats.end();

@@ -320,8 +320,12 @@ void read_quantisation(const Json* stated, const Json& text_config, Model& model
   QuantRules rules(*stated);
   if (model.model_type == "deepseek_v4" && rules.method() == "fp8")
     rules.set_deepseek_v4(text_at(text_config, "expert_dtype").value_or(""));
-  model.quantisation = summarise(rules, model);
+  set_quantisation(std::move(rules), model);
   model.quantisation.decides_kv_cache = is_modelopt(*stated);
+}
+
+void set_quantisation(QuantRules rules, Model& model) {
+  model.quantisation = summarise(rules, model);
   model.quantisation.rules = std::make_shared<const QuantRules>(std::move(rules));
 }
 

@@ -31,6 +31,10 @@ class QuantRules {
   enum class Module { linear, experts, lm_head, embedding };
   QuantRules() = default;
   explicit QuantRules(const Json& config);
+  /// Every linear layer in one scheme and every expert in another, whatever its name: what vLLM makes while it loads.
+  /// Heads and embeddings are no linear layers to it.
+  QuantRules(std::string method, QuantScheme linear, QuantScheme experts)
+      : method_(std::move(method)), common_(linear), expert_scheme_(experts) {}
 
   /// Scheme of a module; `none` where the checkpoint leaves it in the model's own type.
   QuantScheme scheme(std::string_view module, Module kind = Module::linear) const;
@@ -62,6 +66,9 @@ class QuantRules {
   std::optional<QuantScheme> expert_scheme_;  // where experts differ (moe_quant_algo)
   std::optional<DType> kv_cache_dtype_;
 };
+
+/// Gives a model these rules, and the summary by kind that follows from them.
+void set_quantisation(QuantRules rules, Model& model);
 
 /// The rules of a model's checkpoint; none if it is not quantised.
 const QuantRules& quant_rules(const Model& model);

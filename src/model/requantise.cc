@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "model/quantisation.h"
 #include "model/source.h"
 
 namespace shardwise {
@@ -63,6 +64,43 @@ Json config_of(WeightFormat format, bool experts) {
   return parse_json(text, "quantization_config");
 }
 
+using Scheme = QuantScheme;
+using M = QuantScheme::Method;
+constexpr Scheme kFp8Tensor{.method = M::fp8_tensor, .bits = 8, .activations = true},
+    kFp8Channel{.method = M::fp8_channel, .bits = 8, .activations = true},
+    kFp8Block{.method = M::fp8_block, .bits = 8, .block_n = 128, .block_k = 128, .activations = true},
+    kMxfp8{.method = M::mxfp8, .bits = 8, .group_size = 32, .activations = true},
+    kMxfp4{.method = M::mxfp4, .bits = 4, .group_size = 32}, kInt8{.method = M::int8_channel, .bits = 8},
+    kNvfp4{.method = M::nvfp4, .bits = 4, .group_size = 16, .activations = true}, kNf4{.method = M::other, .bits = 4},
+    kPlain{};
+
+/// What a method does to a checkpoint that is not quantised.
+struct Online {
+  std::string_view method;
+  Scheme linear, experts;
+  VllmVersion since = always, until = ever;
+};
+// Sources: config/quantization.py _ONLINE_SHORTHANDS, layers/quantization/online/base.py (which layers: every
+// LinearBase that is given a configuration, every RoutedExperts), fp8.py, experts_int8.py, fbgemm_fp8.py,
+// bitsandbytes.py.
+constexpr Online kOnline[] = {
+    {"fp8", kFp8Tensor, kFp8Tensor},
+    {"deepseek_v4_fp8", kFp8Tensor, kFp8Tensor},
+    {"fp8_per_tensor", kFp8Tensor, kFp8Tensor},
+    {"fp8_per_channel", kFp8Channel, kFp8Channel},
+    {"ptpc_fp8", kFp8Channel, kFp8Tensor},
+    {"fp8_per_block", kFp8Block, kFp8Block},
+    {"mxfp8", kMxfp8, kMxfp8},
+    {"mxfp4", kMxfp4, kMxfp4, {0, 28, 0}},
+    {"mxfp4", kPlain, kMxfp4, always, {0, 28, 0}},
+    {"gpt_oss_mxfp4", kPlain, kMxfp4},
+    {"int8_per_channel_weight_only", kPlain, kInt8},
+    {"experts_int8", kPlain, kInt8},
+    {"nvfp4_per_token", kPlain, kNvfp4},
+    {"fbgemm_fp8", kFp8Channel, kPlain},
+    {"bitsandbytes", kNf4, kNf4},
+};
+
 void erase_stated(Json& config) {
   for (const char* key : {"quantization_config", "compression_config"}) config.erase(key);
   for (auto& [key, part] : config.items())
@@ -80,6 +118,17 @@ Model requantised(const Model& model, WeightFormat format) {
   Model out = model;
   read_quantisation(config.is_object() ? &config : nullptr, *text_part(source->config).first, out);
   out.source = std::move(source);
+  return out;
+}
+
+std::optional<Model> quantised_online(const Model& model, std::string_view method, VllmVersion version) {
+  if (model.source && stated_quantisation(*model.source)) return std::nullopt;
+  const auto* row = std::find_if(std::begin(kOnline), std::end(kOnline), [&](const Online& r) {
+    return r.method == method && r.since <= version && version < r.until;
+  });
+  if (row == std::end(kOnline)) return std::nullopt;
+  Model out = model;
+  set_quantisation(QuantRules(std::string(method), row->linear, row->experts), out);
   return out;
 }
 

@@ -1,8 +1,10 @@
 #pragma once
 // A model as if its checkpoint were stored in another way.
 #include <array>
+#include <optional>
 #include <string_view>
 
+#include "base/version.h"
 #include "model/model.h"
 
 namespace shardwise {
@@ -26,5 +28,10 @@ enum class WeightFormat {
 /// layers stay as they are, as such checkpoints commonly leave them; where there are experts, NVFP4 leaves attention
 /// too.
 Model requantised(const Model& model, WeightFormat format);
+
+/// `model` as vLLM holds it after `--quantization METHOD` has quantised its 16-bit checkpoint while loading it; what
+/// the checkpoint states stays as it is. nullopt where the checkpoint is quantised already, or METHOD reads checkpoints
+/// only.
+std::optional<Model> quantised_online(const Model& model, std::string_view method, VllmVersion version);
 
 }  // namespace shardwise

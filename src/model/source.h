@@ -20,6 +20,13 @@ std::pair<const Json*, std::string> text_part(const Json& config);
 /// The quantisation that the checkpoint states, in config.json or beside it; null if none.
 const Json* stated_quantisation(const ModelSource& source);
 
+/// Gives an hf_quant_config.json that states ModelOpt's algorithm alone the method that vLLM derives from the producer;
+/// true if it needed that.
+bool name_modelopt(ModelSource& source);
+inline constexpr const char* kProducerRemark =
+    "hf_quant_config.json names no producer: taken for ModelOpt's; without it vLLM would take the weights for "
+    "unquantised";
+
 /// `text` is config.json's, to find lines in errors.
 Model read_source(ModelSource source, std::string_view text, const std::string& file);
 

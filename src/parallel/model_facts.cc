@@ -11,6 +11,8 @@ ModelFacts model_facts(const ConfigFacts& config, const std::string& name, VllmV
   static_cast<ConfigFacts&>(f) = config;
   f.name = name;
   const auto* row = find_architecture(f.architecture);
+  const auto* generating = row ? nullptr : generating_architecture(f.architecture);
+  if (generating) row = generating;
   if (row && row->registered(version)) {
     f.registered = true;
     f.transformers_backend = row->kind == "transformers";
@@ -28,6 +30,9 @@ ModelFacts model_facts(const ConfigFacts& config, const std::string& name, VllmV
   f.breakable_cudagraph = breakable && version >= *breakable;
   f.known_type = knows_model_type(f.model_type, version);
   f.known_class = row != nullptr;
+  f.served_by_transformers =
+      f.architecture.empty() || !registry_known(version) || transformers_serves(f.architecture, version);
+  f.code_of_its_own = f.own_code && !transformers_knows(f.model_type, version);
   // Before 0.30 YaRN's original length times its factor was the derived length.
   const auto& length = version < VllmVersion{0, 30, 0} ? f.length_before_0_30 : f.length;
   f.derived_max_model_len = length.derived;

@@ -11,6 +11,12 @@
 
 namespace shardwise {
 
+/// Versions from one that has something to before the one that lacks it again.
+struct VersionSpan {
+  VllmVersion since, gone;
+  bool contains(VllmVersion v) const { return since <= v && v < gone; }
+};
+
 /// A row of data/vllm/architectures.csv: what vLLM's model class of one architecture supports (the interfaces it
 /// implements, model_executor/models/interfaces.py). Architectures without a row are served by the Transformers
 /// backend.
@@ -20,14 +26,25 @@ struct ArchitectureRow {
   std::string kind;    ///< text, multimodal, draft, pooling, transformers
   bool is_hybrid = false, is_attention_free = false, has_inner_state = false, supports_multimodal = false,
        has_noops = false, passes_eplb = false;
-  std::vector<VllmVersion> registered_in, pp_in;  ///< of the versions that were read
+  std::vector<VersionSpan> registered_in, pp_in;
   bool registered(VllmVersion version) const;
   bool supports_pp(VllmVersion version) const;
 };
 /// Row by name, null if no version that was read registers it.
 const ArchitectureRow* find_architecture(std::string_view name);
-/// Whether a version's configuration readers know this `model_type` of config.json (data/vllm/model_types.csv).
+/// Of a pooling class that vLLM makes of a generating one ("QwenForSequenceClassification"): the row of that; else
+/// null.
+const ArchitectureRow* generating_architecture(std::string_view name);
+/// Whether the registry of this version was read, or is older than one that was: what it lacks, it lacks.
+bool registry_known(VllmVersion version);
+/// Whether a version's configuration readers, its own and Transformers', know this `model_type` of config.json
+/// (data/vllm/model_types.csv). Of a version newer than those read that is not known, which counts as yes.
 bool knows_model_type(std::string_view model_type, VllmVersion version);
+bool transformers_knows(std::string_view model_type, VllmVersion version);
+/// Whether Transformers has this class, and its attention can be replaced by vLLM's.
+bool transformers_serves(std::string_view architecture, VllmVersion version);
+/// The Transformers release that comes with a vLLM version.
+VllmVersion transformers_of(VllmVersion version);
 
 /// Sizes that the constructors of the model's classes check. 0 or empty = nothing to check.
 struct ConstructionFacts {
@@ -61,9 +78,12 @@ struct ExpertLayer {
 /// What config.json says, and what this version of vLLM makes of it.
 struct ModelFacts : ConfigFacts {
   std::string name;
-  bool known_type = true;             ///< this version's configuration readers know model_type
-  bool known_class = false;           ///< some version that was read has the architecture
-  bool registered = false;            ///< this vLLM version has it
+  bool known_type = true;               ///< this version's configuration readers know model_type
+  bool known_class = false;             ///< some version that was read has the architecture
+  bool registered = false;              ///< this vLLM version has it
+  bool served_by_transformers = false;  ///< else: its Transformers has it, or the version's registry is not known
+  bool code_of_its_own =
+      false;  ///< Transformers does not know the type, the repository brings code: its tokenizer's too
   bool transformers_backend = false;  ///< no class of vLLM's own
   bool supports_pp = true, is_hybrid = false, is_attention_free = false, supports_multimodal = false,
        is_mm_prefix_lm = false, has_inner_state = false;

@@ -6,7 +6,8 @@ namespace shardwise {
 namespace {
 
 using W = WithoutConfig;
-constexpr VllmVersion v0_24{0, 24, 0}, v0_28{0, 28, 0};
+constexpr VllmVersion v0_17{0, 17, 0}, v0_19{0, 19, 0}, v0_20{0, 20, 0}, v0_22{0, 22, 0}, v0_24{0, 24, 0},
+    v0_26{0, 26, 0}, v0_28{0, 28, 0};
 
 // Capabilities, types and file names: get_min_capability, get_supported_act_dtypes and get_config_filenames of the
 // classes in model_executor/layers/quantization.
@@ -21,12 +22,12 @@ constexpr QuantizationMethod methods[] = {
     {"modelopt", 80, true, true, false, W::needs_file, {0, 26, 0}, ever, "ModelOptFp8Config"},
     {"modelopt_fp4", 75, true, true, false, W::needs_file, always, ever, "ModelOptNvFp4Config"},
     {"modelopt_mxfp8", 80, true, false, false, W::needs_file, always, ever, "ModelOptMxFp8Config"},
-    {"modelopt_mixed", 89, true, true, false, W::needs_file, always, {0, 24, 0}, "ModelOptMixedPrecisionConfig"},
+    {"modelopt_mixed", 89, true, true, false, W::needs_file, v0_17, v0_24, "ModelOptMixedPrecisionConfig"},
     {"modelopt_mixed", 80, true, true, false, W::needs_file, {0, 24, 0}, ever, "ModelOptMixedPrecisionConfig"},
-    {"auto_gptq", 60, true, true, false, W::needs_file, v0_24, ever, "AutoGPTQConfig"},
+    {"auto_gptq", 60, true, true, false, W::needs_file, v0_22, ever, "AutoGPTQConfig"},
     {"gptq", 60, true, true, false, W::needs_file, always, ever, "AutoGPTQConfig"},
     {"gptq_marlin", 60, true, true, false, W::needs_file, always, ever, "AutoGPTQConfig"},
-    {"humming", 75, true, true, false, W::online, always, ever, "HummingConfig"},
+    {"humming", 75, true, true, false, W::online, v0_20, ever, "HummingConfig"},
     {"compressed-tensors", 70, true, true, true, W::needs_arguments, always, ever, "CompressedTensorsConfig"},
     {"experts_int8", 80, true, true, false, W::online, always, ever, "ExpertsInt8Config"},
     {"quark", 70, true, true, false, W::needs_arguments, always, ever, "QuarkConfig"},
@@ -34,17 +35,18 @@ constexpr QuantizationMethod methods[] = {
     {"torchao", 75, true, true, true, W::needs_arguments, always, ever, "TorchAOConfig"},
     {"inc", 60, true, true, false, W::needs_file, always, ever, "INCConfig"},
     {"mxfp4", 80, true, false, false, W::online, always, ever, "Mxfp4Config"},
-    {"gpt_oss_mxfp4", 80, true, false, false, W::online, always, ever, "GptOssMxfp4Config"},
-    {"deepseek_v4_fp8", 75, true, true, false, W::online, always, ever, "DeepseekV4FP8Config"},
+    {"gpt_oss_mxfp4", 80, true, false, false, W::online, v0_20, ever, "GptOssMxfp4Config"},
+    {"deepseek_v4_fp8", 75, true, true, false, W::online, v0_20, ever, "DeepseekV4FP8Config"},
     {"bitsandbytes", 70, true, true, true, W::online, always, v0_28, "BitsAndBytesConfig"},
-    {"gguf", 60, true, true, true, W::needs_arguments, always, v0_28, "GGUFConfig"},
-    {"online", 75, true, true, false, W::online, v0_24, ever, "OnlineQuantizationConfig"},
-    {"fp8_per_tensor", 75, true, true, false, W::online, v0_24, ever, "OnlineQuantizationConfig"},
-    {"fp8_per_block", 75, true, true, false, W::online, v0_24, ever, "OnlineQuantizationConfig"},
+    {"gguf", 60, true, true, true, W::needs_arguments, always, v0_24, "GGUFConfig"},
+    {"ptpc_fp8", 94, true, true, false, W::online, always, v0_19, "PTPCFp8Config"},
+    {"online", 75, true, true, false, W::online, v0_20, ever, "OnlineQuantizationConfig"},
+    {"fp8_per_tensor", 75, true, true, false, W::online, v0_20, ever, "OnlineQuantizationConfig"},
+    {"fp8_per_block", 75, true, true, false, W::online, v0_20, ever, "OnlineQuantizationConfig"},
     {"fp8_per_channel", 75, true, true, false, W::online, v0_24, ever, "OnlineQuantizationConfig"},
-    {"int8_per_channel_weight_only", 75, true, true, false, W::online, v0_24, ever, "OnlineQuantizationConfig"},
-    {"nvfp4_per_token", 75, true, true, false, W::online, v0_24, ever, "OnlineQuantizationConfig"},
-    {"mxfp8", 80, true, false, false, W::online, v0_24, ever, "ModelOptMxFp8Config"},
+    {"int8_per_channel_weight_only", 75, true, true, false, W::online, v0_20, ever, "OnlineQuantizationConfig"},
+    {"nvfp4_per_token", 75, true, true, false, W::online, v0_26, ever, "OnlineQuantizationConfig"},
+    {"mxfp8", 80, true, false, false, W::online, v0_19, ever, "ModelOptMxFp8Config"},
 };
 
 struct PlatformMethod {

@@ -31,6 +31,7 @@ LayoutView layout_view(const ResolveState& s, Phase phase) {
   l.all2all = r.all2all_backend;
   if (r.quantization) l.quantization = *r.quantization;
   l.dtype = r.dtype;
+  l.trust_remote_code = s.a.trust_remote_code.value_or(false);
   const bool draft = phase == Phase::ngram_draft || phase == Phase::mtp_draft;
   l.supports_pp = draft ? s.draft_supports_pp : s.m.supports_pp;
   return l;
@@ -137,8 +138,10 @@ Resolution resolve(const EngineArgs& args, const ModelFacts& model, const NodeFa
   return std::move(s.r);
 }
 
-std::optional<Refusal> check_model(const ModelFacts& model, VllmVersion version) {
-  return first_violation(Phase::config_json, LayoutView{model, version}, nullptr);
+std::optional<Refusal> check_model(const ModelFacts& model, VllmVersion version, bool trust_remote_code) {
+  LayoutView view{model, version};
+  view.trust_remote_code = trust_remote_code;
+  return first_violation(Phase::config_json, view, nullptr);
 }
 
 std::optional<Refusal> check_layout(const ModelFacts& model, const ParallelConfig& parallel, VllmVersion version,

@@ -129,7 +129,8 @@ ModelFacts model_facts(const Model& model, const EngineArgs& args, VllmVersion v
 EngineConfig engine_config(const Resolved& resolved);
 
 /// Whether `version` can read the model's config.json at all.
-std::optional<Refusal> check_model(const ModelFacts& model, VllmVersion version = kDefaultVllmVersion);
+std::optional<Refusal> check_model(const ModelFacts& model, VllmVersion version = kDefaultVllmVersion,
+                                   bool trust_remote_code = false);
 
 /// Every rule that the layout alone decides, those of check_construction() included. For search: no allocation and well
 /// below a microsecond when the layout is accepted. GPU counts are not checked; kernels are asked for where the node is

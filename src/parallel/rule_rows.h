@@ -23,6 +23,7 @@ struct LayoutView {
   std::string_view quantization = {}, dtype = {};  ///< in force; "" = none, not known
   bool supports_pp = true;                         ///< the class, or the draft's
   std::span<const int> pp_layer_partition = {};
+  bool trust_remote_code = false;
   std::optional<int> stage = {};    ///< the pipeline stage that is built; nullopt = all
   const NodeFacts* node = nullptr;  ///< its GPUs; null: kernels are not asked for
   std::string_view cache_dtype = "auto";

@@ -75,6 +75,20 @@ Violation max_len_exceeds_model(S s) {
   return wrong("max_model_len {} is greater than {}={}{}", *s.a.max_model_len, s.m.max_len_key, derived, more);
 }
 
+/// A version that lacks the class may have it in Transformers, or run the repository's own.
+Violation model_unknown(L l) {
+  if (!l.m.known_type && !l.m.own_code) return ok;
+  if (!l.m.known_type && !l.trust_remote_code)
+    return wrong(
+        "vLLM {} and its Transformers ({}) do not know model type '{}'; the repository's own code needs "
+        "--trust-remote-code",
+        to_string(l.v), to_string(transformers_of(l.v)), l.m.model_type);
+  if (l.m.registered || l.m.served_by_transformers || (l.m.own_code && l.trust_remote_code)) return ok;
+  if (l.m.known_class) return wrong("{} is not in vLLM {}", l.m.architecture, to_string(l.v));
+  return wrong("Model architectures ['{}'] are not supported for now: neither vLLM {} nor its Transformers ({}) has it",
+               l.m.architecture, to_string(l.v), to_string(transformers_of(l.v)));
+}
+
 Violation nnodes_does_not_divide_world(S s) {
   if (s.nnodes <= 1) return ok;
   const auto pcp = s.v >= VllmVersion{0, 30, 0} ? s.r.prefill_context_parallel_size : 1;
@@ -134,23 +148,13 @@ constexpr Rule kConfigRules[] = {
     {"model_config_unreadable", model | config_json, "transformers_utils/config.py:parse",
      "The model's config.json must be of a type that vLLM or Transformers knows.", "a newer vLLM",
      [](L l) {
-       return !l.m.known_type && !l.m.own_code
-                  ? wrong("vLLM {} and its Transformers do not know model type '{}'", to_string(l.v), l.m.model_type)
-                  : ok;
+       return !l.m.known_type && !l.m.own_code ? wrong("vLLM {} and its Transformers ({}) do not know model type '{}'",
+                                                       to_string(l.v), to_string(transformers_of(l.v)), l.m.model_type)
+                                               : ok;
      }},
     // With code of its own in the repository, vLLM asks for --trust-remote-code before it looks at the type.
     {"model_unknown", model | config_json, "model_executor/models/registry.py:_raise_for_unsupported",
-     "The architecture must be one that this vLLM version has.", "a vLLM version that has it",
-     [](L l) {
-       if (!l.m.known_type && l.m.own_code)
-         return wrong(
-             "vLLM {} and its Transformers do not know model type '{}'; the repository's own code needs "
-             "--trust-remote-code",
-             to_string(l.v), l.m.model_type);
-       return l.m.known_type && l.m.known_class && !l.m.registered
-                  ? wrong("{} is not in vLLM {}", l.m.architecture, to_string(l.v))
-                  : ok;
-     }},
+     "The architecture must be one that this vLLM version has.", "a vLLM version that has it", model_unknown},
     {"dtype_float16_unsupported", model, "config/model.py:_check_valid_dtype",
      "Gemma 2, Gemma 3 and GLM-4 overflow in float16.", "--dtype bfloat16",
      [](S s) {

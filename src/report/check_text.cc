@@ -12,7 +12,7 @@ std::string check_text(const CheckAnswer& a, const Style& style) {
   const auto paragraph = [&](const std::string& text) {
     return "  " + wrap(text, std::max(40, style.width - 4), "    ") + "\n";
   };
-  std::string out = style.bold(a.request.model->name) + "  " + model_line(*a.request.model) + "\n";
+  std::string out = model_head(*a.request.model, style);
   out += style.bold(a.request.cluster.name) + "  " +
          fmt::format("{} x {}", a.request.cluster.total_gpus(), a.request.cluster.first_gpu().name) + "\n";
 

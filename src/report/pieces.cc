@@ -48,6 +48,12 @@ std::string model_line(const Model& m) {
   return text;
 }
 
+std::string model_head(const Model& m, const Style& style) {
+  std::string out = style.bold(m.name) + "  " + model_line(m) + "\n";
+  for (const auto& remark : m.remarks) out += "  " + style.dim(wrap(remark, style.width - 4, "  ")) + "\n";
+  return out;
+}
+
 std::string workload_line(const Workload& w, Goal goal) {
   std::string text;
   if (w.trace)

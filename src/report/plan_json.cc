@@ -111,7 +111,7 @@ Json changes_json(const std::vector<Change>& changes) {
   return out;
 }
 
-Json question_json(const std::string& model, const Cluster& cluster, const Workload& w, Goal goal,
+Json question_json(const std::string& spec, const Model& model, const Cluster& cluster, const Workload& w, Goal goal,
                    VllmVersion version) {
   Json workload = {{"isl", to_string(w.isl)}, {"osl", to_string(w.osl)}};
   if (w.concurrency) workload["concurrency"] = *w.concurrency;
@@ -120,7 +120,10 @@ Json question_json(const std::string& model, const Cluster& cluster, const Workl
   Json slos = Json::array();
   for (const auto& slo : w.slos) slos.push_back(to_string(slo));
   workload["slos"] = slos;
-  return {{"model", model},
+  return {{"model", spec},
+          {"served_model", model.name},
+          {"config_of", model.stand_in ? Json(*model.stand_in) : Json()},
+          {"remarks", model.remarks},
           {"cluster", cluster.name},
           {"workload", workload},
           {"goal", to_string(goal)},
@@ -132,7 +135,7 @@ Json question_json(const std::string& model, const Cluster& cluster, const Workl
 std::string plan_json(const PlanAnswer& a) {
   Json j = {{"schema", "shardwise.plan/1"}};
   const auto& r = a.request;
-  j["question"] = question_json(r.model_spec, r.cluster, r.workload, r.goal, r.vllm_version);
+  j["question"] = question_json(r.model_spec, *r.model, r.cluster, r.workload, r.goal, r.vllm_version);
   Json assumed = Json::object();
   for (const auto& x : a.assumptions) assumed[x.name] = {{"value", x.value}, {"why", x.why}};
   j["assumed"] = assumed;
@@ -181,7 +184,7 @@ std::string plan_json(const PlanAnswer& a) {
 std::string check_json(const CheckAnswer& a) {
   Json j = {{"schema", "shardwise.check/1"}};
   const auto& r = a.request;
-  j["question"] = question_json(r.model_spec, r.cluster, r.workload, r.goal, r.vllm_version);
+  j["question"] = question_json(r.model_spec, *r.model, r.cluster, r.workload, r.goal, r.vllm_version);
   j["accepted"] = !a.refusal.has_value();
   if (a.refusal)
     j["refusal"] = {{"rule", a.refusal->rule->id},

@@ -141,7 +141,7 @@ std::string ladder(const Explanation& x, const Style& style) {
 
 std::string plan_text(const PlanAnswer& a, const Style& style, std::size_t shown_plans) {
   const auto& r = a.request;
-  std::string out = style.bold(r.model->name) + "  " + model_line(*r.model) + "\n";
+  std::string out = model_head(*r.model, style);
   out += style.bold(r.cluster.name) + "  " +
          (r.cluster.homogeneous() ? fmt::format("{} x {} of {:.1f} GiB", r.cluster.total_gpus(),
                                                 r.cluster.first_gpu().name, to_gib(r.cluster.first_gpu().memory_total))

@@ -34,6 +34,7 @@ std::string rules_text(const std::string& id, const Style& style);
 // Pieces that several reports share.
 std::string prediction_table(const ServingEstimate& estimate, const Style& style);  ///< means, intervals, p99
 std::string model_line(const Model& model);  ///< "70.6 B parameters, dense, 64 heads (8 KV), 80 layers, bfloat16"
+std::string model_head(const Model& model, const Style& style);  ///< what vllm serve is given, the line, the remarks
 std::string workload_line(const Workload& workload, Goal goal);
 std::string interval_text(const Interval& value, int decimals);  ///< "12.3 [10.1, 15.0]"
 

@@ -74,6 +74,7 @@ void write_result(Json& j, const SimulationResult& r, bool apart) {
 std::string simulation_json(const SimulateAnswer& a) {
   Json j = {{"schema", "shardwise.simulation/1"},
             {"model", a.request.command.model_spec},
+            {"served_model", a.request.command.model->name},
             {"cluster", a.request.command.cluster.name},
             {"plan", to_string(a.check.plan->layout)},
             {"replicas", a.request.replicas},

@@ -217,7 +217,7 @@ std::string max_rate(const MaxRate& m, const Style& style) {
 
 std::string simulation_text(const SimulateAnswer& a, const Style& style) {
   const Model& model = *a.check.request.model;
-  std::string out = style.bold(model.name) + "  " + model_line(model) + "\n" + wide_paragraph(style, question(a));
+  std::string out = model_head(model, style) + wide_paragraph(style, question(a));
   for (const auto& note : a.notes)
     out += "  " + style.accent("note: ") + wrap(note, style.width - 10, "        ") + "\n";
   if (a.transfer)

@@ -12,7 +12,7 @@ namespace shardwise {
 namespace {
 
 std::string head(const CheckRequest& r, const Style& style) {
-  return style.bold(r.model->name) + "  " + model_line(*r.model) + "\n" + style.bold(r.cluster.name) + "  " +
+  return model_head(*r.model, style) + style.bold(r.cluster.name) + "  " +
          fmt::format("{} x {} of {:.1f} GiB", r.cluster.total_gpus(), r.cluster.first_gpu().name,
                      to_gib(r.cluster.first_gpu().memory_total)) +
          "\n";

@@ -34,7 +34,7 @@ std::shared_ptr<const Model> VerifyModels::get(const std::string& name) {
     if (dir_)
       for (const auto& at : {*dir_ + "/" + name, *dir_ + "/" + folder_of(name)})
         if (disk.read(at + "/config.json")) found = at;
-    slot = std::make_shared<const Model>(load_model(found, disk));
+    slot = std::make_shared<const Model>(load_recorded_model(found, disk));
   }
   return slot;
 }

@@ -4,6 +4,10 @@
 usage: bundle.py DATA_DIR add FOLDER [--id ORG/NAME] [--source TEXT] [--alias NAME ...]
        bundle.py DATA_DIR index
 
+An entry has, beside config and hf_quant_config: `id` of the repository; `aliases`, other ids whose config.json is equal in all that is
+read, and short names; `variants`, other ids with the fields in which theirs differs; `recorded_as`, names that measurements and
+recordings use of it, which are no answer to a question about them.
+
 `add` takes a folder with config.json (and hf_quant_config.json), drops what no reader uses, and writes one file.
 `index` rewrites index.txt from all files.
 """
@@ -12,7 +16,7 @@ import json
 import os
 import re
 
-DROP = set("""transformers_version auto_map _name_or_path id2label label2id bad_words_ids begin_suppress_tokens suppress_tokens
+DROP = set("""transformers_version _name_or_path id2label label2id bad_words_ids begin_suppress_tokens suppress_tokens
 chunk_size_feed_forward cross_attention_hidden_size decoder_start_token_id diversity_penalty do_sample early_stopping
 encoder_no_repeat_ngram_size exponential_decay_length_penalty finetuning_task forced_bos_token_id forced_eos_token_id
 length_penalty max_length min_length no_repeat_ngram_size num_beam_groups num_beams num_return_sequences output_attentions
@@ -78,7 +82,8 @@ def index(data):
     for name in sorted(os.listdir(os.path.join(data, "models"))):
         if name.endswith(".json"):
             entry = json.load(open(os.path.join(data, "models", name)))
-            rows.append("\t".join([name[:-5], entry["id"]] + entry["aliases"]))
+            others = [v["id"] for v in entry.get("variants", [])] + ["=" + name for name in entry.get("recorded_as", [])]
+            rows.append("\t".join([name[:-5], entry["id"]] + entry["aliases"] + others))
     with open(os.path.join(data, "models", "index.txt"), "w") as f:
         f.write("\n".join(rows) + "\n")
 

@@ -3,14 +3,15 @@
 Reads source only (nothing is imported): the registry's tables and, through the classes' bases, the interfaces of
 model_executor/models/interfaces.py.
 
-  python architectures.py 0.32.0=VLLM_DIR [OTHER_VERSION=VLLM_DIR ...] > data/vllm/architectures.csv
+  python architectures.py 0.33.0=VLLM_DIR [OLDER_VERSION=VLLM_DIR ...] > data/vllm/architectures.csv
 
-The first version is the one whose facts are written; the others only tell in which versions a name is registered and
-where pipeline support differs.
+The first version that has a name is the one whose facts are written; the others, in falling order, only tell from and until when
+it is registered and its class has pipeline support.
 """
 import ast
 import functools
 import os
+import re
 import sys
 
 INTERFACES = ["SupportsPP", "IsHybrid", "IsAttentionFree", "HasInnerState", "SupportsMultiModal", "HasNoOps"]
@@ -27,23 +28,18 @@ class Tree:
         for f in (path + ".py", os.path.join(path, "__init__.py")):
             if os.path.exists(f):
                 package = dotted if f.endswith("__init__.py") else dotted.rsplit(".", 1)[0]
-                tree = ast.parse(open(f).read())
-                classes = {n.name: n for n in ast.walk(tree) if isinstance(n, ast.ClassDef)}
+                text = open(f).read()
+                classes = {name: re.findall(r"[\w.]+", re.sub(r"#.*|\[[^\]]*\]|\w+\s*=\s*[\w.]+", "", bases))
+                           for name, bases in re.findall(r"^\s*class\s+(\w+)\s*(?:\(((?:[^()]|\([^)]*\))*)\))?\s*:", text, re.M)}
                 imports = {}
-                alias = {}
-                for n in ast.walk(tree):
-                    if isinstance(n, ast.ImportFrom):
-                        base = n.module or ""
-                        if n.level:
-                            up = package.split(".")
-                            up = up[: len(up) - (n.level - 1)]
-                            base = ".".join(up + ([n.module] if n.module else []))
-                        for a in n.names:
-                            imports[a.asname or a.name] = (base, a.name)
-                    elif isinstance(n, ast.Assign) and isinstance(n.value, ast.Name):
-                        for t in n.targets:
-                            if isinstance(t, ast.Name):
-                                alias[t.id] = n.value.id
+                for dots, base, names in re.findall(r"^\s*from\s+(\.*)([\w.]*)\s+import\s+(\([^)]*\)|[^\n]*)", text, re.M):
+                    if dots:
+                        up = package.split(".")
+                        up = up[: len(up) - (len(dots) - 1)]
+                        base = ".".join(up + ([base] if base else []))
+                    for name, other in re.findall(r"(\w+)(?:\s+as\s+(\w+))?", re.sub(r"#.*", "", names)):
+                        imports[other or name] = (base, name)
+                alias = dict(re.findall(r"^\s*(\w+)\s*=\s*(\w+)$", text, re.M))
                 return classes, imports, alias
         return None
 
@@ -56,13 +52,8 @@ class Tree:
         classes, imports, alias = m
         if name in classes:
             out = {name}
-            for b in classes[name].bases:
-                if isinstance(b, ast.Subscript):
-                    b = b.value
-                if isinstance(b, ast.Name):
-                    out |= self.bases(dotted, b.id)
-                elif isinstance(b, ast.Attribute):
-                    out.add(b.attr)
+            for b in classes[name]:
+                out |= {b.rsplit(".", 1)[-1]} if "." in b else self.bases(dotted, b) if b != name else set()
             return frozenset(out)
         if name in imports and imports[name][0].startswith("vllm"):
             base, real = imports[name]
@@ -109,13 +100,26 @@ class Tree:
         return out
 
 
+def spans(order, have):
+    """"SINCE..GONE SINCE.." of the versions that have it, in rising order."""
+    out = []
+    for i, v in enumerate(order):
+        if v in have and (i == 0 or order[i - 1] not in have):
+            out.append(v + "..")
+        if v not in have and i > 0 and order[i - 1] in have:
+            out[-1] += v
+    return " ".join(out)
+
+
 def main():
     versions = [a.split("=", 1) for a in sys.argv[1:]]
     trees = [(v, Tree(d)) for v, d in versions]
     registries = {v: t.registry() for v, t in trees}
+    order = [v for v, _ in reversed(versions)]
     names = sorted({n for r in registries.values() for n in r})
     print("# What vLLM's model classes support, read off vLLM's registry and classes by tools/oracle/architectures.py.")
-    print("# versions: the ones (of those read) that register the name; pp_versions: the ones whose class has SupportsPP.")
+    print("# versions: SINCE..GONE, from the first version (of those read) that registers the name to before the one that does so no more;")
+    print("# pp_versions: the same of SupportsPP. Read: " + " ".join(v for v, _ in reversed(versions)) + ".")
     print("# eplb: the class, or the one it wraps, hands enable_eplb on to its MoE layers.")
     print("# kind: text, multimodal, draft, pooling, transformers (served by Hugging Face's own model code).")
     print("architecture,module,class,kind,supports_pp,is_hybrid,is_attention_free,has_inner_state,supports_multimodal,has_noops,versions,pp_versions,eplb")
@@ -135,7 +139,7 @@ def main():
             have.append(v)
             if "SupportsPP" in b:
                 pp.append(v)
-        print(",".join([name] + facts + [" ".join(sorted(have)), " ".join(sorted(pp)), eplb]))
+        print(",".join([name] + facts + [spans(order, have), spans(order, pp), eplb]))
 
 
 if __name__ == "__main__":
