@@ -43,30 +43,35 @@ bool is_repository(std::string_view name) {
   return name.find('/') != std::string_view::npos && name.find(' ') == std::string_view::npos;
 }
 
+using Names = std::unordered_map<std::string, BundledName>;
+
 /// Full names come before last parts, last parts before stems, all of them before what recordings say.
-const std::unordered_map<std::string, BundledName>& lookup() {
-  static const auto table = [] {
-    std::unordered_map<std::string, BundledName> keys;
-    std::vector<std::pair<std::string, BundledName>> last_parts, stems, recorded;
-    for_each_row([&](const std::vector<std::string>& cells) {
-      for (std::size_t i = 1; i < cells.size(); ++i) {
-        if (cells[i].starts_with('=')) {
-          recorded.emplace_back(normal(cells[i].substr(1)), BundledName{cells[0], cells[1], true});
-          continue;
-        }
-        const BundledName name{cells[0], is_repository(cells[i]) ? cells[i] : cells[1]};
-        const auto key = normal(cells[i]);
-        keys.try_emplace(key, name);
-        if (const auto slash = key.find('/'); slash != std::string::npos)
-          last_parts.emplace_back(key.substr(slash + 1), name);
+Names read_names(bool recorded_first) {
+  Names keys;
+  std::vector<std::pair<std::string, BundledName>> full, last_parts, stems, recorded;
+  for_each_row([&](const std::vector<std::string>& cells) {
+    for (std::size_t i = 1; i < cells.size(); ++i) {
+      if (cells[i].starts_with('=')) {
+        recorded.emplace_back(normal(cells[i].substr(1)), BundledName{cells[0], cells[1], true});
+        continue;
       }
-      stems.emplace_back(normal(cells[0]), BundledName{cells[0], cells[1]});
-    });
-    for (auto* list : {&last_parts, &stems, &recorded})
-      for (auto& [key, name] : *list) keys.try_emplace(std::move(key), std::move(name));
-    return keys;
-  }();
-  return table;
+      const BundledName name{cells[0], is_repository(cells[i]) ? cells[i] : cells[1]};
+      full.emplace_back(normal(cells[i]), name);
+      const auto& key = full.back().first;
+      if (const auto slash = key.find('/'); slash != std::string::npos)
+        last_parts.emplace_back(key.substr(slash + 1), name);
+    }
+    stems.emplace_back(normal(cells[0]), BundledName{cells[0], cells[1]});
+  });
+  if (recorded_first) keys.insert(recorded.begin(), recorded.end());
+  for (auto* list : {&full, &last_parts, &stems, &recorded})
+    for (auto& [key, name] : *list) keys.try_emplace(std::move(key), std::move(name));
+  return keys;
+}
+
+std::optional<BundledName> look_up(const Names& names, std::string_view spec) {
+  const auto it = names.find(normal(spec));
+  return it == names.end() ? std::nullopt : std::optional(it->second);
 }
 
 struct Entry {
@@ -125,8 +130,12 @@ const std::vector<BundledModel>& bundled_models() {
     std::vector<BundledModel> out;
     for_each_row([&](const std::vector<std::string>& cells) {
       if (cells.size() < 2) return;
-      BundledModel model{cells[1], {}};
-      for (std::size_t i = 2; i < cells.size(); ++i) model.aliases.push_back(cells[i].substr(cells[i][0] == '='));
+      BundledModel model{cells[1], {}, {}};
+      for (std::size_t i = 2; i < cells.size(); ++i)
+        if (cells[i].starts_with('='))
+          model.recorded_as.push_back(cells[i].substr(1));
+        else
+          model.aliases.push_back(cells[i]);
       out.push_back(std::move(model));
     });
     return out;
@@ -135,9 +144,13 @@ const std::vector<BundledModel>& bundled_models() {
 }
 
 std::optional<BundledName> find_bundled(std::string_view spec) {
-  const auto it = lookup().find(normal(spec));
-  if (it == lookup().end()) return std::nullopt;
-  return it->second;
+  static const auto names = read_names(false);
+  return look_up(names, spec);
+}
+
+std::optional<BundledName> find_recorded(std::string_view spec) {
+  static const auto names = read_names(true);
+  return look_up(names, spec);
 }
 
 Model load_bundled_file(const std::string& stem) {

@@ -18,6 +18,8 @@ struct BundledName {
 
 /// What `spec` names: a hub id, its last part, "org--name", a short name or a file's stem; case does not matter.
 std::optional<BundledName> find_bundled(std::string_view spec);
+/// The same of a name in recordings and measurements, whose own names come first.
+std::optional<BundledName> find_recorded(std::string_view spec);
 
 /// The model as `name.id` has it: with the fields in which that repository's config.json differs from the file's, and
 /// with a remark where the file is another's.

@@ -196,16 +196,16 @@ bool name_modelopt(ModelSource& source) {
   Json& inner = nested(q, "quantization") ? q["quantization"] : q;
   const std::string algo = text_at(inner, "quant_algo").value_or("");
   if (algo.empty() || (&inner != &q && q.contains("producer"))) return false;
-  q["quant_method"] = algo == "NVFP4"             ? "modelopt_fp4"
-                      : algo == "MIXED_PRECISION" ? "modelopt_mixed"
-                      : algo == "MXFP8"           ? "modelopt_mxfp8"
-                                                  : "modelopt";
   // ModelOpt never quantises the head; NVFP4 of a mixture of experts commonly is of the experts alone.
   if (!inner.contains("exclude_modules") && !q.contains("ignore"))
     inner["exclude_modules"] = algo == "NVFP4" && names_experts(*text_part(source.config).first)
                                    ? Json({"lm_head", "*gate", "*attn*", "*in_proj", "*out_proj", "*q_proj", "*k_proj",
                                            "*v_proj", "*o_proj", "*latent*", "*shared_expert*", "mtp*"})
                                    : Json({"lm_head", "*gate", "mtp*"});
+  q["quant_method"] = algo == "NVFP4"             ? "modelopt_fp4"
+                      : algo == "MIXED_PRECISION" ? "modelopt_mixed"
+                      : algo == "MXFP8"           ? "modelopt_mxfp8"
+                                                  : "modelopt";
   return true;
 }
 

@@ -73,7 +73,7 @@ bool is_gguf(const std::string& path) {
       "MODEL", 0, "",
       "'" + path +
           "' is GGUF, of which nothing is read: neither sizes nor tensor types; vLLM itself reads GGUF until "
-          "0.27, and with a plugin from then on",
+          "0.23, and with a plugin from then on",
       "give the model it was made from (hub id, or directory with config.json), with its weights as they are "
       "there: bfloat16 weights are about 3.5 times those of Q4_K_M, 1.9 times those of Q8_0");
 }
@@ -128,7 +128,7 @@ Model load_model(const std::string& spec, TextSource& disk, TextSource* hub) {
 
 Model load_recorded_model(const std::string& spec, TextSource& disk) {
   if (auto model = load_path(spec, disk, Producer::as_stated)) return std::move(*model);
-  if (const auto bundled = find_bundled(spec)) return load_bundled_file(bundled->stem);
+  if (const auto bundled = find_recorded(spec)) return load_bundled_file(bundled->stem);
   refuse_unknown(spec);
 }
 

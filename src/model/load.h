@@ -36,6 +36,7 @@ Model load_recorded_model(const std::string& spec, TextSource& disk);
 struct BundledModel {
   std::string name;
   std::vector<std::string> aliases;
+  std::vector<std::string> recorded_as;  ///< what recordings and measurements call it
 };
 const std::vector<BundledModel>& bundled_models();
 

@@ -91,6 +91,7 @@ const std::vector<Candidate>& candidates() {
     std::vector<Candidate> out;
     for (const auto& model : bundled_models()) {
       std::vector<std::string> names = model.aliases;
+      names.insert(names.end(), model.recorded_as.begin(), model.recorded_as.end());
       names.push_back(model.name);
       for (const auto& name : names) {
         std::vector<std::string> formats;

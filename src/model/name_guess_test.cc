@@ -12,7 +12,7 @@ std::string taken_as(const char* name) {
 
 TEST(NameGuess, FamilyVersionAndSizeDecide) {
   EXPECT_EQ(taken_as("unsloth/Qwen3-8B-bnb-4bit"), "Qwen/Qwen3-8B, weights in bitsandbytes 4 bit");
-  EXPECT_EQ(taken_as("someone/Hermes-Llama-3.1-8B-merged"), "meta-llama/Meta-Llama-3.1-8B");
+  EXPECT_EQ(taken_as("someone/Hermes-Llama-3.1-8B-merged"), "meta-llama/Llama-3.1-8B");
   EXPECT_EQ(taken_as("RedHatAI/Qwen3-32B-quantized.w4a16"), "Qwen/Qwen3-32B, weights in int4 (w4a16)");
   EXPECT_EQ(taken_as("x/DeepSeek-V3-FP8"), "deepseek-ai/DeepSeek-V3");
 }
