@@ -11,6 +11,7 @@
 #include "memory/startup.h"
 #include "model/load.h"
 #include "model/requantise.h"
+#include "parallel/checked_versions.h"
 #include "parallel/resolve.h"
 
 namespace shardwise {
@@ -117,10 +118,13 @@ VllmVersion version_of(const StartRow& s, const Model& model, std::vector<std::s
   } else if (const auto named = release_in(s.other_flags)) {
     version = parse_vllm_version(*named);
   } else if (!model.architectures.empty()) {
-    if (const auto* row = find_architecture(model.architectures.front()); row && !row->registered_in.empty())
-      version =
-          std::max(version, row->registered_in.front().since > VllmVersion{0, 16, 0} ? row->registered_in.front().since
-                                                                                     : version);
+    // The first checked release that knows the model: people start new models with later ones than the very first.
+    const auto* row = find_architecture(model.architectures.front());
+    for (const auto& checked : checked_versions())
+      if (row && checked.rules && row->registered(checked.version)) {
+        if (checked.version > VllmVersion{0, 16, 0}) version = checked.version;
+        break;
+      }
   }
   assumed.push_back("vLLM " + to_string(version));
   return version;

@@ -1,7 +1,10 @@
 // A model requantised is what the published checkpoint of that format is: its weights to the byte, on every rank.
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "memory/weights.h"
+#include "model/config_facts.h"
 #include "model/load.h"
 #include "model/requantise.h"
 #include "parallel/model_facts.h"
@@ -108,6 +111,55 @@ TEST(Requantised, EveryFormatOfEveryKindOfModel) {
         EXPECT_LT(bytes(narrower), 0.8 * static_cast<double>(bytes(narrow)));
     }
   }
+}
+
+double total_gib(const Model& model) { return to_gib(weights_of(model, {}, 0).total()); }
+
+// 70.6 B parameters: 131.45 GiB in 16 bits, of which 3.9 GiB are embedding and head, which no method touches.
+TEST(QuantisedOnline, WeightsFollowTheMethod) {
+  const Model model = load("meta-llama/Llama-3.3-70B-Instruct");
+  const VllmVersion v{0, 32, 0};
+  EXPECT_NEAR(total_gib(model), 131.45, 0.05);
+  for (const auto& [method, gib] : std::map<std::string, double>{{"fp8", 67.70},
+                                                                 {"fp8_per_tensor", 67.70},
+                                                                 {"fp8_per_channel", 67.71},
+                                                                 {"fp8_per_block", 67.71},
+                                                                 {"mxfp8", 69.7},
+                                                                 {"mxfp4", 37.8},
+                                                                 {"bitsandbytes", 35.8},
+                                                                 {"experts_int8", 131.45},
+                                                                 {"nvfp4_per_token", 131.45}}) {
+    const auto quantised = quantised_online(model, method, v);
+    ASSERT_TRUE(quantised) << method;
+    EXPECT_NEAR(total_gib(*quantised), gib, 0.1) << method;
+    EXPECT_FALSE(config_facts(*quantised).quant_has_config) << method;
+  }
+}
+
+TEST(QuantisedOnline, ExpertsFollowTheMethod) {
+  for (const char* name : {"Qwen/Qwen3-30B-A3B", "Qwen/Qwen3-VL-235B-A22B-Instruct", "mistralai/Mixtral-8x7B-v0.1"}) {
+    const Model model = load(name);
+    const VllmVersion v{0, 32, 0};
+    const auto experts = [](const Model& m) { return static_cast<double>(weights_of(m, {}, 0).routed_experts.value); };
+    const double plain = experts(model);
+    for (const auto& [method, share] : std::map<std::string, double>{{"fp8", 0.5},
+                                                                     {"fp8_per_channel", 0.5},
+                                                                     {"fp8_per_block", 0.5},
+                                                                     {"mxfp8", 0.515625},
+                                                                     {"experts_int8", 0.5},
+                                                                     {"int8_per_channel_weight_only", 0.5},
+                                                                     {"nvfp4_per_token", 0.28125},
+                                                                     {"bitsandbytes", 0.25}})
+      EXPECT_NEAR(experts(quantised_online(model, method, v).value()) / plain, share, 0.005) << name << " " << method;
+    const auto attention = [](const Model& m) { return weights_of(m, {}, 0).attention.value; };
+    EXPECT_EQ(attention(quantised_online(model, "experts_int8", v).value()), attention(model)) << name;
+    EXPECT_LT(attention(quantised_online(model, "fp8", v).value()), attention(model)) << name;
+  }
+}
+
+TEST(QuantisedOnline, CheckpointsThatAreQuantisedStay) {
+  EXPECT_FALSE(quantised_online(load("Qwen/Qwen3-32B-FP8"), "fp8", {0, 32, 0}));
+  EXPECT_FALSE(quantised_online(load("Qwen/Qwen3-32B"), "awq", {0, 32, 0}));
 }
 
 }  // namespace

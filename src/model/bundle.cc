@@ -48,11 +48,14 @@ using Names = std::unordered_map<std::string, BundledName>;
 /// Full names come before last parts, last parts before stems, all of them before what recordings say.
 Names read_names(bool recorded_first) {
   Names keys;
-  std::vector<std::pair<std::string, BundledName>> full, last_parts, stems, recorded;
+  std::vector<std::pair<std::string, BundledName>> full, last_parts, stems, recorded, recorded_parts;
   for_each_row([&](const std::vector<std::string>& cells) {
     for (std::size_t i = 1; i < cells.size(); ++i) {
       if (cells[i].starts_with('=')) {
-        recorded.emplace_back(normal(cells[i].substr(1)), BundledName{cells[0], cells[1], true});
+        const BundledName name{cells[0], cells[1], true};
+        const auto key = normal(cells[i].substr(1));
+        recorded.emplace_back(key, name);
+        if (is_repository(key)) recorded_parts.emplace_back(key.substr(key.find('/') + 1), name);
         continue;
       }
       const BundledName name{cells[0], is_repository(cells[i]) ? cells[i] : cells[1]};
@@ -64,7 +67,7 @@ Names read_names(bool recorded_first) {
     stems.emplace_back(normal(cells[0]), BundledName{cells[0], cells[1]});
   });
   if (recorded_first) keys.insert(recorded.begin(), recorded.end());
-  for (auto* list : {&full, &last_parts, &stems, &recorded})
+  for (auto* list : {&full, &last_parts, &stems, &recorded, &recorded_parts})
     for (auto& [key, name] : *list) keys.try_emplace(std::move(key), std::move(name));
   return keys;
 }
