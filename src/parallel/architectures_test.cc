@@ -39,7 +39,8 @@ TEST(Registry, ModelTypesByRelease) {
         Seen{"gemma4", {0, 20, 0}, true}, Seen{"gemma4", {0, 26, 0}, false}, Seen{"gemma4", {0, 27, 0}, true},
         Seen{"deepseek_v4", {0, 20, 1}, true}, Seen{"minimax_m2", {0, 16, 0}, false}, Seen{"mimo", {0, 33, 0}, false},
         Seen{"mimo_v2_flash", {0, 24, 0}, false}, Seen{"mimo_v2_flash", {0, 28, 0}, true},
-        Seen{"deepseek_ref", {0, 33, 0}, false}, Seen{"llama", {0, 12, 0}, true}, Seen{"anything", {0, 99, 0}, true}})
+        Seen{"deepseek_ref", {0, 33, 0}, false}, Seen{"llama", {0, 12, 0}, true}, Seen{"transformer", {0, 33, 0}, true},
+        Seen{"anything", {0, 99, 0}, true}})
     EXPECT_EQ(knows_model_type(type, version), known) << type << " " << to_string(version);
 }
 
