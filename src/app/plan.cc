@@ -45,7 +45,7 @@ std::string laid_over_text(const PlanRequest& request, const std::vector<LaunchC
   EngineArgs given = request.pinned;
   if (given.model == request.model_spec) given.model.reset();
   std::vector<std::string> texts;
-  for (const auto& flag : laid_over(given, commands)) texts.push_back(join(to_argv(flag), " "));
+  for (const auto& flag : laid_over(given, commands, request.vllm_version)) texts.push_back(join(to_argv(flag), " "));
   return join(texts, ", ");
 }
 
@@ -211,6 +211,7 @@ PlanAnswer make_plan(const PlanRequest& given) {
   if (const auto note = unchecked_version_note(request.vllm_version)) answer.warnings.push_back(*note);
   if (const auto note = not_modelled_note(request.pinned); !note.empty()) answer.warnings.push_back(note);
   trust_own_code(answer);
+  if (const auto note = unknown_arguments_note(request.pinned, request.vllm_version)) answer.warnings.push_back(*note);
   const auto s = search_request(request, &answer.assumptions);
   answer.search = search(s);
   // The closed form screens, the simulator decides: where thousands are in flight only if asked, or if a first token, a

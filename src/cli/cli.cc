@@ -7,6 +7,7 @@
 
 #include "base/input_error.h"
 #include "cli/command.h"
+#include "config/json.h"
 
 namespace shardwise {
 
@@ -44,16 +45,33 @@ std::vector<std::string> Command::others() const { return app_->remaining(); }
 
 namespace {
 
+/// Who asked for JSON gets JSON when there is no answer, too (docs/formats/schema/error.schema.json).
+int fail(bool json, int code, const Json& error, const std::string& text) {
+  if (json) {
+    const Json answer = {{"schema", "shardwise.error/1"}, {"error", error}, {"exit_code", code}};
+    std::fputs((answer.dump(2, ' ', false, Json::error_handler_t::replace) + "\n").c_str(), stdout);
+  }
+  std::fprintf(stderr, "shardwise: %s\n", text.c_str());
+  return code;
+}
+
+Json error_json(const InputError& e) {
+  Json error = {{"message", e.message}};
+  if (!e.file.empty()) error["input"] = e.file;
+  if (e.line > 0) error["line"] = e.line;
+  if (!e.path.empty()) error["path"] = e.path;
+  if (!e.hint.empty()) error["instead"] = e.hint;
+  return error;
+}
+
 /// What the user asked for, run; exceptions become messages and exit codes.
-int run(const Handler& handler) {
+int run(const Handler& handler, bool json) {
   try {
     return handler();
   } catch (const InputError& e) {
-    std::fprintf(stderr, "shardwise: %s\n", e.what());
-    return kExitBadInput;
+    return fail(json, kExitBadInput, error_json(e), e.what());
   } catch (const std::exception& e) {
-    std::fprintf(stderr, "shardwise: internal error: %s\n", e.what());
-    return kExitInternal;
+    return fail(json, kExitInternal, {{"message", e.what()}}, std::string("internal error: ") + e.what());
   }
 }
 
@@ -73,6 +91,7 @@ int run_cli(int argc, char** argv) {
     vllm.assign(cut + 1, own.end());
     own.erase(cut, own.end());
   }
+  const bool json = std::find(own.begin(), own.end(), "--json") != own.end();
   std::vector<std::pair<CLI::App*, Handler>> handlers;
   for (const auto& row : commands()) {
     auto* sub = app.add_subcommand(std::string(row.name), std::string(row.about));
@@ -86,11 +105,11 @@ int run_cli(int argc, char** argv) {
   } catch (const CLI::CallForVersion& e) {
     return app.exit(e);
   } catch (const CLI::ParseError& e) {
-    std::fprintf(stderr, "shardwise: %s\n  run 'shardwise --help' or 'shardwise COMMAND --help'\n", e.what());
-    return kExitBadInput;
+    return fail(json, kExitBadInput, {{"message", e.what()}},
+                e.what() + std::string("\n  run 'shardwise --help' or 'shardwise COMMAND --help'"));
   }
   for (const auto& [sub, handler] : handlers)
-    if (sub->parsed()) return run(handler);
+    if (sub->parsed()) return run(handler, json);
   return kExitBadInput;
 }
 

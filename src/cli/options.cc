@@ -103,7 +103,7 @@ CheckRequest check_request_of(const CommandOptions& o, const std::vector<std::st
   const QuestionOptions& q = o.question;
   CheckRequest request;
   if (!q.vllm.empty()) request.vllm_version = parse_vllm_version(q.vllm);
-  request.args = parse_vllm_flags(vllm_flags, request.vllm_version);
+  request.args = parse_or_refuse(vllm_flags, request.vllm_version);
   request.model_spec = q.model;
   request.model = model_of(q.model);
   request.cluster = load_cluster(q.gpus);

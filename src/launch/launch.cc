@@ -171,10 +171,11 @@ EngineArgs plan_args(const LaunchRequest& request) {
   return args;
 }
 
-std::vector<GivenFlag> laid_over(const EngineArgs& given, const std::vector<LaunchCommand>& commands) {
+std::vector<GivenFlag> laid_over(const EngineArgs& given, const std::vector<LaunchCommand>& commands,
+                                 VllmVersion version) {
   std::vector<GivenFlag> carried;
   for (const auto& command : commands)
-    for (auto& flag : given_flags(parse_vllm_flags(std::span(command.argv).subspan(2))))
+    for (auto& flag : given_flags(parse_vllm_flags(std::span(command.argv).subspan(2), version)))
       carried.push_back(std::move(flag));
   auto flags = given_flags(given);
   std::erase_if(flags, [&](const GivenFlag& flag) {

@@ -48,7 +48,8 @@ std::string node_address(const LaunchRequest& request, int node);
 EngineArgs plan_args(const LaunchRequest& request);
 
 /// The user's arguments that no command carries as they were given: the plan, or the launch of a node, decides them.
-std::vector<GivenFlag> laid_over(const EngineArgs& given, const std::vector<LaunchCommand>& commands);
+std::vector<GivenFlag> laid_over(const EngineArgs& given, const std::vector<LaunchCommand>& commands,
+                                 VllmVersion version = kDefaultVllmVersion);
 
 /// Commands by replica, then node; PlacementProblem if the cluster has no room.
 std::variant<std::vector<LaunchCommand>, PlacementProblem> launch_commands(const LaunchRequest& request);

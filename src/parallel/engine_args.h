@@ -65,6 +65,10 @@ struct EngineArgs {
 
   /// Arguments that vLLM knows and that change nothing this planner computes, as given: name (underscores), values.
   std::vector<std::pair<std::string, std::vector<std::string>>> not_used;
+  /// Why the version's own parser refuses the command line (then nothing else is set); nullopt = it does not.
+  std::optional<std::string> refused;
+  /// Arguments of no version that is known, given to a version newer than all: as spelled, with the words behind them.
+  std::vector<std::pair<std::string, std::vector<std::string>>> unknown;
 
   friend bool operator==(const EngineArgs&, const EngineArgs&) = default;
 };
@@ -102,7 +106,7 @@ enum class FlagPart {
   other     ///< the user; changes nothing that is computed here
 };
 
-/// Versions that have an argument, where known to differ among 0.16 to 0.33.
+/// Versions that have an argument, of those that were read (0.16 to 0.33); open towards older and newer ones.
 struct FlagVersions {
   VllmVersion since = always;  ///< the first that has it
   VllmVersion gone = ever;     ///< the first that no longer has it
@@ -116,8 +120,7 @@ struct FlagRow {
   FlagPart part = FlagPart::other;
   FlagVersions versions;
   FlagMember member;
-  std::string_view aliases;  ///< "-tp"; several are separated by spaces
-  std::string_view doc;      ///< empty for arguments that are not used
+  std::string_view doc;  ///< empty for arguments that are not used
 };
 
 /// Every argument that `vllm serve` knows, used ones first.
@@ -125,12 +128,20 @@ const std::vector<FlagRow>& flag_rows();
 /// Row of an argument by name (dashes or underscores), null if there is none.
 const FlagRow* find_flag(std::string_view name);
 
-/// Reads what stands behind `vllm serve`: [MODEL] and flags, by the rules of vLLM's own parser (dashes or underscores,
-/// --x=v, --no-x, -tp 4, -O3, dotted JSON keys, unique prefixes). Throws InputError (file "vllm serve") with a hint.
+/// Reads what stands behind `vllm serve`: [MODEL] and flags, by the rules of that version's own parser
+/// (argument_parser.h). Throws InputError (file "vllm serve") with a hint. An argument that only other versions have is
+/// read, too: resolve() refuses it by name.
 EngineArgs parse_vllm_flags(std::span<const std::string> argv, VllmVersion version = kDefaultVllmVersion);
+
+/// The same for who asks whether vLLM takes a command: what its parser refuses becomes `refused`, which resolve()
+/// answers with.
+EngineArgs parse_or_refuse(std::span<const std::string> argv, VllmVersion version = kDefaultVllmVersion);
 
 /// Reads arguments by vLLM's names from a JSON object, as in EngineArgs(**kwargs). `file` names it in errors.
 EngineArgs read_engine_args(const Json& object, const std::string& file);
+
+/// What to say of arguments that no known version has; nullopt if none was given.
+std::optional<std::string> unknown_arguments_note(const EngineArgs& args, VllmVersion version);
 
 /// An argument that was given, and what stands behind it on the command line: "yes" or "no" for switches.
 struct GivenFlag {

@@ -58,6 +58,14 @@ std::vector<GivenFlag> given_flags(const EngineArgs& args) {
   return given;
 }
 
+std::optional<std::string> unknown_arguments_note(const EngineArgs& args, VllmVersion version) {
+  if (args.unknown.empty()) return std::nullopt;
+  std::vector<std::string> names;
+  for (const auto& [spelled, words] : args.unknown) names.push_back(spelled);
+  return "no vLLM that is known here has " + join(names, ", ") + "; vLLM " + to_string(version) +
+         " may: written through as given, nothing is computed from it";
+}
+
 EngineArgs without(EngineArgs args, FlagPart part) {
   for (const auto& row : flag_rows())
     std::visit(
@@ -92,6 +100,10 @@ std::vector<std::string> to_argv(const EngineArgs& args) {
   for (const auto& flag : given_flags(args)) {
     if (flag.row->name == "model") continue;
     for (auto& text : to_argv(flag)) argv.push_back(std::move(text));
+  }
+  for (const auto& [spelled, words] : args.unknown) {
+    argv.push_back(spelled);
+    argv.insert(argv.end(), words.begin(), words.end());
   }
   return argv;
 }

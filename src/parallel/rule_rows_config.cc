@@ -34,6 +34,74 @@ Violation unknown_argument(S s) {
   return ok;
 }
 
+/// The words of an argument that nothing else is computed from; null if it was not given.
+const std::vector<std::string>* words_given(const EngineArgs& args, std::string_view name) {
+  const std::vector<std::string>* found = nullptr;
+  for (const auto& [given, words] : args.not_used)
+    if (given == name) found = &words;
+  return found;
+}
+
+std::int64_t number_given(const EngineArgs& args, std::string_view name, std::int64_t otherwise) {
+  const auto* words = words_given(args, name);
+  return words && !words->empty() ? human_integer(words->front(), std::string(name)) : otherwise;
+}
+
+/// What dp_supervisor.py asks of the HTTP side.
+Violation multi_port_front_end(S s) {
+  if (words_given(s.a, "grpc")) return "it does not support --grpc";
+  if (words_given(s.a, "uds")) return "it does not support --uds";
+  const bool key = words_given(s.a, "ssl_keyfile"), certificate = words_given(s.a, "ssl_certfile");
+  if (s.v < VllmVersion{0, 23, 0} && (key || certificate || words_given(s.a, "ssl_ca_certs")))
+    return "it does not support HTTPS yet";
+  if (key != certificate) return "--ssl-keyfile and --ssl-certfile must be provided together";
+  if (s.a.api_server_count.value_or(1) != 1)
+    return wrong("it needs --api-server-count 1, not {}", *s.a.api_server_count);
+  return ok;
+}
+
+/// What it asks of the ranks.
+Violation multi_port_ranks(S s) {
+  if (s.a.data_parallel_rank) return "it manages --data-parallel-rank itself";
+  if (s.a.data_parallel_external_lb.value_or(false) || s.a.data_parallel_hybrid_lb.value_or(false))
+    return "it cannot be combined with --data-parallel-external-lb or --data-parallel-hybrid-lb";
+  if (s.dp_size < 2) return wrong("it needs --data-parallel-size above 1, not {}", s.dp_size);
+  const auto local = s.a.data_parallel_size_local.value_or(0);
+  if (local < 2) return "it needs --data-parallel-size-local of at least 2";
+  if (local > s.dp_size || s.dp_size % local != 0)
+    return wrong("--data-parallel-size-local {} does not divide --data-parallel-size {}", local, s.dp_size);
+  const auto first = s.a.data_parallel_start_rank.value_or(s.a.node_rank.value_or(0) * local);
+  return first + local > s.dp_size
+             ? wrong("ranks {} to {} are above --data-parallel-size {}", first, first + local - 1, s.dp_size)
+             : ok;
+}
+
+Violation multi_port_misused(S s) {
+  if (!s.served || !s.is_multi_port) return ok;
+  if (auto why = multi_port_front_end(s)) return why;
+  if (auto why = multi_port_ranks(s)) return why;
+  const auto port = number_given(s.a, "port", 8000), last = port + *s.a.data_parallel_size_local - 1;
+  const auto supervisor = number_given(s.a, "data_parallel_supervisor_port", 9256);
+  return port <= supervisor && supervisor <= last
+             ? wrong("--data-parallel-supervisor-port {} overlaps with child rank ports {}-{}", supervisor, port, last)
+             : ok;
+}
+
+/// --device-ids 0,0 or 0,GPU-x.
+Violation device_ids_misused(S s) {
+  if (!s.a.device_ids) return ok;
+  auto ids = *s.a.device_ids;
+  const auto is_index = [](const std::string& id) {
+    return !id.empty() && id.find_first_not_of("0123456789") == id.npos;
+  };
+  const auto indices = std::count_if(ids.begin(), ids.end(), is_index);
+  if (indices != 0 && indices != static_cast<std::ptrdiff_t>(ids.size()))
+    return "--device-ids must not mix integer IDs and UUIDs";
+  std::sort(ids.begin(), ids.end());
+  return std::adjacent_find(ids.begin(), ids.end()) != ids.end() ? wrong("--device-ids must not contain duplicates")
+                                                                 : ok;
+}
+
 bool overflows_in_float16(S s) {
   return s.m.model_type == "gemma2" || s.m.model_type == "gemma3" || s.m.model_type == "gemma3_text" ||
          s.m.model_type == "glm4";
@@ -107,6 +175,9 @@ Violation world_size_exceeds_local_gpus(S s) {
 
 constexpr Rule kConfigRules[] = {
     // ---- arguments
+    {"arguments_refused", arguments, "utils/argparse_utils.py:parse_args",
+     "The command line must be one that this version's own parser takes.", "write it as `vllm serve --help=all` says",
+     [](S s) -> Violation { return s.a.refused; }},
     {"unknown_argument", arguments, "engine/arg_utils.py:__init__", "The argument must be one that this version has.",
      "leave it out, or use a version that has it", unknown_argument},
     {"eplb_async_communicator", from(arguments, {0, 23, 0}), "config/parallel.py:_validate_eplb_config",
@@ -125,6 +196,12 @@ constexpr Rule kConfigRules[] = {
      "Async EPLB is only supported with the default policy."},
 
     // ---- the serve command
+    {"multi_port_lb_misused", from(serve, {0, 22, 0}),
+     "entrypoints/launchers/dp_supervisor.py:validate_multi_port_external_lb_args",
+     "--data-parallel-multi-port-external-lb supervises the local ranks alone: HTTP on ports, one API server a rank, "
+     "no "
+     "rank or other balancing given, 2 or more local ranks that divide all.",
+     "--data-parallel-size N --data-parallel-size-local L with L from 2 to N, and ports apart", multi_port_misused},
     {"headless_with_api_servers", serve, kServe, "A headless node starts no API servers.",
      "leave --api-server-count out, or drop --headless",
      [](S s) {
@@ -402,6 +479,8 @@ constexpr Rule kConfigRules[] = {
                   ? wrong("TP={}, PCP={}, DCP={}", l.tp, l.pcp, l.dcp)
                   : ok;
      }},
+    {"device_ids_misused", options, "engine/arg_utils.py:_resolve_device_ids",
+     "--device-ids are all indices or all UUIDs, each once.", "name each GPU once", device_ids_misused},
     {"ray_not_installed", parallel, "v1/executor/ray_utils.py:assert_ray_available",
      "The ray executor needs the ray package.", "pip install ray, or --distributed-executor-backend mp",
      [](S s) {

@@ -1,5 +1,9 @@
 // Ranges and literals that vLLM declares on its config fields (pydantic), in the order of the classes' fields.
+#include "config/json.h"
+#include "parallel/parser_table.h"
+#include "parallel/python_text.h"
 #include "parallel/rule_rows.h"
+#include "parallel/value_type.h"
 
 namespace shardwise {
 namespace {
@@ -79,6 +83,35 @@ Violation one_of(S s, const std::optional<std::string>& value, const Word (&word
   return wrong("{} '{}' is not known to vLLM {}", name, *value, to_string(s.v));
 }
 
+/// The form of an argument in a version; null if the version does not have it.
+const ArgumentRow* argument_form(std::string_view name, VllmVersion version) {
+  for (const auto& row : argument_rows())
+    if (row.name == name && row.versions.contains(version)) return &row;
+  return nullptr;
+}
+
+/// A word as the field of the configuration gets it.
+Json field_value(const FlagRow& row, const std::string& word) {
+  if (row.kind == FlagKind::json) return Json::parse(word, nullptr, false);
+  if (row.kind == FlagKind::number) return python_float(word).value_or(0);
+  const auto number = row.kind == FlagKind::text ? std::nullopt : human_readable_int(word);
+  return number ? Json(*number) : Json(word);
+}
+
+/// What a configuration refuses of the words that the parser took: ranges, names of backends, keys of a draft.
+Violation beyond_its_field(S s) {
+  for (const auto& [row, words] : given_flags(s.a)) {
+    const auto* form = argument_form(row->name, s.v);
+    if (!form || form->field.empty()) continue;
+    for (const auto& word : words) {
+      const auto made = coerce(form->field, field_value(*row, word), s.v);
+      if (const auto* problem = std::get_if<ValueProblem>(&made))
+        return wrong("{}{}: {}", row->name, problem->path.empty() ? "" : "." + problem->path, problem->message);
+    }
+  }
+  return ok;
+}
+
 constexpr Rule field(std::string_view id, When when, std::string_view text, Check check) {
   return {id, when, "engine/arg_utils.py:create_engine_config", text, "a value in range", check};
 }
@@ -140,6 +173,7 @@ constexpr Rule kFieldRules[] = {
           [](S s) { return least(s.a.max_num_scheduled_tokens, 1, "max_num_scheduled_tokens"); }),
     field("field_range:max_num_seqs", scheduler, "max_num_seqs is at least 1.",
           [](S s) { return least(s.r.max_num_seqs, 1, "max_num_seqs"); }),
+    field("field_range", hooks, "A value is one that the field of its configuration takes.", beyond_its_field),
 };
 
 }  // namespace

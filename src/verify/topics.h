@@ -12,5 +12,6 @@ VerifyTopic ranks_topic();    ///< placement.cc
 VerifyTopic experts_topic();  ///< placement.cc
 VerifyTopic eplb_topic();
 VerifyTopic kernels_topic();
+VerifyTopic arguments_topic();
 
 }  // namespace shardwise

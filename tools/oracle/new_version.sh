@@ -2,7 +2,7 @@
 # A new vLLM version in one command: installs it, records what it declares and answers, and lists what differs.
 #   tools/oracle/new_version.sh X.Y.Z WORK [NAME...]
 # WORK receives the installation (install.py), WORK/records/X.Y.Z the recordings and report.txt. NAME: only these parts
-# (registry arguments defaults, and those of regenerate.sh). What is there is not recorded again.
+# (registry arguments defaults parser, and those of regenerate.sh). What is there is not recorded again.
 #   LAST=Y.Y.Y           the version to compare with (default: the one that this source tree takes for granted)
 #   CASES=DIR            recorded cases to ask about, laid out as tests/golden (default: tests/golden)
 #   SHARDWISE=BINARY     its answers for X.Y.Z are compared too (default: build/release/shardwise, if it is built)
@@ -36,8 +36,18 @@ for what in registry arguments defaults; do  # declared by both: laid side by si
   python3 "$here/differences.py" "$work/records/$last/$what.jsonl" "$records/$what.jsonl" | tee -a "$report"
 done
 
+if wanted parser; then  # the tables with the new version behind them: what differs is what it changed
+  say "" "== parser: rows of data/vllm that end and begin"
+  out=$records/parser.json
+  [ -s "$out" ] || PYTHONPATH=$work/$version "$work/env/bin/python" "$here/ask_parser.py" "$out" 2>"$out.log" || failed+=("parser of $version")
+  mkdir -p "$records/tables" && cp "$root"/data/vllm/{arguments,config_fields}.csv "$records/tables"
+  python3 "$here/parser_table.py" --add "$out" "$records/tables" 2>&1 | tee -a "$report"
+  for table in arguments config_fields; do diff "$root/data/vllm/$table.csv" "$records/tables/$table.csv" | grep '^[<>]' | tee -a "$report"; done
+  grep 'not mirrored' "$out.log" | tee -a "$report"
+fi
+
 parts=()
-for name in "${@:3}"; do case $name in registry | arguments | defaults) ;; *) parts+=("$name") ;; esac; done
+for name in "${@:3}"; do case $name in registry | arguments | defaults | parser) ;; *) parts+=("$name") ;; esac; done
 if [ $# -eq 2 ] || [ ${#parts[@]} -gt 0 ]; then
   say "" "== answers: recorded cases asked again (recorded: another version's, as a rule $last)"
   PYTHONPATH=$work/$version "$here/regenerate.sh" "$work/env" "$records" "${parts[@]+"${parts[@]}"}" | tee -a "$report"
@@ -46,7 +56,7 @@ fi
 
 # What this source tree answers for the new version, beside what vLLM answered.
 binary=${SHARDWISE:-$root/build/release/shardwise}
-declare -A topic=([legality]=legality [sweep]=legality [model_init]=legality [groups]=ranks [nodes]=ranks [experts]=experts [eplb]=eplb
+declare -A topic=([legality]=legality [argument_lists]=arguments [sweep]=legality [model_init]=legality [groups]=ranks [nodes]=ranks [experts]=experts [eplb]=eplb
                   [weights]=weights [kv_specs]=kv [kv_plans]=kv [kv_versions]=kv)
 if [ -x "$binary" ]; then
   say "" "== shardwise for $version beside vLLM $version"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Asks an installed vLLM about the inputs of tests/golden/{legality,ranks,experts,eplb,schedule,weights,kv} and compares with what is
+# Asks an installed vLLM about the inputs of tests/golden/{legality,arguments,ranks,experts,eplb,schedule,weights,kv} and compares with what is
 # recorded.
 #   tools/oracle/regenerate.sh VENV OUT_DIR [NAME...]
 # VENV: a Python environment with vLLM (no GPU needed). OUT_DIR receives the answers in the recorded format. NAME: only
@@ -35,6 +35,7 @@ compare groups "$golden/ranks/groups.jsonl" "$here/ask_placement.py" groups "$go
 compare experts "$golden/experts/experts.jsonl" "$here/ask_placement.py" experts "$golden/experts/experts.jsonl" "$out/experts.jsonl"
 compare nodes "$golden/ranks/nodes.jsonl" "$here/ask_nodes.py" "$golden/ranks/nodes.jsonl" "$out/nodes.jsonl" --models "$out/models"
 compare eplb "$golden/eplb/eplb.jsonl" "$here/ask_eplb.py" "$golden/eplb/eplb.jsonl" "$out/eplb.jsonl"
+compare argument_lists "$golden/arguments/arguments.jsonl" "$here/ask_arguments.py" "$golden/arguments/arguments.jsonl" "$out/argument_lists.jsonl"
 for traces in "$golden"/schedule/*.jsonl; do
   name=schedule_$(basename "$traces" .jsonl)
   compare "$name" "$traces" "$here/ask_schedule.py" "$traces" "$out/$name.jsonl"
