@@ -176,7 +176,7 @@ class ArgumentReader {
     if (near.size() == 1) return near.front();
     if (is_negative_number(text)) return {};
     const auto name = text.substr(0, text.find('='));
-    if (const auto option = option_elsewhere(name); option.row)
+    if (const auto option = option_elsewhere(name); option.row && !here(*option.row))
       return {ArgvWord::Kind::option, option, name,
               name == text ? std::nullopt : std::optional(text.substr(name.size() + 1))};
     if (text.find(' ') != text.npos) return {};
@@ -191,6 +191,13 @@ class ArgumentReader {
     const auto at = options.find(text.substr(0, eq));
     if (at == options.end()) return std::nullopt;
     return ArgvWord{ArgvWord::Kind::option, at->second, at->first, text.substr(eq + 1)};
+  }
+
+  /// The argument's form in this version; null if it has none.
+  const ArgumentRow* here(const ArgumentRow& row) const {
+    for (const auto& [spelled, option] : options_)
+      if (option.row->name == row.name) return option.row;
+    return nullptr;
   }
 
   /// Every option that the word may be short for.
@@ -215,12 +222,19 @@ class ArgumentReader {
     refuse_argument(text, "could be " + join(names, " or "), "write one of them in full");
   }
 
-  InputError no_such_argument(const std::string& name) const {
+  /// How this version spells it, or what is spelled nearly so.
+  std::string spelled_here(const std::string& name) const {
+    if (const auto option = option_elsewhere(name); option.row)
+      if (const auto* form = here(*option.row); form && (!option.off || !form->off.empty()))
+        return "write " + (option.off ? form->off : form->spelled).front();
     std::vector<std::string> names;
     for (const auto& [spelled, option] : options_) names.push_back(spelled);
     const auto hint = did_you_mean(name, names);
-    return {kCommand, 0, name, "vLLM " + to_string(version_) + " has no such argument",
-            hint.empty() ? "see `vllm serve --help=all`" : hint};
+    return hint.empty() ? "see `vllm serve --help=all`" : hint;
+  }
+
+  InputError no_such_argument(const std::string& name) const {
+    return {kCommand, 0, name, "vLLM " + to_string(version_) + " has no such argument", spelled_here(name)};
   }
 
   std::vector<std::string> argv_;

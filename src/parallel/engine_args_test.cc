@@ -84,11 +84,15 @@ TEST(EngineArgs, JsonAndDottedKeys) {
             R"({"mode":3,"cudagraph_mode":"NONE"})");
   EXPECT_EQ(parse({"--compilation-config.mode=2"}).compilation_config, R"({"mode":2})");
   EXPECT_EQ(parse({"-cc.cudagraph_mode", "FULL", "-cc.cudagraph_capture_sizes+", "1,2"}).compilation_config,
-            R"({"cudagraph_mode":"FULL","cudagraph_capture_sizes":["1","2"]})");
+            R"({"cudagraph_mode":"FULL","cudagraph_capture_sizes":[1,2]})");
   EXPECT_EQ(parse({"-O3"}).optimization_level, 3);
   EXPECT_EQ(parse({"-O", "1"}).optimization_level, 1);
-  EXPECT_EQ(parse({"--kv-transfer-config", R"({"x": 80m, "y": "80m"})"}).kv_transfer_config,
-            R"({"x":80000000,"y":"80m"})");
+  EXPECT_EQ(
+      parse({"--kv-transfer-config", R"({"kv_connector_extra_config": {"x": 80m, "y": "80m"}})"}).kv_transfer_config,
+      R"({"kv_connector_extra_config":{"x":80000000,"y":"80m"}})");
+  EXPECT_EQ(parse({"--eplb-config", R"({"num_redundant_experts":"32"})"}).eplb_config,
+            R"({"num_redundant_experts":32})");
+  EXPECT_THAT(error({"--eplb-config", R"({"num_redundant_experts":null})"}), HasSubstr("num_redundant_experts"));
   EXPECT_THAT(error({"--hf-overrides", "{bad"}), HasSubstr("not JSON"));
 }
 
@@ -107,6 +111,15 @@ TEST(EngineArgs, UnknownAndAmbiguousNames) {
   EXPECT_THAT(error({"--tensor-parallel-size"}), HasSubstr("needs a value"));
 }
 
+TEST(EngineArgs, WhatOnlyANewerVersionCanHaveIsWrittenThrough) {
+  const std::vector<std::string> argv = {"-tp", "2", "--brand-new", "1"};
+  const auto args = parse_vllm_flags(argv, {0, 90, 0});
+  EXPECT_THAT(to_argv(args), ElementsAre("--tensor-parallel-size", "2", "--brand-new", "1"));
+  EXPECT_THAT(unknown_arguments_note(args, {0, 90, 0}).value(), HasSubstr("--brand-new"));
+  EXPECT_THAT(parse_or_refuse(argv).refused.value(), HasSubstr("--brand-new"));
+  EXPECT_FALSE(unknown_arguments_note(parse({"-tp", "2"}), kDefaultVllmVersion));
+}
+
 TEST(EngineArgs, RoundTrip) {
   const auto args =
       parse({"m", "-tp", "2", "--no-enable-prefix-caching", "--gpu-memory-utilization", "0.85", "-cc.mode=3",
@@ -115,10 +128,10 @@ TEST(EngineArgs, RoundTrip) {
 }
 
 TEST(EngineArgs, ValuesThatLookLikeFlagsOrHoldSpaces) {
-  const auto args = parse({"m", "--chat-template=-a 'b' $c", "--dtype", "x y", "--api-key=--k"});
+  const auto args = parse({"m", "--chat-template=-a 'b' $c", "--tokenizer-mode", "x y", "--api-key=--k"});
   EXPECT_THAT(args.not_used,
-              ElementsAre(Pair("chat_template", ElementsAre("-a 'b' $c")), Pair("api_key", ElementsAre("--k"))));
-  EXPECT_EQ(args.dtype, "x y");
+              ElementsAre(Pair("chat_template", ElementsAre("-a 'b' $c")), Pair("tokenizer_mode", ElementsAre("x y")),
+                          Pair("api_key", ElementsAre("--k"))));
   EXPECT_EQ(parse(to_argv(args)), args);
 }
 

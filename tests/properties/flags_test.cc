@@ -10,6 +10,8 @@
 #include "config/text_source.h"
 #include "launch/launch_files.h"
 #include "model/load.h"
+#include "parallel/parser_table.h"
+#include "parallel/value_type.h"
 
 namespace shardwise {
 namespace {
@@ -56,6 +58,7 @@ const std::map<std::string_view, Words>& examples() {
       {"kv_transfer_config", {"--kv-transfer-config", R"({"kv_connector":"NixlConnector","kv_role":"kv_both"})"}},
       {"enable_elastic_ep", {"--enable-elastic-ep", "--enable-eplb", "-ep"}},
       {"block_size", {"--block-size", "32"}},
+      {"lora_modules", {"--lora-modules", "a=b"}},
       {"device_ids", {"--device-ids", "0,1,2,3"}},
       {"max_num_seqs", {"--max-num-seqs", "64"}},
       {"max_model_len", {"--max-model-len", "16k"}},
@@ -71,9 +74,21 @@ std::string dashed(std::string_view name) {
   return out;
 }
 
-Words example(const FlagRow& row) {
+/// A word of those that vLLM of that version takes; nullopt where it takes any.
+std::optional<std::string> choice(const FlagRow& row, VllmVersion version) {
+  for (const auto& form : argument_rows()) {
+    if (form.name != row.name || !form.versions.contains(version)) continue;
+    if (form.reads == "config") return "{}";
+    const auto& type = form.type.empty() && form.field.starts_with("upper") ? form.field : form.type;
+    if (!type.empty()) return split(words_of(type), ',').front();
+  }
+  return std::nullopt;
+}
+
+Words example(const FlagRow& row, VllmVersion version) {
   if (const auto it = examples().find(row.name); it != examples().end()) return it->second;
   const auto flag = dashed(row.name);
+  if (const auto word = choice(row, version)) return {flag, *word};
   switch (row.kind) {
     case FlagKind::integer:
       return {flag, "2"};
@@ -114,13 +129,13 @@ PlanRequest question(const Words& pins, const FlagRow& row) {
   r.workload.osl = parse_length("256", "--osl");
   r.explain = false;
   if (!row.versions.contains(r.vllm_version))
-    r.vllm_version = r.vllm_version < row.versions.since ? row.versions.since : VllmVersion{0, 16, 0};
-  r.pinned = parse_vllm_flags(pins);
+    r.vllm_version = row.versions.since == always ? VllmVersion{0, 16, 0} : row.versions.since;
+  r.pinned = parse_vllm_flags(pins, r.vllm_version);
   const auto pinned = given_flags(r.pinned);
   if (std::any_of(pinned.begin(), pinned.end(), [&](const GivenFlag& flag) { return flag.row == &row; })) return r;
   Words words = pins;
-  for (auto& word : example(row)) words.push_back(std::move(word));
-  r.pinned = parse_vllm_flags(words);
+  for (auto& word : example(row, r.vllm_version)) words.push_back(std::move(word));
+  r.pinned = parse_vllm_flags(words, r.vllm_version);
   return r;
 }
 
@@ -136,8 +151,8 @@ bool named(const PlanAnswer& answer, const GivenFlag& flag) {
   });
 }
 
-bool carried(const LaunchCommand& command, const GivenFlag& flag) {
-  const auto there = given_flags(parse_vllm_flags(std::span(command.argv).subspan(2)));
+bool carried(const LaunchCommand& command, const GivenFlag& flag, VllmVersion version) {
+  const auto there = given_flags(parse_vllm_flags(std::span(command.argv).subspan(2), version));
   return std::find(there.begin(), there.end(), flag) != there.end();
 }
 
@@ -147,8 +162,9 @@ void expect_everywhere(const PlanAnswer& answer, const GivenFlag& flag, std::set
     return;
   }
   // Of the launch's own arguments, which node carries which is seen in launch_test.
-  const auto count = std::count_if(answer.launch.begin(), answer.launch.end(),
-                                   [&](const LaunchCommand& command) { return carried(command, flag); });
+  const auto count = std::count_if(answer.launch.begin(), answer.launch.end(), [&](const LaunchCommand& command) {
+    return carried(command, flag, answer.request.vllm_version);
+  });
   if (flag.row->part == FlagPart::node)
     EXPECT_GE(count, 1) << flag.row->name;
   else
@@ -181,7 +197,7 @@ TEST_P(EveryFlag, IsInTheCommandsOrNamed) {
     if (refused(row, GetParam())) continue;
     const auto request = question(GetParam(), row);
     PlanAnswer answer;
-    ASSERT_NO_THROW(answer = make_plan(request)) << testing::PrintToString(example(row));
+    ASSERT_NO_THROW(answer = make_plan(request)) << testing::PrintToString(example(row, request.vllm_version));
     if (!answer.found()) {
       ADD_FAILURE() << "no plan: " << answer.no_reason << answer.search.rejected.front().example;
       continue;
@@ -190,7 +206,7 @@ TEST_P(EveryFlag, IsInTheCommandsOrNamed) {
     for (const auto& flag : given_flags(request.pinned)) expect_everywhere(answer, flag, decided);
     for (const auto& command : answer.launch) {
       const Words words(command.argv.begin() + 2, command.argv.end());
-      EXPECT_EQ(to_argv(parse_vllm_flags(words)), words);
+      EXPECT_EQ(to_argv(parse_vllm_flags(words, request.vllm_version)), words);
     }
     expect_files(answer);
   }
