@@ -188,6 +188,7 @@ CheckAnswer check(const CheckRequest& given) {
   if (const auto note = unchecked_version_note(request.vllm_version)) answer.warnings.push_back(*note);
   if (const auto note = not_modelled_note(request.args); !note.empty()) answer.warnings.push_back(note);
   if (const auto note = unknown_arguments_note(request.args, request.vllm_version)) answer.warnings.push_back(*note);
+  if (const auto note = ray_note(request.args)) answer.warnings.push_back(*note);
   for (const auto& [name, values] : request.args.not_used) answer.not_used.push_back(name);
   const auto facts = model_facts(*request.model, request.args, request.vllm_version);
   const auto& gpu = request.cluster.first_gpu();

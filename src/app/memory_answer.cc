@@ -19,6 +19,7 @@ MemoryAnswer memory_answer(const CheckRequest& given) {
   if (const auto note = unchecked_version_note(request.vllm_version)) a.warnings.push_back(*note);
   if (const auto note = not_modelled_note(request.args); !note.empty()) a.warnings.push_back(note);
   if (const auto note = unknown_arguments_note(request.args, request.vllm_version)) a.warnings.push_back(*note);
+  if (const auto note = ray_note(request.args)) a.warnings.push_back(*note);
   const auto& gpu = request.cluster.first_gpu();
   const auto facts = model_facts(*request.model, request.args, request.vllm_version);
   // Memory is asked for before anyone decides on nodes: one node with all GPUs stands for them.

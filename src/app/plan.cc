@@ -212,6 +212,7 @@ PlanAnswer make_plan(const PlanRequest& given) {
   if (const auto note = not_modelled_note(request.pinned); !note.empty()) answer.warnings.push_back(note);
   trust_own_code(answer);
   if (const auto note = unknown_arguments_note(request.pinned, request.vllm_version)) answer.warnings.push_back(*note);
+  if (const auto note = ray_note(request.pinned)) answer.warnings.push_back(*note);
   const auto s = search_request(request, &answer.assumptions);
   answer.search = search(s);
   // The closed form screens, the simulator decides: where thousands are in flight only if asked, or if a first token, a

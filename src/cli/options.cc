@@ -99,11 +99,18 @@ void CommandOptions::add_to(Command& command) {
   command.option("--env", env, "environment variable of the command: VLLM_PP_LAYER_PARTITION=20,20");
 }
 
+std::vector<std::string> behind_model(const std::string& model, const std::vector<std::string>& vllm_flags) {
+  auto words = vllm_flags;
+  if (!words.empty() && words.front().starts_with('-')) words.insert(words.begin(), model);
+  return words;
+}
+
 CheckRequest check_request_of(const CommandOptions& o, const std::vector<std::string>& vllm_flags) {
   const QuestionOptions& q = o.question;
   CheckRequest request;
   if (!q.vllm.empty()) request.vllm_version = parse_vllm_version(q.vllm);
-  request.args = parse_or_refuse(vllm_flags, request.vllm_version);
+  request.args = parse_or_refuse(behind_model(q.model, vllm_flags), request.vllm_version);
+  if (request.args.model == q.model) request.args.model.reset();
   request.model_spec = q.model;
   request.model = model_of(q.model);
   request.cluster = load_cluster(q.gpus);

@@ -39,6 +39,9 @@ struct CommandOptions {
 
   void add_to(Command& command);
 };
+/// What stands behind `--` as vLLM gets it: behind the model that the question names, unless it begins with a command.
+std::vector<std::string> behind_model(const std::string& model, const std::vector<std::string>& vllm_flags);
+
 CheckRequest check_request_of(const CommandOptions& options, const std::vector<std::string>& vllm_flags);
 
 /// Prints "shardwise: ..." on stderr if work takes longer than a second; silent otherwise.

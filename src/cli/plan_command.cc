@@ -49,7 +49,8 @@ int run_plan(const PlanOptions& o, const std::vector<std::string>& vllm_flags) {
     assumed.push_back({"calibration", o.question.calibration, "predictions of the measured machine"});
   request.goal = o.question.goal.empty() ? Goal::balanced : parse_goal(o.question.goal, "--goal");
   if (!o.question.vllm.empty()) request.vllm_version = parse_vllm_version(o.question.vllm);
-  request.pinned = parse_vllm_flags(vllm_flags, request.vllm_version);
+  request.pinned = parse_vllm_flags(behind_model(o.question.model, vllm_flags), request.vllm_version);
+  if (request.pinned.model == o.question.model) request.pinned.model.reset();
   request.workload = workload_of(o.question, longest_request(*request.model, request.pinned), &assumed);
   if (o.replicas > 0) request.pins["replicas"] = o.replicas;
   request.allow_replicas = o.allow_replicas;

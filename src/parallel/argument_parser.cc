@@ -234,7 +234,8 @@ class ArgumentReader {
   }
 
   InputError no_such_argument(const std::string& name) const {
-    return {kCommand, 0, name, "vLLM " + to_string(version_) + " has no such argument", spelled_here(name)};
+    const auto who = option_elsewhere(name).row ? "vLLM " + to_string(version_) : std::string("vLLM");
+    return {kCommand, 0, name, who + " has no such argument", spelled_here(name)};
   }
 
   std::vector<std::string> argv_;

@@ -182,7 +182,8 @@ Problem compilation(const ConfigView& c) {
 Problem attention(const ConfigView& c) {
   if (c.on("use_cudnn_prefill") && !c.set("mla_prefill_backend") && c.from(21))
     return "The cuDNN MLA prefill backend has been removed; use mla_prefill_backend.";
-  if (c.on("use_fp4_indexer_cache") && c.set("indexer_kv_dtype") && !c.is_one_of("indexer_kv_dtype", {"auto", "mxfp4"}))
+  if (c.from(28) && c.on("use_fp4_indexer_cache") && c.set("indexer_kv_dtype") &&
+      !c.is_one_of("indexer_kv_dtype", {"auto", "mxfp4"}))
     return "use_fp4_indexer_cache conflicts with indexer_kv_dtype; set only indexer_kv_dtype.";
   return unless(
       !c.on("minimax_m3_indexer_cp") || c.is_one_of("indexer_kv_dtype", {"auto", "bf16", "fp8", "fp8_e4m3"}),

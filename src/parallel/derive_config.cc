@@ -186,8 +186,10 @@ void derive_options(S& s) {
   const auto& a = s.a;
   s.inferred_dp_rank = 0;
   // The supervisor starts one external-LB server for each local rank (dp_supervisor.py); this is the first of them.
-  if (s.is_multi_port && s.served)
+  if (s.is_multi_port && s.served) {
     s.dp_rank = a.data_parallel_start_rank.value_or(s.node_rank * a.data_parallel_size_local.value_or(0));
+    s.dp_local = 1;
+  }
   if (s.nnodes > 1) {
     const auto pcp = s.v >= VllmVersion{0, 30, 0} ? r.prefill_context_parallel_size : 1;
     const auto within = r.tensor_parallel_size * r.pipeline_parallel_size * pcp;

@@ -6,6 +6,7 @@
 #include "parallel/argument_parser.h"
 #include "parallel/flag_text.h"
 #include "parallel/python_text.h"
+#include "parallel/value_type.h"
 
 namespace shardwise {
 namespace {
@@ -26,7 +27,14 @@ std::string object_text(const std::string& text, const std::string& flag) {
 std::int64_t whole_word(const std::string& word, const std::string& flag) {
   if (to_lower(trim(word)) == "auto") return -1;
   if (const auto value = human_readable_int(word)) return *value;
-  bad(flag, "'" + word + "' is not a whole number", "write digits only");
+  const bool key = word.starts_with('.');  // -O.mode=3 is a level to vLLM's parser
+  bad(flag, "'" + word + "' is not a whole number", key ? "keys stand behind -cc: -cc" + word : "write digits only");
+}
+
+double real(const std::string& word, const std::string& flag) {
+  const auto value = python_float(word);
+  if (!value || *value != *value) bad(flag, "'" + word + "' is not a number");
+  return *value;
 }
 
 std::vector<std::int64_t> whole_numbers(const std::vector<std::string>& words, const std::string& flag) {
@@ -43,7 +51,7 @@ T member_value(const FlagRow& row, const std::string& flag, const std::vector<st
   else if constexpr (std::is_same_v<T, std::int64_t>)
     return whole_word(words.front(), flag);
   else if constexpr (std::is_same_v<T, double>)
-    return python_float(words.front()).value_or(0);
+    return real(words.front(), flag);
   else if constexpr (std::is_same_v<T, std::string>)
     return row.kind == FlagKind::json ? object_text(words.front(), flag) : words.front();
   else if constexpr (std::is_same_v<T, std::vector<std::int64_t>>)
@@ -67,10 +75,17 @@ void store(EngineArgs& args, const FlagRow& row, const std::vector<std::string>&
       row.member);
 }
 
+/// The draft's keys are read when vLLM starts: as its configuration holds them, or as they stand if that refuses them.
+std::string draft_text(const ArgumentRow& row, const std::string& word, VllmVersion version) {
+  const auto made = coerce(row.field, Json::parse(word, nullptr, false), version);
+  return std::holds_alternative<Json>(made) ? std::get<Json>(made).dump() : word;
+}
+
 /// What is read of an argument as words: yes and no for switches.
-std::vector<std::string> argument_words_of(const ParsedArgument& argument) {
-  if (argument.row->words != '0') return argument.words;
-  return {argument.off ? "no" : "yes"};
+std::vector<std::string> argument_words_of(const ParsedArgument& argument, VllmVersion version) {
+  if (argument.row->words == '0') return {argument.off ? "no" : "yes"};
+  if (!argument.row->field.starts_with('@') || argument.words.empty()) return argument.words;
+  return {draft_text(*argument.row, argument.words.front(), version)};
 }
 
 /// The words that say a JSON value on the command line.
@@ -117,7 +132,8 @@ EngineArgs parse_vllm_flags(std::span<const std::string> argv, VllmVersion versi
   auto parsed = parse_arguments(behind_serve(argv), version);
   args.model = std::move(parsed.model);
   args.unknown = std::move(parsed.unknown);
-  for (const auto& argument : parsed.given) store(args, *find_flag(argument.row->name), argument_words_of(argument));
+  for (const auto& argument : parsed.given)
+    store(args, *find_flag(argument.row->name), argument_words_of(argument, version));
   return args;
 }
 

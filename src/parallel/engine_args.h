@@ -143,6 +143,9 @@ EngineArgs read_engine_args(const Json& object, const std::string& file);
 /// What to say of arguments that no known version has; nullopt if none was given.
 std::optional<std::string> unknown_arguments_note(const EngineArgs& args, VllmVersion version);
 
+/// What is taken for granted of who asks for Ray; nullopt for others.
+std::optional<std::string> ray_note(const EngineArgs& args);
+
 /// An argument that was given, and what stands behind it on the command line: "yes" or "no" for switches.
 struct GivenFlag {
   const FlagRow* row;

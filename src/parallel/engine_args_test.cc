@@ -111,6 +111,31 @@ TEST(EngineArgs, UnknownAndAmbiguousNames) {
   EXPECT_THAT(error({"--tensor-parallel-size"}), HasSubstr("needs a value"));
 }
 
+TEST(EngineArgs, NumbersOfADraftAreReadAsItsConfigurationReadsThem) {
+  EXPECT_EQ(parse({"-sc", R"({"method":"ngram","num_speculative_tokens":"3"})"}).speculative_config,
+            R"({"method":"ngram","num_speculative_tokens":3})");
+  EXPECT_THAT(error({"-O.mode=3"}), HasSubstr("-cc.mode=3"));
+}
+
+TEST(EngineArgs, WhatIsWrittenIsReadBack) {
+  for (const auto& argv : std::vector<std::vector<std::string>>{{"--cpu-offload-gb=-0.5"},
+                                                                {"--cpu-offload-gb=-inf"},
+                                                                {"--seed", "-5"},
+                                                                {"--attention-config.backend=auto"},
+                                                                {"--middleware", "a", "--middleware", "b"},
+                                                                {"--hf-token"},
+                                                                {"--max-model-len", "auto"}}) {
+    const auto args = parse(argv);
+    EXPECT_EQ(parse(to_argv(args)), args) << argv.front();
+  }
+}
+
+TEST(EngineArgs, RayIsTakenForGranted) {
+  EXPECT_TRUE(ray_note(parse({"--distributed-executor-backend", "ray"})));
+  EXPECT_TRUE(ray_note(parse({"-dpb", "ray"})));
+  EXPECT_FALSE(ray_note(parse({"-dpb", "mp"})));
+}
+
 TEST(EngineArgs, WhatOnlyANewerVersionCanHaveIsWrittenThrough) {
   const std::vector<std::string> argv = {"-tp", "2", "--brand-new", "1"};
   const auto args = parse_vllm_flags(argv, {0, 90, 0});

@@ -118,7 +118,7 @@ constexpr UsedFlag kUsed[] = {
 
 /// Arguments that are not used and that the launch, or vllm serve on every node, reads: no fields of EngineArgs, or of both.
 constexpr std::pair<std::string_view, FlagPart> kPartsOfOthers[] = {
-    {"port", P::node}, {"config", P::command}, {"enable_flash_late_interaction", P::command}, {"generation_config", P::command}};
+    {"port", P::node}, {"grpc", P::server}, {"enable_log_requests", P::server}, {"disable_log_requests", P::server}, {"config", P::command}, {"enable_flash_late_interaction", P::command}, {"generation_config", P::command}};
 // clang-format on
 
 FlagKind kind_of(const ArgumentRow& row) {
@@ -166,6 +166,7 @@ std::vector<FlagRow> all_rows() {
     if (argument.reads != "help" &&
         std::none_of(rows.begin(), rows.end(), [&](const FlagRow& row) { return row.name == argument.name; }))
       rows.push_back(unused(argument));
+  std::sort(rows.begin() + std::size(kUsed), rows.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   for (auto& row : rows) read_forms(row);
   return rows;
 }

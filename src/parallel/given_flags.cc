@@ -1,6 +1,5 @@
 // Arguments as they were given, and written back.
 #include <algorithm>
-#include <charconv>
 
 #include "base/text.h"
 #include "parallel/engine_args.h"
@@ -12,14 +11,6 @@ std::string dashed(std::string_view name) {
   std::string out = "--" + std::string(name);
   std::replace(out.begin(), out.end(), '_', '-');
   return out;
-}
-
-std::optional<double> to_number(std::string_view text) {
-  text = trim(text);
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || text.empty()) return std::nullopt;
-  return value;
 }
 
 namespace {
@@ -38,6 +29,11 @@ std::vector<std::string> argument_words(const std::vector<T>& values) {
   std::vector<std::string> words;
   for (const auto& value : values) words.push_back(as_word(value));
   return words;
+}
+
+/// What the parser reads as a value behind an argument; -0.5 is a key to it.
+bool is_negative_integer(const std::string& word) {
+  return word.size() > 1 && word.find_first_not_of("0123456789", 1) == word.npos;
 }
 
 bool is_switch(const FlagRow& row) { return row.kind == FlagKind::boolean || row.kind == FlagKind::present; }
@@ -66,6 +62,11 @@ std::optional<std::string> unknown_arguments_note(const EngineArgs& args, VllmVe
          " may: written through as given, nothing is computed from it";
 }
 
+std::optional<std::string> ray_note(const EngineArgs& args) {
+  if (args.distributed_executor_backend != "ray" && args.data_parallel_backend != "ray") return std::nullopt;
+  return "assumed: the ray package is installed and a Ray cluster of these nodes is up (pip install ray; ray start)";
+}
+
 EngineArgs without(EngineArgs args, FlagPart part) {
   for (const auto& row : flag_rows())
     std::visit(
@@ -87,7 +88,7 @@ std::vector<std::string> to_argv(const GivenFlag& flag) {
     return row->kind == FlagKind::boolean ? std::vector{"--no-" + name.substr(2)} : std::vector<std::string>{};
   }
   if (row->kind == FlagKind::comma_list) return {name, join(words, ",")};
-  if (words.size() == 1 && words.front().starts_with('-') && !to_number(words.front()))
+  if (words.size() == 1 && words.front().starts_with('-') && !is_negative_integer(words.front()))
     return {name + "=" + words.front()};
   std::vector<std::string> argv = {name};
   argv.insert(argv.end(), words.begin(), words.end());

@@ -83,14 +83,13 @@ bool config_is_open(std::string_view config, VllmVersion version) {
 }
 
 std::string versions_with_field(std::string_view config, std::string_view field) {
-  std::vector<std::string> spans;
+  VllmVersion since = ever, gone = always;
   for (const auto& row : field_table())
-    if (row.config == config && row.field == field) {
-      const auto& [since, gone] = row.versions;
-      spans.push_back((since == always ? "" : "from " + to_string(since) + " ") +
-                      (gone == ever ? "on" : "until before " + to_string(gone)));
-    }
-  return spans.empty() ? "" : "vLLM has it " + join(spans, ", ");
+    if (row.config == config && row.field == field)
+      since = std::min(since, row.versions.since), gone = std::max(gone, row.versions.gone);
+  if (gone == always) return "";
+  return "vLLM has it" + (since == always ? "" : " from " + to_string(since) + " on") +
+         (gone == ever ? "" : ", until before " + to_string(gone));
 }
 
 }  // namespace shardwise

@@ -38,7 +38,7 @@ struct ConfigFieldRow {
 std::vector<const ConfigFieldRow*> config_fields(std::string_view config, VllmVersion version);
 /// Whether keys that are no fields are let through.
 bool config_is_open(std::string_view config, VllmVersion version);
-/// "0.16.0 to 0.19.1 have it"; empty if no version that was read has it.
+/// "vLLM has it from 0.20.0 on, until before 0.30.0"; empty if no version that was read has it.
 std::string versions_with_field(std::string_view config, std::string_view field);
 
 }  // namespace shardwise

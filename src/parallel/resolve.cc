@@ -218,7 +218,7 @@ NodeFacts node_facts(const Gpu& gpu, int gpus) {
   node.vendor = gpu.vendor;
   node.capability = gpu.compute_capability;
   node.gpus = gpus;
-  node.ray_installed = true;  // whoever asks for it has it; the answer says so
+  node.ray_installed = true;
   return node;
 }
 

@@ -38,7 +38,7 @@ struct NodeFacts {
   bool rocm() const { return vendor == "amd"; }
 };
 
-/// What vLLM's checks see of a node of `gpus` GPUs.
+/// What vLLM's checks see of a node of `gpus` GPUs; ray is there for whoever asks for it (ray_note).
 NodeFacts node_facts(const Gpu& gpu, int gpus);
 inline const GpuGeneration& generation_of(const NodeFacts& node) { return generation_of(node.vendor, node.capability); }
 

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <set>
 
+#include "base/text.h"
 #include "config/json.h"
 #include "parallel/eplb.h"
 #include "parallel/experts.h"
@@ -178,6 +179,61 @@ TEST(Resolve, EachMutationNamesItsRuleAndNumbers) {
     EXPECT_EQ(refusal->rule->id, c.rule) << refusal->message;
     for (const auto* number : c.numbers) EXPECT_THAT(refusal->message, HasSubstr(number)) << c.rule;
   }
+}
+
+/// `vllm serve` of a MoE model on 8 GPUs: the rule that refuses it, or "".
+std::string served_by(const char* flags) {
+  const auto words = split(flags, ' ');
+  const auto result = resolve(parse_or_refuse(words), moe(), node_facts(find_gpu("H100"), 8), {}, kDefaultVllmVersion);
+  const auto* refusal = std::get_if<Refusal>(&result);
+  return refusal ? std::string(refusal->rule->id) : "";
+}
+
+TEST(Rules, OfTheCommandLine) {
+  for (const auto& [flags, rule] : std::vector<std::pair<const char*, const char*>>{
+           {"--moe-backend banana", "arguments_refused"},
+           {"--enforce-eager=true", "arguments_refused"},
+           {"--kv-transfer-config {\"kv_connector\":\"NixlConnector\"}", "arguments_refused"},
+           {"--swap-space 16", "unknown_argument"},
+           {"-O9", "field_range"},
+           {"-O3", ""},
+           {"--stream-interval 0", "field_range"},
+           {"--stream-interval 1", ""},
+           {"--watermark 1.0", "field_range"},
+           {"--watermark 0.5", ""},
+           {"--max-lora-rank 8 --attention-backend banana", "field_range"},
+           {"-sc {\"method\":\"ngram\",\"num_speculative_tokens\":2,\"bogus\":1}", "field_range:speculative_config"},
+           {"--device-ids 0,0", "device_ids_misused"},
+           {"--device-ids 0,GPU-x", "device_ids_misused"},
+           {"-tp 2 --device-ids 0,1", ""},
+           {"-tp 2 --distributed-executor-backend ray", ""}})
+    EXPECT_EQ(served_by(flags), rule) << flags;
+}
+
+TEST(Rules, OneServerAndPortForEachLocalRank) {
+  const std::string supervised = "--data-parallel-multi-port-external-lb ";
+  for (const auto& [flags, rule] :
+       std::vector<std::pair<const char*, const char*>>{{"-dp 8 -dpl 8", ""},
+                                                        {"-dp 8 -dpl 8 --api-server-count 1", ""},
+                                                        {"-dp 8 -dpl 8 --api-server-count 4", "multi_port_lb_misused"},
+                                                        {"-dpl 8", "multi_port_lb_misused"},
+                                                        {"-dp 8", "multi_port_lb_misused"},
+                                                        {"-dp 8 -dpl 1", "multi_port_lb_misused"},
+                                                        {"-dp 8 -dpl 3", "multi_port_lb_misused"},
+                                                        {"-dp 8 -dpl 8 -dpn 0", "multi_port_lb_misused"},
+                                                        {"-dp 8 -dpl 4 -dpr 6", "multi_port_lb_misused"},
+                                                        {"-dp 8 -dpl 4 -dpr 4", ""},
+                                                        {"-dp 8 -dpl 8 --grpc", "multi_port_lb_misused"},
+                                                        {"-dp 8 -dpl 8 --uds /tmp/s", "multi_port_lb_misused"},
+                                                        {"-dp 8 -dpl 8 --ssl-keyfile k", "multi_port_lb_misused"},
+                                                        {"-dp 8 -dpl 8 --port 9250", "multi_port_lb_misused"}})
+    EXPECT_EQ(served_by((supervised + flags).c_str()), rule) << flags;
+  const auto words = split(supervised + "-dp 8 -dpl 4 -dpr 4", ' ');
+  const auto result = resolve(parse_vllm_flags(words), moe(), node_facts(find_gpu("H100"), 8), {}, kDefaultVllmVersion);
+  const auto& r = std::get<Resolved>(result);
+  EXPECT_TRUE(r.data_parallel_external_lb);
+  EXPECT_EQ(r.data_parallel_size_local, 1);
+  EXPECT_EQ(r.data_parallel_rank, 4);
 }
 
 TEST(Rules, EveryRowSaysWhatAndWhere) {

@@ -1,6 +1,7 @@
 // Rules of the configuration: arguments, serve command, model, launch options, ParallelConfig.
 #include <algorithm>
 
+#include "parallel/flag_text.h"
 #include "parallel/rule_rows.h"
 
 namespace shardwise {
@@ -16,19 +17,11 @@ constexpr std::string_view kServe = "entrypoints/cli/serve.py:cmd", kArgs = "eng
 
 /// The first argument that this version does not have.
 Violation unknown_argument(S s) {
-  for (const auto& given : s.a.not_used)
-    if (const auto* row = find_flag(given.first); row && !row->versions.contains(s.v)) return std::string(row->name);
-  for (const auto& row : flag_rows()) {
-    if (row.versions.contains(s.v)) continue;
-    const bool given = std::visit(
-        [&](auto member) {
-          if constexpr (std::is_same_v<decltype(member), std::monostate>)
-            return false;
-          else
-            return (s.a.*member).has_value();
-        },
-        row.member);
-    if (given) return std::string(row.name);
+  for (const auto& [row, words] : given_flags(s.a)) {
+    const auto [since, gone] = row->versions;
+    if (row->versions.contains(s.v)) continue;
+    return wrong("vLLM {} has no {}: {} {}", to_string(s.v), dashed(row->name),
+                 s.v < since ? "it came with" : "it went with", to_string(s.v < since ? since : gone));
   }
   if (s.eplb_communicator_given && s.v < VllmVersion{0, 20, 0}) return "eplb_config.communicator";
   return ok;
@@ -78,8 +71,8 @@ Violation multi_port_ranks(S s) {
 
 Violation multi_port_misused(S s) {
   if (!s.served || !s.is_multi_port) return ok;
-  if (auto why = multi_port_front_end(s)) return why;
-  if (auto why = multi_port_ranks(s)) return why;
+  for (const auto& why : {multi_port_front_end(s), multi_port_ranks(s)})
+    if (why) return "--data-parallel-multi-port-external-lb: " + *why;
   const auto port = number_given(s.a, "port", 8000), last = port + *s.a.data_parallel_size_local - 1;
   const auto supervisor = number_given(s.a, "data_parallel_supervisor_port", 9256);
   return port <= supervisor && supervisor <= last

@@ -98,17 +98,28 @@ Json field_value(const FlagRow& row, const std::string& word) {
   return number ? Json(*number) : Json(word);
 }
 
-/// What a configuration refuses of the words that the parser took: ranges, names of backends, keys of a draft.
-Violation beyond_its_field(S s) {
-  for (const auto& [row, words] : given_flags(s.a)) {
-    const auto* form = argument_form(row->name, s.v);
-    if (!form || form->field.empty()) continue;
-    for (const auto& word : words) {
-      const auto made = coerce(form->field, field_value(*row, word), s.v);
-      if (const auto* problem = std::get_if<ValueProblem>(&made))
-        return wrong("{}{}: {}", row->name, problem->path.empty() ? "" : "." + problem->path, problem->message);
-    }
+/// What the field of a configuration refuses of the words that the parser took.
+Violation field_problem(const GivenFlag& given, VllmVersion version) {
+  const auto* form = argument_form(given.row->name, version);
+  if (!form || form->field.empty()) return ok;
+  for (const auto& word : given.words) {
+    const auto made = coerce(form->field, field_value(*given.row, word), version);
+    if (const auto* problem = std::get_if<ValueProblem>(&made))
+      return wrong("{}{}: {}", given.row->name, problem->path.empty() ? "" : "." + problem->path, problem->message);
   }
+  return ok;
+}
+
+/// Keys and types of a draft.
+Violation beyond_speculation(S s) {
+  if (!s.a.speculative_config) return ok;
+  return field_problem({find_flag("speculative_config"), {*s.a.speculative_config}}, s.v);
+}
+
+/// Ranges, and names of backends.
+Violation beyond_its_field(S s) {
+  for (const auto& given : given_flags(s.a))
+    if (auto problem = field_problem(given, s.v)) return problem;
   return ok;
 }
 
@@ -167,6 +178,8 @@ constexpr Rule kFieldRules[] = {
           [](S s) { return s.has_spec ? least(s.spec_tokens, 1, "num_speculative_tokens") : ok; }),
     field("field_range:method", speculative, "The speculative method is one of this version's.",
           [](S s) { return s.has_spec ? one_of(s, s.spec_method, speculative_methods, "method") : ok; }),
+    field("field_range:speculative_config", speculative, "Keys and values of --speculative-config are vLLM's.",
+          beyond_speculation),
     field("field_range:max_num_batched_tokens", scheduler, "max_num_batched_tokens is at least 1.",
           [](S s) { return least(s.r.max_num_batched_tokens, 1, "max_num_batched_tokens"); }),
     field("field_range:max_num_scheduled_tokens", scheduler, "max_num_scheduled_tokens is at least 1.",

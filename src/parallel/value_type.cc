@@ -157,14 +157,11 @@ Coerced whole_number(const TypeNode& node, const Json& value, bool strict) {
 }
 
 Coerced real_number(const TypeNode& node, const Json& value, bool strict) {
-  std::optional<Json> found;
-  if (value.is_number()) found = value;
-  if (!strict && value.is_boolean()) found = value.get<bool>() ? 1.0 : 0.0;
-  if (!strict && value.is_string())
-    if (const auto n = python_float(value.get_ref<const std::string&>())) found = *n;
-  if (!found) return value_problem(value.dump() + " is not a number");
-  const double size = found->get<double>();
-  return bounded(node, std::move(*found), size);
+  if (value.is_number()) return bounded(node, value, value.get<double>());
+  if (!strict && value.is_boolean()) return bounded(node, value.get<bool>() ? 1.0 : 0.0, value.get<bool>() ? 1.0 : 0.0);
+  const auto number = value.is_string() && !strict ? python_float(value.get_ref<const std::string&>()) : std::nullopt;
+  if (!number) return value_problem(value.dump() + " is not a number");
+  return bounded(node, std::isfinite(*number) ? Json(*number) : value, *number);  // JSON has no infinity
 }
 
 Coerced truth(const Json& value, bool strict) {
