@@ -37,8 +37,9 @@ struct PlanRequest {
   bool fewest_gpus = false;
   VllmVersion vllm_version = kDefaultVllmVersion;
   unsigned threads = 0;
-  std::optional<int> simulate_finalists;  ///< of how many of the best plans the simulator decides; not given: 10 where
-                                          ///< that is quick or needed, none without `explain`
+  /// Of how many of the best shapes the simulator decides; 0 = the closed form alone; not given: 10 where that is
+  /// quick.
+  std::optional<std::size_t> simulate_finalists;
   std::shared_ptr<const Calibration> calibration;  ///< of this machine; null = none
   bool explain = true;                             ///< ladder, flips and changes (a few further searches)
 };
@@ -99,7 +100,7 @@ struct PlanAnswer {
   PlanRequest request;
   std::vector<Assumption> assumptions;
   SearchResult search;     ///< plans best first
-  bool simulated = false;  ///< the first of them by the simulator
+  bool simulated = false;  ///< all of them by the simulator, else all by the closed form
   std::vector<std::string> warnings;
   Explanation explanation;            ///< of plans[0]
   std::vector<LaunchCommand> launch;  ///< of plans[0], every node

@@ -90,7 +90,7 @@ class Changes {
   }
 
   Plan as_simulated(const PlanRequest& p, const SearchRequest& s, Plan plan) const {
-    return answer_.request.simulate ? simulated(p, s, std::move(plan), false) : plan;
+    return answer_.request.simulate && worth_simulating(plan) ? simulated(p, s, std::move(plan), false) : plan;
   }
 
   /// The command's length stays what it is: a plan that only starts with a shorter one is no improvement of it.
@@ -252,7 +252,8 @@ CheckAnswer check(const CheckRequest& given) {
     std::optional<Refusal> why;
     answer.plan = evaluate_layout(s, layout_of(engine), &why);
     if (answer.plan) {
-      if (request.simulate) answer.plan = simulated(p, s, std::move(*answer.plan), false);
+      if (request.simulate && worth_simulating(*answer.plan))
+        answer.plan = simulated(p, s, std::move(*answer.plan), false);
       answer.load = answer.plan->estimate.concurrency;
       answer.decode_step = answer.plan->step->breakdown(decode_batch(*answer.plan, request.workload));
       std::stable_sort(answer.decode_step.begin(), answer.decode_step.end(),

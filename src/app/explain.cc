@@ -342,16 +342,23 @@ std::vector<CurvePoint> curves(const Question& q) {
   return out;
 }
 
-/// The best plan that keeps SLOs and rate, judged as the winner was; nullopt if none of the first few does.
+/// The best plan that keeps SLOs and rate, judged as the winner was: the simulator decides among the few that the closed
+/// form cannot tell apart, and looks for the first that keeps the limits. nullopt if none of the first few does.
 std::optional<Plan> first_standing(const Question& q, const PlanRequest& request, const SearchRequest& s,
                                    const SearchResult& r) {
-  constexpr std::size_t kTried = 5;
-  const bool limits = !s.workload.slos.empty() || s.workload.request_rate;
+  constexpr std::size_t kClosest = 3, kTried = 5;
+  constexpr double kTie = 0.95;
+  std::optional<Plan> best;
   for (std::size_t i = 0; i < r.plans.size() && i < kTried; ++i) {
-    if (!q.answer.simulated || !limits) return r.plans[i];
-    if (auto plan = simulated(request, s, r.plans[i], false); plan.slos_kept) return plan;
+    const auto& next = r.plans[i];
+    const bool tie = i < kClosest && next.score > kTie * r.plans.front().score;
+    if (best && !tie) break;
+    if (!q.answer.simulated) return next;
+    auto plan = simulated(request, s, next, false);
+    if (plan.slos_kept && (!best || better_plan(plan, *best, s.fewest_gpus))) best = std::move(plan);
+    if (!best && s.workload.slos.empty() && !s.workload.request_rate) return next;
   }
-  return std::nullopt;
+  return best;
 }
 
 /// Searches again with one thing changed: which plan wins then? nullopt if none stands.

@@ -20,6 +20,8 @@
 namespace shardwise {
 namespace {
 
+constexpr std::size_t kFinalists = 10;
+
 Pins pins_of(const PlanRequest& request) {
   Pins pins = request.pins;
   for (const auto* d : dimensions())
@@ -215,13 +217,12 @@ PlanAnswer make_plan(const PlanRequest& given) {
   if (const auto note = ray_note(request.pinned)) answer.warnings.push_back(*note);
   const auto s = search_request(request, &answer.assumptions);
   answer.search = search(s);
-  // The closed form screens, the simulator decides: where thousands are in flight only if asked, or if a first token, a
-  // percentile or a trace decides, where the closed form is coarse.
-  const auto coarse = [](const Slo& slo) { return slo.metric == SloMetric::ttft || slo.stat != SloStat::mean; };
-  const bool simulate =
-      request.explain && (request.workload.trace || worth_simulating(answer.search) ||
-                          std::any_of(request.workload.slos.begin(), request.workload.slos.end(), coarse));
-  const int finalists = request.simulate_finalists.value_or(simulate ? 10 : 0);
+  // The closed form screens, the simulator decides.
+  const auto& screened = answer.search.plans;
+  const auto first = screened.begin(),
+             last = first + static_cast<std::ptrdiff_t>(std::min(screened.size(), kFinalists));
+  const std::size_t finalists =
+      request.simulate_finalists.value_or(std::all_of(first, last, worth_simulating) ? kFinalists : 0);
   answer.simulated = finalists > 0;
   if (answer.simulated) decide_by_simulation(request, s, answer.search, finalists);
 

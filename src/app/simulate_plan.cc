@@ -21,19 +21,26 @@ constexpr double kKeepsUp = 0.9;     // of the rate at which a run that keeps up
 // Further finalists: scores that the closed form may have wrong by that much.
 constexpr std::size_t kCloseFinalists = 6;
 constexpr double kClose = 0.8;
-// Requests of a run: 10 x concurrency, as benchmarks send them.
+// Requests of a run as benchmarks send them, all counted.
+constexpr double kBenchmark = 10;  // x concurrency
 constexpr std::int64_t kFewest = 200, kMost = 10'000;
+// Requests counted of a steady run; behind a percentile must lie enough of them.
+constexpr double kSteady = 3;  // x concurrency
+constexpr double kBehindPercentile = 10;
+constexpr std::int64_t kPipeline = 4;
+// Closed-form answers alone beyond so many in flight a replica.
+constexpr double kMostInFlight = 20'000;
 
 struct Sustained {
   double requests = 0, tokens = 0;  ///< per second
   bool behind = false;              ///< the offered rate is more than is served
 };
 
-/// What a load keeps up, without the run's end, where fewer and fewer requests are left. Traces and sessions count as
-/// they ran.
+/// What a load keeps up, without the run's end, where fewer and fewer requests are left. Traces, sessions and
+/// benchmarks count as they ran.
 Sustained sustained(const Workload& w, const SimulationResult& r) {
   Sustained s{r.request_throughput, r.output_throughput, false};
-  if (w.trace || w.turns > 1) {
+  if (w.trace || w.turns > 1 || (w.as_benchmark && !w.request_rate)) {
     s.behind = w.request_rate && w.turns <= 1 && r.request_throughput < kKeepsUp * *w.request_rate;
   } else if (w.request_rate) {
     // A run that keeps up ends one request's time, its wait apart, after the last arrival.
@@ -66,11 +73,39 @@ Share share_of(const Workload& workload, const Plan& plan) {
   return s;
 }
 
-std::optional<std::int64_t> requests_of_run(const Share& s) {
-  if (s.workload.trace) return std::nullopt;
-  const double load = s.workload.concurrency ? *s.workload.concurrency : s.concurrency;
-  return std::clamp<std::int64_t>(static_cast<std::int64_t>(10 * load), kFewest,
-                                  std::max(kMost, static_cast<std::int64_t>(3 * load)));
+double in_flight(const Share& s) { return s.workload.concurrency ? *s.workload.concurrency : s.concurrency; }
+
+/// Requests without which the percentile of an SLO says nothing.
+std::int64_t fewest(const std::vector<Slo>& slos) {
+  std::int64_t n = kFewest;
+  for (const auto& slo : slos) {
+    const double above = slo.stat == SloStat::p99 ? 0.01 : slo.stat == SloStat::p95 ? 0.05 : 0.1;
+    n = std::max(n, static_cast<std::int64_t>(std::llround(kBehindPercentile / above)));
+  }
+  return n;
+}
+
+/// All requests of a trace, of sessions and of a benchmark count. Else the opening is left out: users start one after
+/// the other over one request's time, or as they come, and the first of each, and those after the last counted one,
+/// are load only.
+/// Who shares a batch with whom in a pipeline changes slowly: more of it is counted.
+void set_length(SimulationConfig& c, const Share& s, const Interval& e2e_ms) {
+  const auto& w = s.workload;
+  if (w.trace) return;
+  const auto load = static_cast<std::int64_t>(std::lround(std::max(1.0, in_flight(s))));
+  if (w.as_benchmark || w.turns > 1) {
+    c.num_requests = std::clamp<std::int64_t>(static_cast<std::int64_t>(kBenchmark * in_flight(s)), kFewest,
+                                              std::max(kMost, 3 * load));
+    return;
+  }
+  const bool open = w.request_rate.has_value();
+  if (!open) c.start_spread = Seconds(e2e_ms.mean / 1e3);
+  c.warmup_requests = open ? 2 * load : load;
+  c.cooldown_requests = load;
+  c.measure_gaps = false;
+  const auto counted = std::max(fewest(w.slos) * (c.scheduler.pipeline_parallel_size > 1 ? kPipeline : 1),
+                                static_cast<std::int64_t>(kSteady * static_cast<double>(load)));
+  c.num_requests = c.warmup_requests + counted + c.cooldown_requests;
 }
 
 /// Means and percentiles of the run; intervals keep their relative width.
@@ -91,11 +126,12 @@ void set_estimate(Plan& plan, const Workload& workload, const SimulationResult& 
 
 void judge(Plan& plan, const SimulationResult& r, const Sustained& kept) {
   plan.slos_missed.clear();
+  plan.slos = r.slos;
   if (kept.behind) plan.slos_missed.push_back("falls behind the request rate");
   for (const auto& slo : r.slos)
     if (!slo.met)
-      plan.slos_missed.push_back(to_string(slo.slo) + ": simulated " +
-                                 std::to_string(static_cast<long>(std::lround(1e3 * slo.value))) + " ms");
+      plan.slos_missed.push_back(fmt::format("{}: simulated {:.0f} ms ({:.0f} to {:.0f})", to_string(slo.slo),
+                                             1e3 * slo.value, 1e3 * slo.lo, 1e3 * slo.hi));
   plan.slos_kept = plan.slos_missed.empty();
 }
 
@@ -107,7 +143,7 @@ Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan pla
   const Share share = share_of(request.workload, plan);
   auto config = simulation_config({*request.model, plan.engine, plan.memory, *plan.step, share.replicas},
                                   request.pinned, share.workload);
-  config.num_requests = requests_of_run(share);
+  set_length(config, share, plan.estimate.e2e_ms);
   const CompiledStepTime time(plan.step);
   const Workload workload = simulated_workload(share.workload, share.concurrency);
   const auto r = simulate(config, workload, time, kSeed);
@@ -116,6 +152,7 @@ Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan pla
   if (!workload.slos.empty()) plan.request_goodput = r.request_goodput * share.copies;
   if (find_max_rate && !has_load(request.workload) && !workload.slos.empty()) {
     config.num_requests.reset();
+    config.warmup_requests = config.cooldown_requests = 0, config.start_spread = Seconds(0);
     const auto best =
         max_rate_under_slo(config, workload, time, kSeed, std::max(0.01, r.request_throughput), kTolerance);
     plan.max_request_rate = best.request_rate * share.copies;
@@ -130,29 +167,30 @@ Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan pla
   return plan;
 }
 
-bool worth_simulating(const SearchResult& result) {
-  const auto n = std::min<std::size_t>(result.plans.size(), 10);
-  return std::all_of(result.plans.begin(), result.plans.begin() + static_cast<std::ptrdiff_t>(n), [](const Plan& p) {
-    return 10 * p.estimate.concurrency / p.layout.replicas <= static_cast<double>(kMost);
-  });
+bool worth_simulating(const Plan& plan) { return plan.estimate.concurrency / plan.layout.replicas <= kMostInFlight; }
+
+/// The best plans of `count` shapes, other numbers of copies of them where the closed form has those close to the best,
+/// then the nearest misses: the closed form may be too strict about a percentile.
+std::vector<Plan> finalists_of(SearchResult& result, std::size_t count) {
+  std::vector<Plan> taken;
+  std::size_t shapes = 0;
+  const double close = result.plans.empty() ? 0 : kClose * result.plans.front().score;
+  for (auto& p : result.plans) {
+    const bool known =
+        std::any_of(taken.begin(), taken.end(), [&](const Plan& t) { return same_but_copies(t.layout, p.layout); });
+    const bool late = shapes >= count;
+    if ((known || late) && !(p.score > close && taken.size() < count + kCloseFinalists)) continue;
+    shapes += !known;
+    taken.push_back(std::move(p));
+  }
+  for (auto& p : result.near_misses)
+    if (taken.size() < count) taken.push_back(std::move(p));
+  return taken;
 }
 
-void decide_by_simulation(const PlanRequest& request, const SearchRequest& search, SearchResult& result, int count) {
-  // Finalists: the best plans, then the nearest misses: the closed form may be too strict about a percentile.
-  std::vector<Plan> finalists;
-  auto most = static_cast<std::size_t>(std::max(0, count));
-  if (most > 0 && !result.plans.empty())
-    while (most < result.plans.size() && most < static_cast<std::size_t>(count) + kCloseFinalists &&
-           result.plans[most].score > kClose * result.plans.front().score)
-      ++most;
-  const auto take = [&](std::vector<Plan>& from) {
-    const auto n = std::min(from.size(), most - finalists.size());
-    finalists.insert(finalists.end(), std::make_move_iterator(from.begin()),
-                     std::make_move_iterator(from.begin() + static_cast<std::ptrdiff_t>(n)));
-    from.erase(from.begin(), from.begin() + static_cast<std::ptrdiff_t>(n));
-  };
-  take(result.plans);
-  take(result.near_misses);
+void decide_by_simulation(const PlanRequest& request, const SearchRequest& search, SearchResult& result,
+                          std::size_t count) {
+  auto finalists = finalists_of(result, count);
   parallel_for(finalists.size(), request.threads,
                [&](std::size_t i) { finalists[i] = simulated(request, search, std::move(finalists[i]), true); });
   const auto kept =
@@ -162,9 +200,8 @@ void decide_by_simulation(const PlanRequest& request, const SearchRequest& searc
   // Misses that were not simulated go: of them the closed form alone says that they miss.
   result.near_misses.assign(std::make_move_iterator(kept), std::make_move_iterator(finalists.end()));
   finalists.erase(kept, finalists.end());
-  // Plans that were not simulated follow: their closed-form scores are not comparable with simulated ones.
-  finalists.insert(finalists.end(), std::make_move_iterator(result.plans.begin()),
-                   std::make_move_iterator(result.plans.end()));
+  result.standing = std::max(result.standing, finalists.size());
+  // So do plans that were not: their closed-form scores are not comparable with simulated ones.
   result.plans = std::move(finalists);
 }
 

@@ -10,13 +10,13 @@ namespace shardwise {
 /// keeps them.
 Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan plan, bool find_max_rate);
 
-/// Whether runs as long as a benchmark's take no time to speak of: up to 1,000 requests in flight a replica.
-bool worth_simulating(const SearchResult& result);
+/// Whether a run is short enough: up to 20,000 requests in flight a replica. Beyond, the closed form answers.
+bool worth_simulating(const Plan& plan);
 
-/// Replaces the closed-form means and percentiles of the `count` best plans (filled up with the nearest misses), and of
-/// some more whose scores are close, by simulated ones and ranks them again among themselves. Where SLOs
-/// are given and no load is, each of them also gets the highest request rate that keeps the SLOs. Plans that were not
-/// simulated follow in their old order.
-void decide_by_simulation(const PlanRequest& request, const SearchRequest& search, SearchResult& result, int count);
+/// Keeps the best plans of `count` shapes (filled up with the nearest misses), and some more whose scores are close,
+/// with means and percentiles of simulated runs, and ranks them again. Where SLOs are given and no load is, each of
+/// them also gets the highest request rate that keeps the SLOs.
+void decide_by_simulation(const PlanRequest& request, const SearchRequest& search, SearchResult& result,
+                          std::size_t count);
 
 }  // namespace shardwise

@@ -51,6 +51,10 @@ void QuestionOptions::add_to(Command& command, bool model_positional) {
       .group("Workload");
   for (const auto& option : workload_options())
     command.option(flag_of(option.name), workload[option.name], option.doc).one_value_each().group("Workload");
+  command
+      .flag("--as-benchmark", as_benchmark,
+            "count the opening burst and the end too, as vllm bench serve does; default: the steady state")
+      .group("Workload");
   command.option("--goal", goal, "throughput, latency, cost or balanced").shown_default("balanced");
   command.option("--calibration", calibration, "file of shardwise calibrate: predictions of the measured machine");
   command.option("--vllm", vllm, "vLLM version").shown_default(to_string(kDefaultVllmVersion));
@@ -81,6 +85,7 @@ Workload workload_of(const QuestionOptions& o, std::int64_t longest, std::vector
     for (const auto& value : o.workload.at(option.name))
       parts.push_back({option.name, value, {flag_of(option.name), 0, ""}});
   Workload w = build_workload(parts);
+  w.as_benchmark = o.as_benchmark;
   const auto given = [&](std::string_view name) {
     return std::any_of(parts.begin(), parts.end(), [&](const WorkloadPart& p) { return p.name == name; });
   };

@@ -16,7 +16,7 @@ struct QuestionOptions {
   std::string model, gpus, workload_file, vllm, goal, calibration;
   std::map<std::string, std::vector<std::string>> workload;  ///< by name of a WorkloadOption, as given
   unsigned threads = 0;
-  bool json = false;
+  bool json = false, as_benchmark = false;
   std::string color = "auto";
 
   void add_to(Command& command, bool model_positional = true);

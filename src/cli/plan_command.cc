@@ -18,7 +18,7 @@ struct PlanOptions {
   int max_gpus = 0, replicas = 0;
   std::vector<int> taken;
   std::size_t show = 10;
-  int simulate = -1;
+  std::optional<std::size_t> simulate;
   bool fewest = false, allow_replicas = false, no_explain = false;
 };
 
@@ -60,7 +60,9 @@ int run_plan(const PlanOptions& o, const std::vector<std::string>& vllm_flags) {
   request.fewest_gpus = o.fewest;
   request.threads = o.question.threads;
   request.explain = !o.no_explain;
-  if (o.simulate >= 0) request.simulate_finalists = o.simulate;
+  // What is listed is simulated.
+  request.simulate_finalists = o.simulate;
+  if (!o.simulate && o.show > 10) request.simulate_finalists = o.show;
 
   PlanAnswer answer;
   {
@@ -93,11 +95,9 @@ Handler add_plan(Command command, const std::vector<std::string>& vllm) {
   command.flag("--allow-replicas", o->allow_replicas,
                "let separate deployments of a dense model compete with data parallel");
   command.option("--why-not", o->why_not, "why another plan lost: tp=8,pp=1");
-  command
-      .option("--simulate", o->simulate,
-              "of how many of the best plans the scheduler-exact simulator decides (and of those close behind); "
-              "default 10 up to 1,000 requests in flight, 0 = the closed form alone")
-      .non_negative();
+  command.option("--simulate", o->simulate,
+                 "of how many of the best plans the scheduler-exact simulator decides (and of those close behind); "
+                 "default 10 up to 20,000 requests in flight a replica, 0 = the closed form alone");
   command.option("--emit", o->emit, "directory for launch files");
   command.option("--show", o->show, "plans listed").shown_default("10");
   command.flag("--no-explain", o->no_explain, "leave out ladder and what-if searches");

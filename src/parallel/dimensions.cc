@@ -179,6 +179,12 @@ bool lower_value(const Dimension& d, const Layout& a, const Layout& b) {
       d, [](const auto& x, const auto& y) { return x < y; }, a, b);
 }
 
+bool same_but_copies(const Layout& a, Layout b) {
+  for (const auto* d : dimensions())
+    if (d->role == Role::copies) copy_value(*d, a, b);
+  return a == b;
+}
+
 bool at_default(const Dimension& d, const Layout& layout) { return same_value(d, layout, default_layout()); }
 
 std::string value_text(const DimensionValue& value, std::string_view separator) {

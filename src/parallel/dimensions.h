@@ -85,6 +85,8 @@ DimensionValue value_of(const Dimension& d, const Layout& layout);
 void set_value(const Dimension& d, Layout& layout, const DimensionValue& value);
 void copy_value(const Dimension& d, const Layout& from, Layout& to);
 bool same_value(const Dimension& d, const Layout& a, const Layout& b);
+/// The same shape, with as many or other numbers of copies.
+bool same_but_copies(const Layout& a, Layout b);
 bool lower_value(const Dimension& d, const Layout& a, const Layout& b);
 bool at_default(const Dimension& d, const Layout& layout);
 

@@ -57,6 +57,11 @@ std::string check_text(const CheckAnswer& a, const Style& style) {
                                workload_line(a.request.workload, a.request.goal), a.load));
     out += prediction_table(e, style);
     if (!e.band_reason.empty()) out += paragraph(style.dim("90 % intervals: " + e.band_reason));
+    if (a.plan->simulated)
+      out += paragraph(style.dim(a.request.workload.as_benchmark
+                                     ? "counted as vllm bench serve does, the opening burst and the end too"
+                                     : "in steady state, without the opening; --as-benchmark counts all"));
+    if (!a.plan->slos.empty()) out += paragraph(slos_text(a.plan->slos));
     for (const auto& missed : a.plan->slos_missed) out += "  " + style.bad("misses ") + missed + "\n";
   }
   if (!a.decode_step.empty()) {

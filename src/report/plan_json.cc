@@ -90,6 +90,15 @@ Json plan_object(const PlanRequest& request, const Plan& p, bool with_launch) {
   j["kv_replication"] = p.memory.kv_replication;
   if (p.request_goodput) j["request_goodput"] = *p.request_goodput;
   if (p.max_request_rate) j["max_request_rate"] = *p.max_request_rate;
+  if (p.simulated) {
+    j["counted"] = request.workload.as_benchmark ? "benchmark" : "steady state";
+    for (const auto& o : p.slos)
+      j["slos"].push_back({{"slo", to_string(o.slo)},
+                           {"value_ms", 1e3 * o.value},
+                           {"lo_ms", 1e3 * o.lo},
+                           {"hi_ms", 1e3 * o.hi},
+                           {"met", o.met}});
+  }
   if (!p.slos_missed.empty()) j["slos_missed"] = p.slos_missed;
   if (with_launch) j["launch"] = launch_json(launch_plan(request, p));
   return j;

@@ -18,13 +18,6 @@ std::string why_not_text(const WhyNot& a, const Style& style) {
 
 namespace {
 
-/// The same shape with other numbers of copies is one line of the table: its best.
-bool same_but_copies(const Layout& a, Layout b) {
-  for (const auto* d : dimensions())
-    if (d->role == Role::copies) copy_value(*d, a, b);
-  return a == b;
-}
-
 std::string plan_table(const std::vector<Plan>& plans, std::size_t count, const Style& style) {
   Table t;
   t.column("#");
@@ -34,7 +27,7 @@ std::string plan_table(const std::vector<Plan>& plans, std::size_t count, const 
   const bool rates = std::any_of(plans.begin(), plans.end(), [](const Plan& p) { return p.max_request_rate; });
   if (rates) t.column("max rate/s");
   for (const char* name : {"KV tokens", "KV used"}) t.column(name);
-  std::size_t listed = 0;
+  std::size_t listed = 0;  // the same shape with other numbers of copies is one line of the table: its best
   for (std::size_t i = 0; i < plans.size() && listed < count; ++i) {
     const auto& p = plans[i];
     if (std::any_of(plans.begin(), plans.begin() + static_cast<std::ptrdiff_t>(i),
@@ -43,7 +36,7 @@ std::string plan_table(const std::vector<Plan>& plans, std::size_t count, const 
     ++listed;
     const auto& e = p.estimate;
     const std::string name = to_string(p.layout);
-    std::vector<std::string> cells = {std::to_string(i + 1),
+    std::vector<std::string> cells = {std::to_string(listed),
                                       i == 0 ? style.good(name) : name,
                                       std::to_string(p.layout.gpus()),
                                       fmt::format("{:.0f}", e.concurrency),
@@ -154,12 +147,15 @@ std::string plan_text(const PlanAnswer& a, const Style& style, std::size_t shown
   const auto& w = a.search.plans.front();
   const auto& x = a.explanation;
   out += heading(style,
-                 fmt::format("Plans ({} stand)", a.search.plans.size() == 100 ? "the 100 best of those that"
-                                                                              : std::to_string(a.search.plans.size())));
+                 fmt::format("Plans ({} stand{})", with_commas(static_cast<std::int64_t>(a.search.standing)),
+                             a.simulated ? fmt::format("; the best {} simulated, {}", a.search.plans.size(),
+                                                       r.workload.as_benchmark ? "as a benchmark" : "in steady state")
+                                         : ""));
   out += plan_table(a.search.plans, shown_plans, style);
   if (w.max_request_rate)
     out += paragraph(style, style.dim("max rate: the highest rate, by simulation, that keeps the SLOs, of the plans "
                                       "that were simulated"));
+  if (!w.slos.empty()) out += paragraph(style, slos_text(w.slos));
   if (!w.estimate.band_reason.empty()) out += paragraph(style, style.dim("90 % intervals: " + w.estimate.band_reason));
   out += heading(style, "Why " + to_string(w.layout));
   for (const auto& reason : x.reasons) out += paragraph(style, reason);

@@ -48,13 +48,15 @@ double slo_excess(const std::vector<Slo>& slos, const ServingEstimate& e, std::v
 bool better(const RankKey& a, const RankKey& b) {
   // Scores within 0.2 % are equal; the bucket makes that transitive.
   const auto bucket = [](double score) { return score > 0 ? std::floor(std::log(score) / 0.002 + 1e-6) : -1e9; };
-  return std::make_tuple(a.fewest_gpus ? a.gpus : 0, -bucket(a.score), a.gpus, a.complexity) <
-         std::make_tuple(b.fewest_gpus ? b.gpus : 0, -bucket(b.score), b.gpus, b.complexity);
+  return std::make_tuple(a.fewest_gpus ? a.gpus : 0, -bucket(a.worth), a.gpus, a.complexity) <
+         std::make_tuple(b.fewest_gpus ? b.gpus : 0, -bucket(b.worth), b.gpus, b.complexity);
 }
 
+double worth(const Plan& plan) { return plan.score * plan.memory.probability_fits; }
+
 bool better_plan(const Plan& a, const Plan& b, bool fewest_gpus) {
-  const RankKey ka{a.score, a.layout.gpus(), complexity(a.layout), fewest_gpus};
-  const RankKey kb{b.score, b.layout.gpus(), complexity(b.layout), fewest_gpus};
+  const RankKey ka{worth(a), a.layout.gpus(), complexity(a.layout), fewest_gpus};
+  const RankKey kb{worth(b), b.layout.gpus(), complexity(b.layout), fewest_gpus};
   if (better(ka, kb)) return true;
   if (better(kb, ka)) return false;
   return to_string(a.layout) < to_string(b.layout);

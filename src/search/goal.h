@@ -5,7 +5,7 @@
 namespace shardwise {
 
 struct RankKey {
-  double score = 0;
+  double worth = 0;  ///< score times the probability that it starts
   int gpus = 0;
   int complexity = 0;
   bool fewest_gpus = false;

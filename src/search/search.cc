@@ -61,6 +61,7 @@ struct Evaluated {
 struct Scored {
   Layout layout;
   RankKey key;
+  double score = 0;
   double load = 0;    // concurrency on the whole deployment (0 where the rate or the trace gives it)
   double excess = 0;  // of the worst SLO
   bool saturated = false;
@@ -286,11 +287,13 @@ FamilyResult evaluate_family(SearchWorker& worker, const Family& family, int bud
       if (replicas == 1) one_replica = choice;
     }
     evaluated_dp = dp;
-    result.scored.push_back({layout,
-                             {choice.score, layout.gpus(), complexity(layout), request.fewest_gpus},
-                             choice.load,
-                             choice.excess,
-                             choice.estimate.saturated && request.workload.request_rate.has_value()});
+    result.scored.push_back(
+        {layout,
+         {choice.score * shared->memory.probability_fits, layout.gpus(), complexity(layout), request.fewest_gpus},
+         choice.score,
+         choice.load,
+         choice.excess,
+         choice.estimate.saturated && request.workload.request_rate.has_value()});
   }
   keep_pareto(result.points);
   return result;
@@ -308,7 +311,7 @@ Plan materialise(SearchWorker& worker, const Scored& s) {
   plan.memory = std::move(e->memory);
   plan.step = std::move(e->step);
   plan.placement = e->placement;
-  plan.score = s.key.score;
+  plan.score = s.score;
   plan.slos_kept = slo_excess(workload.slos, plan.estimate, &plan.slos_missed) == 0;
   if (s.saturated)
     plan.slos_missed.push_back(fmt::format("serves {:.2f} of {:.2f} requests/s", plan.estimate.requests_per_second,
@@ -353,7 +356,8 @@ std::optional<Plan> LayoutEvaluator::operator()(const Layout& layout, std::optio
   const int budget = budget_gpus(request);
   const auto choice = choose(request, layout, *e, budget, workload, nullptr);
   return materialise(*worker_, {layout,
-                                {choice.score, layout.gpus(), complexity(layout), request.fewest_gpus},
+                                {},
+                                choice.score,
                                 choice.load,
                                 choice.excess,
                                 choice.estimate.saturated && request.workload.request_rate.has_value()});
@@ -409,8 +413,9 @@ SearchResult search(const SearchRequest& request) {
     const auto& [dimension, index] = curves[i];
     const auto& s = good[index];
     result.best_by[i] = {dimension->name, value_of(*dimension, s.layout), s.layout,
-                         materialise(workers[thread], s).estimate, s.key.score};
+                         materialise(workers[thread], s).estimate, s.score};
   });
+  result.standing = good.size();
   take(good, kMaxPlans, order);
   take(near, kMaxNearMisses, nearer);
   result.plans.resize(good.size());

@@ -19,6 +19,7 @@
 #include "parallel/rules.h"
 #include "search/node_groups.h"
 #include "serve/estimate.h"
+#include "sim/simulate.h"
 #include "workload/workload.h"
 
 namespace shardwise {
@@ -58,6 +59,7 @@ struct Plan {
   bool slos_kept = true;
   bool simulated = false;                  ///< the estimate is of a simulated run
   std::vector<std::string> slos_missed;    ///< in words: "TTFT p99 812 ms > 500 ms"
+  std::vector<SloOutcome> slos;            ///< of a simulated plan
   std::optional<double> request_goodput;   ///< requests/s that keep every SLO, of a simulated plan
   std::optional<double> max_request_rate;  ///< highest requests/s at which the SLOs are kept, of a simulated plan
 };
@@ -85,6 +87,7 @@ struct RejectionCount {
 
 struct SearchResult {
   std::vector<Plan> plans;        ///< ranked, best first; only plans that fit and keep the SLOs (and serve the rate)
+  std::size_t standing = 0;       ///< how many such plans there are; `plans` are the best of them
   std::vector<Plan> near_misses;  ///< fit, but miss an SLO or the rate; nearest first, at most 8
   std::vector<RejectionCount> rejected;  ///< by rule, most frequent first
   std::vector<ParetoPoint> pareto;       ///< over every fitting plan and load, by rising tokens/s per user
@@ -97,7 +100,10 @@ SearchResult search(const SearchRequest& request);
 /// The goal's score of an estimate; higher is better. `budget_gpus`: GPUs on offer.
 double goal_score(const SearchRequest& request, const Layout& layout, const ServingEstimate& estimate, int budget_gpus);
 
-/// True if `a` is to be listed before `b`: better score (within 0.2 % counts as equal), fewer GPUs, simpler, canonical
+/// The score that can be expected: a plan that does not start is worth nothing.
+double worth(const Plan& plan);
+
+/// True if `a` is to be listed before `b`: worth more (within 0.2 % counts as equal), fewer GPUs, simpler, canonical
 /// text.
 bool better_plan(const Plan& a, const Plan& b, bool fewest_gpus);
 

@@ -15,6 +15,8 @@ struct Rank {
   const CompiledStepData& d;
   double prompt, output, budget, prefix;  // tokens; prefix: share of the prompt found in the cache
 
+  /// Prompt tokens that one round takes: each batch of the pipeline has a budget of its own.
+  double round_budget() const { return budget * d.layout.pp; }
   double new_tokens() const { return std::max(1.0, prompt * (1 - prefix)); }
   /// Attended pairs of `chunks` chunks of the prompt, each of t tokens.
   double pairs(double t) const {
@@ -83,8 +85,8 @@ State steps_at(const Rank& r, double running, double arrivals) {
   s.running = running;
   const double per_step = arrivals * r.new_tokens();
   const double any = 1 - std::exp(-arrivals * std::max(1.0, r.new_tokens() / r.budget));
-  s.share_mixed = std::min(1.0, std::max(any, per_step / r.budget));
-  s.mixed_tokens = std::max(1.0, std::min(r.budget, per_step / std::max(s.share_mixed, 1e-12)));
+  s.share_mixed = std::min(1.0, std::max(any, per_step / r.round_budget()));
+  s.mixed_tokens = std::max(1.0, std::min(r.round_budget(), per_step / std::max(s.share_mixed, 1e-12)));
   s.t_decode = running > 1e-9 ? r.decode(std::max(running, 1.0)) : 0;
   s.t_mixed = r.mixed(running, s.mixed_tokens);
   // Ranks in lockstep wait for any one's prompts.
@@ -93,7 +95,10 @@ State steps_at(const Rank& r, double running, double arrivals) {
   s.step = (1 - waits) * s.t_decode + waits * s.t_mixed;
   if (r.d.layout.pp > 1) {
     const double chunks = arrivals * std::max(1.0, r.new_tokens() / r.budget);
-    s.step = s.t_decode + (s.step - s.t_decode) * pipeline_imbalance(r.d.layout.pp, chunks / r.d.layout.pp);
+    // Full budgets are alike.
+    const double uneven = (pipeline_imbalance(r.d.layout.pp, chunks / r.d.layout.pp) - 1) *
+                          (1 - std::min(1.0, per_step / r.round_budget()));
+    s.step += (s.step - s.t_decode) * uneven;
   }
   return s;
 }
@@ -116,7 +121,9 @@ Answer closed_loop(const Rank& r, double concurrency, double capacity) {
   const double limit = std::max(1.0, capacity);
   const double held = std::min(concurrency, limit);
   a.kv_limited = concurrency > limit * 1.001;
-  double running = held;
+  // More running sequences than that would end, and bring new prompts, faster than their prompts can be computed.
+  const double fed = std::max(1.0, r.output * r.round_budget() / r.new_tokens());
+  double running = std::min(held, fed);
   State s;
   double service = 0;
   for (int i = 0; i < 6; ++i) {
@@ -125,11 +132,12 @@ Answer closed_loop(const Rank& r, double concurrency, double capacity) {
     service = own_prefill(r, s) + wait;
     const double cycle = r.output * s.step;
     const double next = held * cycle / (cycle + service + r.d.host.http + r.d.host.front_end * r.prompt);
-    running = i == 0 ? next : 0.5 * (running + next);
+    running = std::min(fed, i == 0 ? next : 0.5 * (running + next));
   }
   running = std::max(running, std::min(1.0, held));
   const double cycle = r.output * s.step + service + r.d.host.http + r.d.host.front_end * r.prompt;
-  a.rate = held / cycle;
+  a.rate = std::min(held / cycle, r.round_budget() / r.new_tokens() / s.step);
+  service += held / a.rate - cycle;  // prompts wait for those before them
   a.running = running;
   a.tpot = s.step;
   // The opening burst of a benchmark of 10 x concurrency prompts: a tenth of them waits for half of the others'

@@ -102,7 +102,7 @@ Workload simulated_workload(Workload w, double concurrency) {
     w.concurrency = std::max(1, static_cast<int>(std::lround(concurrency)));
   // Equal answers keep all requests of a closed loop in lock step, as benchmarks of fixed length show
   // (bench/data/serving.csv). Those of users vary; uniform[n,n] stays as it is.
-  const bool loop = w.concurrency && !w.request_rate;
+  const bool loop = w.concurrency && !w.request_rate && !w.as_benchmark;
   if (loop && w.osl.kind == LengthDistribution::Kind::constant && w.osl.a >= kLeastVaried)
     w.osl = {LengthDistribution::Kind::uniform, std::round(0.9 * w.osl.a), std::round(1.1 * w.osl.a), {}};
   return w;

@@ -22,6 +22,8 @@ void check_simulation(const SimulationConfig& c, const Workload& w) {
   need(w.turns == 1 || !w.trace, "turns", "a trace already says who follows whom", "leave out turns");
   need(w.time_scale > 0, "time_scale", "must be above 0", "1 = as recorded");
   need(!c.num_requests || *c.num_requests >= 1, "num_requests", "no request", "at least 1");
+  need(!c.num_requests || *c.num_requests > c.cooldown_requests, "cooldown_requests", "no request is left to measure",
+       "fewer than num_requests");
   if (w.trace) return need(!w.trace->requests.empty(), "trace", "is empty", "at least one request");
   if (w.arrivals == Arrivals::closed_loop && !w.request_rate)
     return need(w.concurrency && *w.concurrency >= 1, "concurrency", "a closed loop needs it",

@@ -1,6 +1,8 @@
 #include "sim/measurements.h"
 
 #include <algorithm>
+#include <cmath>
+#include <optional>
 
 namespace shardwise {
 namespace {
@@ -20,6 +22,34 @@ LatencySummary summarize(const Distribution& values, double half_width) {
   for (std::size_t i = 0; i < kCdfPoints && s.count > 0; ++i)
     s.cdf.push_back(values.quantile(static_cast<double>(i) / (kCdfPoints - 1)) * 1e-9);
   return s;
+}
+
+std::optional<double> share_of(SloStat stat) {
+  switch (stat) {
+    case SloStat::mean:
+      return std::nullopt;
+    case SloStat::p50:
+      return 0.5;
+    case SloStat::p90:
+      return 0.9;
+    case SloStat::p95:
+      return 0.95;
+    case SloStat::p99:
+      return 0.99;
+  }
+  return std::nullopt;
+}
+
+/// The order statistics between which the quantile of the distribution itself lies with 90 %: ranks that a binomial
+/// count leaves between its 5 % and 95 % points.
+SloOutcome outcome(const Slo& slo, const LatencySummary& m, const Distribution& values) {
+  SloOutcome o{slo, m.quantile(slo.stat), 0, 0, m.count > 0 && m.quantile(slo.stat) <= slo.limit.value};
+  o.lo = o.value - m.mean_half_width, o.hi = o.value + m.mean_half_width;
+  if (const auto p = share_of(slo.stat); p && m.count > 0) {
+    const double error = 1.645 * std::sqrt(*p * (1 - *p) / static_cast<double>(m.count));
+    o.lo = 1e-9 * values.quantile(std::max(0.0, *p - error)), o.hi = 1e-9 * values.quantile(std::min(1.0, *p + error));
+  }
+  return o;
 }
 
 }  // namespace
@@ -82,8 +112,9 @@ void Measurements::write(SimulationResult& r, const Timeline& timeline) {
   r.request_goodput = static_cast<double>(good_) / seconds;
   r.goodput_share = completed_ > 0 ? static_cast<double>(good_) / static_cast<double>(completed_) : 0;
   for (const Slo& slo : slos_) {
-    const LatencySummary& m = slo.metric == SloMetric::ttft ? r.ttft : slo.metric == SloMetric::tpot ? r.tpot : r.e2e;
-    r.slos.push_back({slo, m.quantile(slo.stat), m.count > 0 && m.quantile(slo.stat) <= slo.limit.value});
+    if (slo.metric == SloMetric::ttft) r.slos.push_back(outcome(slo, r.ttft, ttft_.values));
+    if (slo.metric == SloMetric::tpot) r.slos.push_back(outcome(slo, r.tpot, tpot_.values));
+    if (slo.metric == SloMetric::e2e) r.slos.push_back(outcome(slo, r.e2e, e2e_.values));
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <limits>
 #include <optional>
 
 #include "base/units.h"
@@ -35,6 +36,8 @@ class Simulation final : public EngineListener {
         source_(workload, config.lengths, num_requests(config, workload), seed),
         api_(config),
         replicas_(config.routing, config.replicas),
+        stop_counting_(config.cooldown_requests > 0 ? num_requests(config, workload) - config.cooldown_requests
+                                                    : std::numeric_limits<std::int64_t>::max()),
         measurements_(workload.slos),
         timeline_(config.timeline_points) {
     if (c_.disaggregation) {
@@ -65,11 +68,12 @@ class Simulation final : public EngineListener {
     if (source_.open_loop()) {
       offer_next(0);
     } else {
-      for (int i = 0; i < *w_.concurrency; ++i) start_new(0);
+      const double gap = c_.start_spread.value / *w_.concurrency;
+      for (int i = 0; i < *w_.concurrency; ++i) push(to_nanoseconds(i * gap), Kind::user, 0);
     }
     const bool counts = c_.data_parallel_size > 1;
     if (counts) push(to_nanoseconds(c_.dp_stats_interval.value), Kind::dp_counts, 0);
-    while (!events_.empty()) {
+    while (!events_.empty() && c_.warmup_requests + counted_ < stop_counting_) {
       std::pop_heap(events_.begin(), events_.end(), later);
       const Event event = events_.back();
       events_.pop_back();
@@ -99,7 +103,7 @@ class Simulation final : public EngineListener {
     const auto together = c_.coast && scheduler.may_coast() ? api_.output_arrives(now) : std::nullopt;
     if (coasting > 0) {
       step_tokens_ += coasting;
-      measurements_.add_gap(*together - last_output_[engine], coasting);
+      if (c_.measure_gaps) measurements_.add_gap(*together - last_output_[engine], coasting);
     }
     for (const Scheduler::Output& out : outputs) {
       const int id = slots[static_cast<std::size_t>(out.request)];
@@ -116,12 +120,12 @@ class Simulation final : public EngineListener {
         live.first = at;
       } else {
         at = std::max(at, live.last);  // a first token that waited is not overtaken
-        if (live.measured) measurements_.add_gap(at - live.last);
+        if (live.measured && c_.measure_gaps) measurements_.add_gap(at - live.last);
       }
       live.last = at;
       if (out.finished) {
         finish(id, at);
-      } else if (at == together && live.measured) {
+      } else if (at == together && (live.measured || !c_.measure_gaps)) {
         scheduler.coast(out.request);
       }
     }
@@ -141,7 +145,7 @@ class Simulation final : public EngineListener {
   }
 
  private:
-  enum class Kind : std::uint8_t { offer, release, next_turn, arrive, engine, dp_counts };
+  enum class Kind : std::uint8_t { user, offer, release, next_turn, arrive, engine, dp_counts };
   struct Event {
     Nanoseconds time;
     std::uint64_t order;
@@ -168,6 +172,9 @@ class Simulation final : public EngineListener {
 
   void dispatch(const Event& event) {
     switch (event.kind) {
+      case Kind::user:
+        start_new(event.time);
+        break;
       case Kind::offer:
         offer(event.time);
         break;
@@ -248,7 +255,7 @@ class Simulation final : public EngineListener {
     live.scheduled = live.first = -1;
     live.produced = 0;
     live.prefilling = c_.disaggregation.has_value();
-    live.measured = live.offered.index >= c_.warmup_requests;
+    live.measured = live.offered.index >= c_.warmup_requests && live.offered.index < stop_counting_;
     live.server = api_.server_of(live.offered.index);
     live.door = api_.request_arrives(live.server, now, live.offered.prompt);
     push(live.door, Kind::arrive, id);
@@ -385,6 +392,7 @@ class Simulation final : public EngineListener {
 
   void fail(int id, Nanoseconds now) {
     ++failed_;
+    counted_ += live_[static_cast<std::size_t>(id)].measured;
     free_live_.push_back(id);
     push(now, Kind::release, 0);
   }
@@ -393,6 +401,7 @@ class Simulation final : public EngineListener {
     Live& live = live_[static_cast<std::size_t>(id)];
     release_routes(live, 0);
     concurrency_ns_ += static_cast<double>(at - live.start);
+    counted_ += live.measured;
     if (live.measured)
       measurements_.add({live.start, live.door, live.scheduled, live.first, at, live.offered.prompt, live.produced});
     last_end_ = std::max(last_end_, at);
@@ -472,6 +481,8 @@ class Simulation final : public EngineListener {
   std::vector<Live> live_;
   std::vector<int> free_live_;
   std::int64_t outstanding_ = 0, held_back_ = 0;
+  std::int64_t counted_ = 0;    ///< requests that count and have ended
+  std::int64_t stop_counting_;  ///< the first index after those that count
   Measurements measurements_;
   Timeline timeline_;
   std::vector<Load> loads_;

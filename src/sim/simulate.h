@@ -68,10 +68,15 @@ struct SimulationConfig {
   /// Decodes with nothing to decide are counted, not listed: the same result in a tenth of the time.
   bool coast = true;
 
+  Seconds start_spread{};  ///< a closed loop's users start evenly over it; 0 = all at once, as vllm bench serve has it
+
   // What is measured and kept
   std::int64_t warmup_requests = 0;  ///< the first ones issued count for load only; vllm bench serve has none
-  int timeline_points = 240;         ///< at most, per deployment
-  std::int64_t record_steps = 0;     ///< keep the first so many steps and requests, for a Perfetto trace
+  /// So do the last ones issued; the run ends with the last that counts.
+  std::int64_t cooldown_requests = 0;
+  bool measure_gaps = true;       ///< ITL; without it requests that count for load only coast as well
+  int timeline_points = 240;      ///< at most, per deployment
+  std::int64_t record_steps = 0;  ///< keep the first so many steps and requests, for a Perfetto trace
 };
 
 /// One latency metric, seconds. interval: of the mean, by batch means (half width, 90 %); 0 = too few values.
@@ -113,7 +118,8 @@ struct RecordedRequest {
 
 struct SloOutcome {
   Slo slo;
-  double value = 0;
+  double value = 0;       ///< seconds
+  double lo = 0, hi = 0;  ///< sampling error, 90 %: order statistics of a percentile, batch means of a mean
   bool met = false;
 };
 

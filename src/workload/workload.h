@@ -83,6 +83,8 @@ struct Workload {
   std::shared_ptr<const Trace> trace;  ///< replaces lengths and arrivals
   double time_scale = 1;               ///< of trace arrivals: 2 = twice as slow
   std::vector<Slo> slos;
+  bool as_benchmark = false;  ///< predictions count the opening burst and the drain, as vllm bench serve does; else the
+                              ///< steady state between them
 };
 
 enum class Goal { throughput, latency, cost, balanced };

@@ -128,8 +128,8 @@ def ask(question, json_too=True):
     return json.loads(out.stdout) if json_too else out.stdout
 
 
-def layout_settings(text):
-    """Flags that pin the layout TEXT, all of its parts."""
+def layout_settings(text, whole=True):
+    """Flags that pin the layout TEXT, all of its parts; of one deployment unless it is the whole."""
     sizes = dict.fromkeys(PARTS, 1)
     for letters, size in re.findall(r"\b(TP|PP|PCP|DP|DCP)(\d+)", text):
         sizes[letters] = int(size)
@@ -137,8 +137,9 @@ def layout_settings(text):
     settings += [("--enable-expert-parallel", True if "+ EP" in text else None)]
     if "+ EP" in text:
         settings.append(("--expert-placement-strategy", "round_robin" if "round_robin" in text else "linear"))
-    if replicas := re.search(r"x (\d+) replicas", text):
-        settings.append(("--replicas", replicas[1]))
+    replicas = re.search(r"x (\d+) replicas", text)
+    if whole:
+        settings.append(("--replicas", replicas[1] if replicas else 1))
     return settings
 
 
@@ -168,11 +169,12 @@ def stands_as(text, said):
     return against
 
 
-def wins(text, gpus=None):
-    """It is the best, of those with so many GPUs if that is said."""
+def wins(text, gpus=None, tie=0.0):
+    """It is the best, of those with so many GPUs if that is said; or its score is within `tie` of that."""
     def against(answer):
-        plans = [p["plan"] for p in answer["plans"] if gpus in (None, p["gpus"])]
-        return [] if plans[:1] == [text] else [f"{plans[0] if plans else 'none'} wins"]
+        plans = [p for p in answer["plans"] if gpus in (None, p["gpus"])]
+        reached = [p["plan"] for p in plans if p["score"] >= (1 - tie) * plans[0]["score"]] if tie else [p["plan"] for p in plans[:1]]
+        return [] if text in reached else [f"{plans[0]['plan'] if plans else 'none'} wins"]
     return against
 
 
@@ -242,7 +244,7 @@ def flip_question(question, answer, change):
 def of_flips(question, answer):
     for flip in answer["explanation"]["flips"]:
         other = flip_question(question, answer, flip["change"])
-        yield f"{flip['change']}: {flip['plan']}", other, wins(flip["plan"])
+        yield f"{flip['change']}: {flip['plan']}", other, wins(flip["plan"], tie=0.02)
 
 
 def of_explanation(question, answer):
@@ -348,7 +350,7 @@ def of_check(question, answer):
                 plan = Question(["plan", *question.own[1:], *question.flags]).own_with(*settings, *layout_settings(text))
                 yield f"{what}: {change['note']}", plan, stands_as(text, change["estimate"])
                 continue
-            settings += layout_settings(text)
+            settings += layout_settings(text, whole=False)
         elif what.startswith("without "):
             settings.append((what[8:], None))
         elif what.startswith("default "):
@@ -397,7 +399,7 @@ def of_memory(question, answer):
             name, *value = what.split(" ")
             other = question.flags_with((name, value[0] if value else True))
         else:
-            other = question.flags_with(*layout_settings(what))
+            other = question.flags_with(*layout_settings(what, whole=False))
             nodes, gpus, gpu = cluster_parts(question.own[question.own.index("--gpus") + 1])
             if row["gpus"] > nodes * gpus:  # the row says how many it is about
                 other = other.own_with(("--gpus", f"{row['gpus']}x{gpu}"))

@@ -1,11 +1,16 @@
 // What must hold for any question: more of a good thing never hurts.
 #include "app/plan.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstdio>
+#include <iterator>
 
+#include "app/check.h"
 #include "app/simulate_plan.h"
+#include "base/rng.h"
 #include "config/text_source.h"
 #include "model/load.h"
 #include "model/requantise.h"
@@ -167,6 +172,51 @@ TEST(PlanProperties, ASimulatedPlanFallsBehindOnlyAboveItsCapacity) {
       EXPECT_LT(plan.estimate.requests_per_second, 1.1 * capacity);
     }
   }
+}
+
+/// As the tables print it.
+std::string printed(const ServingEstimate& e) {
+  return fmt::format("{:.0f} tokens/s, TPOT {:.1f}, TTFT {:.0f}", e.output_tokens_per_second.mean, e.tpot_ms.mean,
+                     e.ttft_ms.mean);
+}
+
+CheckRequest check_of(const PlanRequest& r, const LaunchCommand& command) {
+  CheckRequest c;
+  c.model_spec = r.model_spec, c.model = r.model, c.cluster = r.cluster;
+  c.workload = r.workload, c.goal = r.goal, c.vllm_version = r.vllm_version;
+  c.args = parse_vllm_flags(command.argv, r.vllm_version);
+  c.env.insert(command.env.begin(), command.env.end());
+  c.find_changes = false;
+  return c;
+}
+
+TEST(PlanProperties, EveryListedPlanSaysWhatCheckSaysOfItsCommand) {
+  Rng rng(7);
+  const auto any = [&](const auto& values) {
+    return values[static_cast<std::size_t>(rng.uniform_int(0, std::ssize(values) - 1))];
+  };
+  int compared = 0;
+  for (int i = 0; i < 24; ++i) {
+    auto r = question(any(std::array{"Llama-3.1-8B", "Llama-3.1-70B", "Qwen3-30B-A3B", "gpt-oss-120b", "Qwen3-32B"}),
+                      any(std::array{"2xH100", "4xH100", "8xH100", "4xL40S", "8xA100"}),
+                      any(std::array{Goal::throughput, Goal::latency, Goal::cost, Goal::balanced}));
+    r.workload.isl = parse_length(any(std::array{"256", "1024", "4000"}), "--isl");
+    r.workload.osl = parse_length(any(std::array{"16", "128", "400"}), "--osl");
+    if (const int load = any(std::array{0, 1, 16, 128})) r.workload.concurrency = load;
+    const auto answer = make_plan(r);
+    for (const auto& plan : answer.search.plans) {
+      const auto commands = launch_plan(answer.request, plan);
+      if (commands.size() != 1 || plan.layout.replicas != 1) continue;  // check takes one command
+      const auto checked = check(check_of(r, commands.front()));
+      ASSERT_TRUE(checked.plan) << r.model_spec << " " << to_string(plan.layout);
+      EXPECT_EQ(printed(plan.estimate), printed(checked.plan->estimate))
+          << r.model_spec << " " << r.cluster.name << " " << to_string(plan.layout) << " isl "
+          << to_string(r.workload.isl) << " osl " << to_string(r.workload.osl) << " load "
+          << r.workload.concurrency.value_or(0) << " goal " << to_string(r.goal);
+      ++compared;
+    }
+  }
+  EXPECT_GT(compared, 100);
 }
 
 }  // namespace
