@@ -2,7 +2,7 @@
 # shardwise::embedded_file("sub/name.json") (src/base/embedded.h). One assembler file with .incbin lines: no copy of the
 # data passes through the compiler.
 function(shardwise_embed target dir)
-  file(GLOB_RECURSE files CONFIGURE_DEPENDS ${dir}/*.json ${dir}/*.yaml ${dir}/*.csv ${dir}/*.txt)
+  file(GLOB_RECURSE files CONFIGURE_DEPENDS ${dir}/*.json ${dir}/*.yaml ${dir}/*.csv ${dir}/*.txt ${dir}/*.py)
   list(SORT files)
   set(asm_text "    .section .rodata\n")
   set(table "")

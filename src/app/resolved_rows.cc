@@ -136,6 +136,9 @@ std::vector<ResolvedRow> resolved_rows(const EngineArgs& a, const Resolved& r, c
         a.all2all_backend ? "the given one is no longer there" : "default");
     if (r.enable_eplb) row("eplb communicator", "", r.eplb_communicator.value_or("none"), "by what is installed");
   }
+  if (micro_batches(a) > 1)
+    row("micro-batches of a step", shown(micro_batches(a)), shown(r.data_parallel_size > 1 ? micro_batches(a) : 1),
+        "one data parallel rank never splits a step");
   if (r.pp_layers.size() > 1) {
     std::vector<std::string> counts;
     for (const auto& [first, last] : r.pp_layers) counts.push_back(std::to_string(last - first));

@@ -1,4 +1,5 @@
 // Batch inference with the layout of the plan, without a server.
+#include "base/embedded.h"
 #include "base/text.h"
 #include "launch/parts.h"
 #include "parallel/dimensions.h"
@@ -60,90 +61,55 @@ std::string python_arguments(const LaunchRequest& request) {
   return out;
 }
 
-}  // namespace
+constexpr std::string_view kRanksTogether =
+    "    # The ranks step together: vLLM finds its peers, and its GPUs, through these.\n"
+    "    os.environ[\"VLLM_DP_RANK\"] = str(rank)\n"
+    "    os.environ[\"VLLM_DP_RANK_LOCAL\"] = str(local_rank)\n"
+    "    os.environ[\"VLLM_DP_SIZE\"] = str(DP_SIZE)\n"
+    "    os.environ[\"VLLM_DP_MASTER_IP\"] = master_addr\n"
+    "    os.environ[\"VLLM_DP_MASTER_PORT\"] = str(master_port)\n";
 
-std::string offline_script(const PlacedLaunch& launch) {
+constexpr std::string_view kRanksApart =
+    "    # A dense model: vLLM refuses VLLM_DP_SIZE > 1 offline, and the ranks need nothing from each other.\n"
+    "    first, visible = local_rank * WORLD_SIZE, os.environ.get(\"CUDA_VISIBLE_DEVICES\")\n"
+    "    gpus = visible.split(\",\") if visible else [str(i) for i in range(first + WORLD_SIZE)]\n"
+    "    os.environ[\"CUDA_VISIBLE_DEVICES\"] = \",\".join(gpus[first:first + WORLD_SIZE])\n";
+
+/// Lines of run_rank() that set what vLLM reads from the environment.
+std::string rank_environment(const LaunchRequest& request) {
+  std::string out(request.is_moe ? kRanksTogether : kRanksApart);
+  for (const auto& [name, value] : environment({0, request.engine.parallel, 1}))
+    out += "    os.environ[" + python_string(name) + "] = " + python_string(value) + "\n";
+  return out;
+}
+
+std::string constants(const PlacedLaunch& launch) {
   const LaunchRequest& request = launch.request;
-  const ParallelConfig& parallel = request.engine.parallel;
+  const auto& parallel = request.engine.parallel;
   const auto& shares = launch.placement.replicas.front().shares;
   std::vector<std::string> ranks;
   for (const auto& share : shares) ranks.push_back(std::to_string(share.dp_ranks));
-  std::string out =
-      "#!/usr/bin/env python3\n\"\"\"" + to_string(parallel) +
-      " without a server: every data-parallel rank is a process that answers its share of the prompts.\n\n"
-      "On each of the " +
-      std::to_string(shares.size()) +
-      " node(s):\n"
-      "    python3 offline_data_parallel.py --node-rank N [--master-addr ADDRESS_OF_NODE_0] [--prompts FILE]\n"
-      "FILE has one prompt a line; answers go to standard output, one JSON object a line.\n\"\"\"\n"
-      "import argparse\nimport json\nimport os\nimport sys\nfrom multiprocessing import get_context\n\n"
-      "DP_SIZE = " +
-      std::to_string(parallel.data_parallel_size) +
-      "\n"
-      "WORLD_SIZE = " +
-      std::to_string(parallel.world_size()) +
-      "  # GPUs of one data-parallel rank\n"
-      "DP_RANKS_OF_NODE = [" +
-      join(ranks, ", ") +
-      "]\n"
-      "ENGINE = dict(\n" +
-      python_arguments(request) +
-      ")\n\n\n"
-      "def run_rank(rank, local_rank, master_addr, master_port, prompts, max_tokens):\n";
-  if (request.is_moe) {
-    out +=
-        "    # The ranks step together: vLLM finds its peers, and its GPUs, through these.\n"
-        "    os.environ[\"VLLM_DP_RANK\"] = str(rank)\n"
-        "    os.environ[\"VLLM_DP_RANK_LOCAL\"] = str(local_rank)\n"
-        "    os.environ[\"VLLM_DP_SIZE\"] = str(DP_SIZE)\n"
-        "    os.environ[\"VLLM_DP_MASTER_IP\"] = master_addr\n"
-        "    os.environ[\"VLLM_DP_MASTER_PORT\"] = str(master_port)\n";
-  } else {
-    out +=
-        "    # A dense model: vLLM refuses VLLM_DP_SIZE > 1 offline, and the ranks need nothing from each other.\n"
-        "    first = local_rank * WORLD_SIZE\n"
-        "    os.environ[\"CUDA_VISIBLE_DEVICES\"] = \",\".join(str(first + i) for i in range(WORLD_SIZE))\n";
-  }
-  for (const auto& [name, value] : environment({0, parallel, 1}))
-    out += "    os.environ[\"" + name + "\"] = \"" + value + "\"\n";
-  out +=
-      "    from vllm import LLM, SamplingParams\n\n"
-      "    # A contiguous share; the first ranks take one more. An empty share still gets a prompt, so that the rank "
-      "takes part.\n"
-      "    share, more = divmod(len(prompts), DP_SIZE)\n"
-      "    first = rank * share + min(rank, more)\n"
-      "    mine = prompts[first:first + share + (rank < more)]\n"
-      "    answers = LLM(**ENGINE).generate(mine or [\"Hello\"], SamplingParams(max_tokens=max_tokens))\n"
-      "    for prompt, answer in zip(mine, answers):\n"
-      "        print(json.dumps({\"rank\": rank, \"prompt\": prompt, \"answer\": answer.outputs[0].text}), "
-      "flush=True)\n\n\n"
-      "def main():\n"
-      "    parser = argparse.ArgumentParser(description=__doc__, "
-      "formatter_class=argparse.RawDescriptionHelpFormatter)\n"
-      "    parser.add_argument(\"--node-rank\", type=int, default=0)\n"
-      "    parser.add_argument(\"--master-addr\", default=" +
-      python_string(shares.size() > 1 ? node_address(request, shares.front().node) : "127.0.0.1") +
-      ")\n"
-      "    parser.add_argument(\"--master-port\", type=int, default=" +
-      std::to_string(request.given.data_parallel_rpc_port.value_or(kDataParallelRpcPort)) +
-      ")\n"
-      "    parser.add_argument(\"--prompts\", help=\"file with one prompt a line\")\n"
-      "    parser.add_argument(\"--max-tokens\", type=int, default=128)\n"
-      "    args = parser.parse_args()\n"
-      "    if args.prompts:\n"
-      "        with open(args.prompts, encoding=\"utf-8\") as file:\n"
-      "            prompts = [line.rstrip(\"\\n\") for line in file if line.strip()]\n"
-      "    else:\n"
-      "        prompts = [f\"Count from {i} upwards:\" for i in range(4 * DP_SIZE)]\n"
-      "    first = sum(DP_RANKS_OF_NODE[:args.node_rank])\n"
-      "    spawn = get_context(\"spawn\")\n"
-      "    ranks = [spawn.Process(target=run_rank, args=(first + local, local, args.master_addr, args.master_port, "
-      "prompts, args.max_tokens))\n"
-      "             for local in range(DP_RANKS_OF_NODE[args.node_rank])]\n"
-      "    for rank in ranks:\n        rank.start()\n"
-      "    for rank in ranks:\n        rank.join()\n"
-      "    sys.exit(max(abs(rank.exitcode) for rank in ranks))\n\n\n"
-      "if __name__ == \"__main__\":\n    main()\n";
+  const bool alone = shares.size() == 1 && !request.given.data_parallel_rpc_port;
+  const auto port = std::to_string(request.given.data_parallel_rpc_port.value_or(kDataParallelRpcPort));
+  return "DP_SIZE = " + std::to_string(parallel.data_parallel_size) +
+         "\nWORLD_SIZE = " + std::to_string(parallel.world_size()) +
+         "  # GPUs of one data-parallel rank\nDP_RANKS_OF_NODE = " + python_list(ranks, false) +
+         "\nMASTER_ADDR = " + python_string(node_address(request, shares.front().node)) +
+         "\nMASTER_PORT = " + (alone ? "None  # a free one" : port) + "\nENGINE = dict(\n" + python_arguments(request) +
+         ")\n";
+}
+
+}  // namespace
+
+std::string offline_script(const PlacedLaunch& launch) {
+  const auto layout = to_string(launch.request.engine.parallel);
+  const auto nodes = std::to_string(launch.placement.replicas.front().shares.size());
+  std::string out(*embedded_file("launch/offline_data_parallel.py"));
+  for (const auto& [mark, text] : {std::pair<std::string, std::string>{"@LAYOUT@", layout},
+                                   {"@NODES@", nodes},
+                                   {"@CONSTANTS@", constants(launch)},
+                                   {"@ENVIRONMENT@", rank_environment(launch.request)}})
+    out.replace(out.find(mark), mark.size(), text);
   return out;
 }
 

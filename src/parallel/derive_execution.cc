@@ -166,18 +166,36 @@ bool sequence_parallel_moe(const S& s) {
          s.r.tensor_parallel_size > 1 && s.r.data_parallel_size > 1;
 }
 
+/// What Model Runner V2 lacks to split steps (config/vllm.py _get_dbo_unsupported_features). Before 0.30, and where the
+/// environment does not ask for it, micro-batches at all.
+std::optional<std::string> overlap_lacks(const S& s) {
+  if (micro_batches(s.a) < 2) return std::nullopt;
+  if (s.v < VllmVersion{0, 30, 0} || !s.env.contains("VLLM_USE_V2_MODEL_RUNNER")) return "dual batch overlap";
+  const std::pair<bool, const char*> lacks[] = {
+      {s.a.enable_lora.value_or(false), "LoRA"},
+      {s.has_spec, "speculative decoding"},
+      {s.r.pipeline_parallel_size > 1, "pipeline parallelism"},
+      {s.r.decode_context_parallel_size > 1 || s.r.prefill_context_parallel_size > 1, "context parallelism"},
+      {s.m.supports_multimodal || s.m.is_encoder_decoder, "multimodal models"},
+      {s.m.is_hybrid, "hybrid models"},
+      {s.compile_cudagraph_mode == "PIECEWISE", "PIECEWISE CUDA graphs"}};
+  for (const auto& [given, what] : lacks)
+    if (given) return fmt::format("dual batch overlap with {}", what);
+  return std::nullopt;
+}
+
 void derive_runner(S& s) {
   s.v2_runner = true;
   const auto it = s.env.find("VLLM_USE_V2_MODEL_RUNNER");
   const bool launcher_pp = s.r.distributed_executor_backend == "external_launcher" && s.r.pipeline_parallel_size > 1;
   const bool spec = s.has_spec && (s.spec_method == "suffix" || s.spec_method == "medusa" ||
                                    s.spec_method == "mlp_speculator" || s.spec_method == "custom_class");
-  const bool ubatch = s.a.enable_dbo.value_or(false) || s.a.ubatch_size.value_or(0) > 1;
+  const auto overlap = overlap_lacks(s);
   // 0.28: prefill context parallelism forces V2, which has it for MLA only and without n-gram speculation.
   const bool forced =
       s.v >= VllmVersion{0, 28, 0} && s.v < VllmVersion{0, 29, 0} && s.r.prefill_context_parallel_size > 1;
   const bool pcp = forced && (!s.m.is_mla || launcher_pp || (s.has_spec && s.spec_method.starts_with("ngram")));
-  const bool unsupported = launcher_pp || spec || ubatch || pcp;
+  const bool unsupported = launcher_pp || spec || overlap || pcp;
   if (it != s.env.end() && !it->second.empty())
     s.v2_runner = it->second != "0";
   else
@@ -186,7 +204,7 @@ void derive_runner(S& s) {
     s.v2_runner_lacks = pcp           ? "prefill context parallelism"
                         : launcher_pp ? "pipeline parallelism with external_launcher"
                         : spec        ? "speculative method " + s.spec_method
-                                      : "dual batch overlap";
+                                      : *overlap;
 }
 
 bool pools(const S& s) { return s.a.runner.value_or("auto") == "pooling"; }
@@ -194,9 +212,9 @@ bool pools(const S& s) { return s.a.runner.value_or("auto") == "pooling"; }
 void derive_run(S& s) {
   auto& r = s.r;
   derive_runner(s);
-  r.async_scheduling =
-      s.a.async_scheduling.value_or(speculates_async(s) && !(pools(s) && s.v >= VllmVersion{0, 20, 0}) &&
-                                    !(r.pipeline_parallel_size > 1 && !s.v2_runner && s.v >= VllmVersion{0, 30, 0}));
+  r.async_scheduling = s.a.async_scheduling.value_or(
+      speculates_async(s) && !(pools(s) && s.v >= VllmVersion{0, 20, 0}) &&
+      !(r.pipeline_parallel_size > 1 && !s.v2_runner && s.v >= VllmVersion{0, 30, 0}) && !overlaps_on_rocm(s));
 
   // Optimisation levels: vllm.py OPTIMIZATION_LEVEL_TO_CONFIG.
   const auto level = s.a.optimization_level.value_or(2);
@@ -340,6 +358,11 @@ bool speculates_async(const S& s) {
   static constexpr std::string_view methods[] = {"mtp",    "eagle",     "eagle3",      "extract_hidden_states",
                                                  "dflash", "ngram_gpu", "draft_model", "dspark"};
   return std::find(std::begin(methods), std::end(methods), s.spec_method) != std::end(methods);
+}
+
+bool overlaps_on_rocm(const S& s) {
+  return s.n.rocm() && s.a.enable_dbo.value_or(false) && s.r.all2all_backend == "deepep_high_throughput" &&
+         s.v >= VllmVersion{0, 25, 0};
 }
 
 void derive_execution(Phase phase, ResolveState& s) {

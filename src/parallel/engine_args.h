@@ -2,6 +2,7 @@
 // The arguments of `vllm serve` and of vLLM's EngineArgs that decide layout, memory or speed, as given: an empty
 // optional is an argument that was not given. One row of flag_rows() per argument; reading a command line, reading
 // JSON, writing a command line and --help all come from the row.
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -28,7 +29,7 @@ struct EngineArgs {
   std::optional<std::string> expert_placement_strategy, all2all_backend, dcp_comm_backend;
   std::optional<bool> dcp_q_replicate;
   std::optional<std::int64_t> cp_kv_cache_interleave_size, dcp_kv_cache_interleave_size, ubatch_size,
-      elastic_ep_max_dp_size;
+      dbo_decode_token_threshold, dbo_prefill_token_threshold, elastic_ep_max_dp_size;
   std::optional<std::string> distributed_executor_backend;
   std::optional<std::int64_t> nnodes, node_rank, master_port;
   std::optional<std::string> master_addr;
@@ -145,6 +146,13 @@ std::optional<std::string> unknown_arguments_note(const EngineArgs& args, VllmVe
 
 /// What is taken for granted of who asks for Ray; nullopt for others.
 std::optional<std::string> ray_note(const EngineArgs& args);
+
+/// Parts that a step is split into (ParallelConfig.num_ubatches); 1 = it is not.
+inline std::int64_t micro_batches(const EngineArgs& args) {
+  return args.enable_dbo.value_or(false) ? 2 : std::max<std::int64_t>(1, args.ubatch_size.value_or(0));
+}
+/// Tokens of a rank from which a step is split: of decodes alone, of any other.
+inline constexpr std::int64_t kDboDecodeTokens = 32, kDboPrefillTokens = 512;
 
 /// An argument that was given, and what stands behind it on the command line: "yes" or "no" for switches.
 struct GivenFlag {

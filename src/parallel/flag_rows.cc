@@ -38,6 +38,8 @@ constexpr UsedFlag kUsed[] = {
     {"elastic_ep_max_dp_size",                 P::layout,  &A::elastic_ep_max_dp_size,                  "Largest DP size under elastic EP."},
     {"enable_dbo",                             P::layout,  &A::enable_dbo,                              "Overlap two halves of a batch."},
     {"ubatch_size",                            P::layout,  &A::ubatch_size,                             "Micro-batches of a step."},
+    {"dbo_decode_token_threshold",             P::layout,  &A::dbo_decode_token_threshold,              "Tokens from which a step of decodes is split."},
+    {"dbo_prefill_token_threshold",            P::layout,  &A::dbo_prefill_token_threshold,             "Tokens from which any other step is split."},
     {"distributed_executor_backend",           P::engine,  &A::distributed_executor_backend,            "mp, ray, uni or external_launcher."},
     {"nnodes",                                 P::node,    &A::nnodes,                                  "Nodes of a multi-node launch without Ray."},
     {"node_rank",                              P::node,    &A::node_rank,                               "This node's index, from 0."},

@@ -9,11 +9,13 @@ namespace {
 
 /// Read for the rules of what vLLM accepts alone.
 constexpr std::string_view kNotComputed[] = {
-    "attention_backend",  "attention_config",    "cpu_offload_gb",          "disable_chunked_mm_input",
-    "enable_dbo",         "enable_lora",         "enable_sleep_mode",       "kv_offloading_size",
-    "kv_transfer_config", "limit_mm_per_prompt", "mamba_cache_dtype",       "max_lora_rank",
-    "max_loras",          "moe_backend",         "num_gpu_blocks_override", "swap_space",
-    "ubatch_size"};
+    "attention_backend", "attention_config",   "cpu_offload_gb",     "disable_chunked_mm_input", "enable_lora",
+    "enable_sleep_mode", "kv_offloading_size", "kv_transfer_config", "limit_mm_per_prompt",      "mamba_cache_dtype",
+    "max_lora_rank",     "max_loras",          "moe_backend",        "num_gpu_blocks_override",  "swap_space"};
+
+/// Leave memory as it is, or are counted there; what they do to the time of a step has no measured source.
+constexpr std::string_view kNoSpeed[] = {"dbo_decode_token_threshold", "dbo_prefill_token_threshold", "enable_dbo",
+                                         "ubatch_size"};
 
 /// Fields of EngineArgs that leave memory and speed of the engine as they are: names, files, logs, formats, limits of
 /// the front end, how weights are read.
@@ -99,16 +101,15 @@ bool is_not_modelled(const FlagRow& row) {
 
 }  // namespace
 
-std::vector<std::string> not_modelled(const EngineArgs& args) {
-  std::vector<std::string> out;
-  for (const auto& flag : given_flags(args))
-    if (is_not_modelled(*flag.row)) out.push_back(join(to_argv(flag), " "));
-  return out;
-}
-
 std::string not_modelled_note(const EngineArgs& args) {
-  const auto flags = not_modelled(args);
-  return flags.empty() ? "" : "not modelled, neither in memory nor in speed: " + join(flags, ", ");
+  std::vector<std::string> neither, no_speed, parts;
+  for (const auto& flag : given_flags(args)) {
+    if (is_not_modelled(*flag.row)) neither.push_back(join(to_argv(flag), " "));
+    if (listed(kNoSpeed, flag.row->name)) no_speed.push_back(join(to_argv(flag), " "));
+  }
+  if (!neither.empty()) parts.push_back("not modelled, neither in memory nor in speed: " + join(neither, ", "));
+  if (!no_speed.empty()) parts.push_back("not modelled in speed: " + join(no_speed, ", "));
+  return join(parts, "; ");
 }
 
 }  // namespace shardwise

@@ -182,9 +182,10 @@ TEST(Resolve, EachMutationNamesItsRuleAndNumbers) {
 }
 
 /// `vllm serve` of a MoE model on 8 GPUs: the rule that refuses it, or "".
-std::string served_by(const char* flags) {
+std::string served_by(const char* flags, const char* gpu = "H100", const Environment& env = {},
+                      VllmVersion version = kDefaultVllmVersion) {
   const auto words = split(flags, ' ');
-  const auto result = resolve(parse_or_refuse(words), moe(), node_facts(find_gpu("H100"), 8), {}, kDefaultVllmVersion);
+  const auto result = resolve(parse_or_refuse(words, version), moe(), node_facts(find_gpu(gpu), 8), env, version);
   const auto* refusal = std::get_if<Refusal>(&result);
   return refusal ? std::string(refusal->rule->id) : "";
 }
@@ -208,6 +209,41 @@ TEST(Rules, OfTheCommandLine) {
            {"-tp 2 --device-ids 0,1", ""},
            {"-tp 2 --distributed-executor-backend ray", ""}})
     EXPECT_EQ(served_by(flags), rule) << flags;
+}
+
+TEST(Rules, OfSplitSteps) {
+  struct Case {
+    const char* flags;
+    VllmVersion version;
+    const char* rule;
+    Environment env = {};
+    const char* gpu = "H100";
+  };
+  const char* low = "-dp 8 -ep --enable-dbo --all2all-backend deepep_low_latency";
+  const char* high = "-dp 8 -ep --enable-dbo --all2all-backend deepep_high_throughput";
+  const char* nixl = "-dp 8 -ep --ubatch-size 3 --all2all-backend nixl_ep";
+  const auto with = [](const char* flags, const char* more) { return std::string(flags) + more; };
+  const std::string few = with(low, " --dbo-decode-token-threshold 1"),
+                    two = with(low, " --dbo-decode-token-threshold 2"), async = with(high, " --async-scheduling"),
+                    pp = with(low, " -pp 2");
+  const Environment v2{{"VLLM_USE_V2_MODEL_RUNNER", "1"}};
+  for (const auto& c : std::vector<Case>{{low, {0, 33, 0}, ""},
+                                         {high, {0, 33, 0}, ""},
+                                         {low, {0, 20, 2}, ""},
+                                         {"-dp 8 -ep --enable-dbo", {0, 33, 0}, "ubatch_needs_deepep"},
+                                         {nixl, {0, 33, 0}, ""},
+                                         {nixl, {0, 23, 0}, "ubatch_needs_deepep"},
+                                         {few.c_str(), {0, 33, 0}, "ubatch_above_threshold"},
+                                         {few.c_str(), {0, 29, 0}, ""},
+                                         {two.c_str(), {0, 33, 0}, ""},
+                                         {low, {0, 33, 0}, "", v2},
+                                         {low, {0, 29, 0}, "v2_runner_unsupported", v2},
+                                         {pp.c_str(), {0, 33, 0}, "v2_runner_unsupported", v2},
+                                         {high, {0, 33, 0}, "", {}, "MI300X"},
+                                         {async.c_str(), {0, 33, 0}, "async_scheduling_rocm_dbo", {}, "MI300X"},
+                                         {async.c_str(), {0, 33, 0}, ""}})
+    EXPECT_EQ(served_by(c.flags, c.gpu, c.env, c.version), c.rule)
+        << c.flags << " " << c.gpu << " " << to_string(c.version);
 }
 
 TEST(Rules, OneServerAndPortForEachLocalRank) {

@@ -95,6 +95,9 @@ std::optional<Refusal> first_violation(Phase phase, const LayoutView& layout, co
 /// Whether the model runner schedules asynchronously with the speculation asked for (none: yes).
 bool speculates_async(const ResolveState& state);
 
+/// Halves of a step overlap on ROCm in DeepEP's high-throughput kernels: not to be scheduled asynchronously, from 0.25.
+bool overlaps_on_rocm(const ResolveState& state);
+
 /// Values up to ParallelConfig, and from there on.
 void derive_config(Phase phase, ResolveState& state);
 void derive_execution(Phase phase, ResolveState& state);

@@ -218,6 +218,14 @@ constexpr Rule kExecutionRules[] = {
      }},
 
     // ---- execution
+    {"async_scheduling_rocm_dbo", from(execution, {0, 25, 0}), kVllm,
+     "On ROCm the high-throughput DeepEP backend does not overlap halves of an asynchronously scheduled step.",
+     "--no-async-scheduling, or --all2all-backend deepep_low_latency",
+     [](S s) {
+       return s.a.async_scheduling.value_or(false) && overlaps_on_rocm(s)
+                  ? wrong("--async-scheduling with --enable-dbo and deepep_high_throughput on ROCm")
+                  : ok;
+     }},
     {"async_scheduling_spec_method", execution, kVllm,
      "Asynchronous scheduling works with EAGLE, MTP, draft model, n-gram GPU, DSpark and DFlash speculation; from 0.33 "
      "on "
@@ -273,8 +281,8 @@ constexpr Rule kExecutionRules[] = {
      "--all2all-backend deepep_low_latency",
      [](S s) {
        const auto& backend = s.r.all2all_backend;
-       return (s.a.enable_dbo.value_or(false) || s.a.ubatch_size.value_or(0) > 1) && backend != "deepep_low_latency" &&
-                      backend != "deepep_high_throughput" && backend != "nixl_ep"
+       const bool nixl = backend == "nixl_ep" && s.v >= VllmVersion{0, 24, 0};
+       return micro_batches(s.a) > 1 && backend != "deepep_low_latency" && backend != "deepep_high_throughput" && !nixl
                   ? wrong("micro-batching with all2all_backend {}", backend)
                   : ok;
      },

@@ -167,6 +167,16 @@ constexpr Rule kFieldRules[] = {
           [](S s) { return one_of(s, s.a.all2all_backend, all2all, "all2all_backend"); }),
     field("field_range:ubatch_size", sizes, "ubatch_size is at least 0.",
           [](S s) { return least(s.a.ubatch_size, 0, "ubatch_size"); }),
+    {"ubatch_above_threshold", from(sizes, {0, 30, 0}), "config/parallel.py:_verify_args",
+     "A step is split into micro-batches only from as many tokens on as there are micro-batches.",
+     "larger --dbo-decode-token-threshold and --dbo-prefill-token-threshold",
+     [](S s) {
+       const auto least_tokens = std::min(s.a.dbo_decode_token_threshold.value_or(kDboDecodeTokens),
+                                          s.a.dbo_prefill_token_threshold.value_or(kDboPrefillTokens));
+       return micro_batches(s.a) > std::max<std::int64_t>(1, least_tokens)
+                  ? wrong("{} micro-batches from {} tokens on", micro_batches(s.a), least_tokens)
+                  : ok;
+     }},
     field("field_range:node_rank", sizes, "node_rank is at least 0.",
           [](S s) { return least(s.a.node_rank, 0, "node_rank"); }),
     field("field_range:nnodes", sizes, "nnodes is at least 1.", [](S s) { return least(s.a.nnodes, 1, "nnodes"); }),
