@@ -342,8 +342,8 @@ std::vector<CurvePoint> curves(const Question& q) {
   return out;
 }
 
-/// The best plan that keeps SLOs and rate, judged as the winner was: the simulator decides among the few that the closed
-/// form cannot tell apart, and looks for the first that keeps the limits. nullopt if none of the first few does.
+/// The best plan that keeps SLOs and rate, judged as the winner was: the simulator decides among the few that the
+/// closed form cannot tell apart, and looks for the first that keeps the limits. nullopt if none of the first few does.
 std::optional<Plan> first_standing(const Question& q, const PlanRequest& request, const SearchRequest& s,
                                    const SearchResult& r) {
   constexpr std::size_t kClosest = 3, kTried = 5;
