@@ -44,9 +44,10 @@ std::int64_t longest_request(const Model& model, const EngineArgs& args) {
   return args.max_model_len && *args.max_model_len > 0 ? *args.max_model_len : model.default_max_model_len;
 }
 
-void QuestionOptions::add_to(Command& command, bool model_positional) {
-  if (model_positional) command.option("model", model, "bundled name, hub id, directory or config.json").required();
-  command.option("--gpus", gpus, "8xH100, 2x8xH200, 4xRTX4090, or a cluster file (.yaml)").required();
+void QuestionOptions::add_to(Command& command, bool model_positional, bool needed) {
+  const auto add = [&](Option option) { return needed ? option.required() : option; };
+  if (model_positional) add(command.option("model", model, "bundled name, hub id, directory or config.json"));
+  add(command.option("--gpus", gpus, "8xH100, 2x8xH200, 4xRTX4090, or a cluster file (.yaml)"));
   command.option("--workload", workload_file, "file with any of the options below, e.g. isl: 1024 (.yaml)")
       .group("Workload");
   for (const auto& option : workload_options())
@@ -99,8 +100,8 @@ Workload workload_of(const QuestionOptions& o, std::int64_t longest, std::vector
   return w;
 }
 
-void CommandOptions::add_to(Command& command) {
-  question.add_to(command);
+void CommandOptions::add_to(Command& command, bool needed) {
+  question.add_to(command, true, needed);
   command.option("--env", env, "environment variable of the command: VLLM_PP_LAYER_PARTITION=20,20");
 }
 
@@ -110,8 +111,20 @@ std::vector<std::string> behind_model(const std::string& model, const std::vecto
   return words;
 }
 
+Environment environment_of(const CommandOptions& o) {
+  Environment env;
+  for (const auto& text : o.env) {
+    const auto at = text.find('=');
+    if (at == std::string::npos) throw InputError("--env", 0, "", "'" + text + "' has no value", "NAME=VALUE");
+    env[text.substr(0, at)] = text.substr(at + 1);
+  }
+  return env;
+}
+
 CheckRequest check_request_of(const CommandOptions& o, const std::vector<std::string>& vllm_flags) {
   const QuestionOptions& q = o.question;
+  for (const auto& [name, value] : {std::pair("model", q.model), {"--gpus", q.gpus}})
+    if (value.empty()) throw InputError("", 0, "", std::string(name) + " is required", "shardwise COMMAND --help");
   CheckRequest request;
   if (!q.vllm.empty()) request.vllm_version = parse_vllm_version(q.vllm);
   request.args = parse_or_refuse(behind_model(q.model, vllm_flags), request.vllm_version);
@@ -121,11 +134,7 @@ CheckRequest check_request_of(const CommandOptions& o, const std::vector<std::st
   request.cluster = load_cluster(q.gpus);
   request.calibration = calibration_of(q, *request.model, request.cluster);
   // VLLM_* variables that change what vLLM does: the command would see them too.
-  for (const auto& text : o.env) {
-    const auto at = text.find('=');
-    if (at == std::string::npos) throw InputError("--env", 0, "", "'" + text + "' has no value", "NAME=VALUE");
-    request.env[text.substr(0, at)] = text.substr(at + 1);
-  }
+  request.env = environment_of(o);
   request.workload = workload_of(q, longest_request(*request.model, request.args), nullptr);
   request.goal = q.goal.empty() ? Goal::balanced : parse_goal(q.goal, "--goal");
   request.threads = q.threads;

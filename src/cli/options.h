@@ -19,7 +19,8 @@ struct QuestionOptions {
   bool json = false, as_benchmark = false;
   std::string color = "auto";
 
-  void add_to(Command& command, bool model_positional = true);
+  /// Not `needed`: model and GPUs may be left out.
+  void add_to(Command& command, bool model_positional = true, bool needed = true);
   Style style() const;
 };
 
@@ -37,8 +38,9 @@ struct CommandOptions {
   QuestionOptions question;
   std::vector<std::string> env;
 
-  void add_to(Command& command);
+  void add_to(Command& command, bool needed = true);
 };
+Environment environment_of(const CommandOptions& options);
 /// What stands behind `--` as vLLM gets it: behind the model that the question names, unless it begins with a command.
 std::vector<std::string> behind_model(const std::string& model, const std::vector<std::string>& vllm_flags);
 

@@ -163,6 +163,7 @@ ModelFacts model_facts(const Model& model, const EngineArgs& args, VllmVersion v
   auto facts = model_facts(model, version);
   if (args.language_model_only.value_or(false) || args.mm_encoder_tp_mode.value_or("") == "data")
     facts.construction.vision_heads = 0;
+  if (args.kv_cache_dtype && *args.kv_cache_dtype != "auto") facts.kv_cache_dtype = *args.kv_cache_dtype;
   return facts;
 }
 
