@@ -141,6 +141,7 @@ std::string memory_answer_text(const MemoryAnswer& a, const Style& style) {
 std::string estimate_text(const EstimateAnswer& a, const Style& style) {
   const auto& c = a.check;
   std::string out = head(c.request, style);
+  for (const auto& w : c.warnings) out += "  " + style.accent("note: ") + wrap(w, style.width - 10, "        ") + "\n";
   if (c.refusal) return out + refusal_text(*c.refusal, style);
   if (!c.plan)
     return out + "\n" + style.bad("does not fit: ") +
