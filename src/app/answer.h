@@ -165,6 +165,8 @@ struct MemoryAnswer {
   double recommended_gpu_memory_utilization = 0;  ///< the highest that is safe
   std::int64_t kv_tokens_at_recommended = 0;      ///< of one engine
   std::vector<MemoryWhatIf> what_ifs;             ///< those that vLLM accepts
+  Seconds token_time;                             ///< of one request alone, of the workload's mean length
+  std::vector<Seconds> what_if_token_times;       ///< the same with each change
   std::vector<std::string> warnings;
 };
 

@@ -342,21 +342,23 @@ std::vector<CurvePoint> curves(const Question& q) {
   return out;
 }
 
-/// The best plan that keeps SLOs and rate, judged as the winner was: the simulator decides among the few that the
-/// closed form cannot tell apart, and looks for the first that keeps the limits. nullopt if none of the first few does.
+/// The best plan that keeps SLOs and rate. Where the closed form has the best clearly ahead and nothing can be missed
+/// it is that one; else the simulator decides among the few that it cannot tell apart, and looks for the first that
+/// keeps the limits. nullopt if none of the first few does.
 std::optional<Plan> first_standing(const Question& q, const PlanRequest& request, const SearchRequest& s,
                                    const SearchResult& r) {
   constexpr std::size_t kClosest = 3, kTried = 5;
   constexpr double kTie = 0.95;
+  if (r.plans.empty()) return std::nullopt;
+  const auto tie = [&](std::size_t i) {
+    return i < std::min(kClosest, r.plans.size()) && r.plans[i].score > kTie * r.plans.front().score;
+  };
+  const bool limits = !s.workload.slos.empty() || s.workload.request_rate;
+  if (!q.answer.simulated || (!limits && !tie(1))) return r.plans.front();
   std::optional<Plan> best;
-  for (std::size_t i = 0; i < r.plans.size() && i < kTried; ++i) {
-    const auto& next = r.plans[i];
-    const bool tie = i < kClosest && next.score > kTie * r.plans.front().score;
-    if (best && !tie) break;
-    if (!q.answer.simulated) return next;
-    auto plan = simulated(request, s, next, false);
+  for (std::size_t i = 0; i < std::min(kTried, r.plans.size()) && (!best || tie(i)); ++i) {
+    auto plan = simulated(request, s, r.plans[i], false);
     if (plan.slos_kept && (!best || better_plan(plan, *best, s.fewest_gpus))) best = std::move(plan);
-    if (!best && s.workload.slos.empty() && !s.workload.request_rate) return next;
   }
   return best;
 }
@@ -374,12 +376,9 @@ std::optional<Flip> flip(const Question& q, const std::string& change,
   Flip flip{change, front->layout, front->layout == q.w.layout, 0};
   const auto stay = std::find_if(r.plans.begin(), r.plans.end(), [&](const Plan& p) { return p.layout == q.w.layout; });
   if (flip.same || stay == r.plans.end()) return flip;
-  const auto priced = [&](const Plan& p) {
-    return q.answer.simulated && !p.simulated ? simulated(request, s, p, false) : p;
-  };
-  const Plan ours = priced(*stay);
+  const Plan ours = front->simulated ? simulated(request, s, *stay, false) : *stay;
   if (!ours.slos_kept) return flip;
-  if (ours.score > 0) flip.gain = priced(*front).score / ours.score - 1;
+  if (ours.score > 0) flip.gain = front->score / ours.score - 1;
   return flip.gain > 0 ? flip : Flip{change, q.w.layout, true, 0};
 }
 

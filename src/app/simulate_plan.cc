@@ -24,10 +24,12 @@ constexpr double kClose = 0.8;
 // Requests of a run as benchmarks send them, all counted.
 constexpr double kBenchmark = 10;  // x concurrency
 constexpr std::int64_t kFewest = 200, kMost = 10'000;
+constexpr std::int64_t kFewestEqual = 48;  // of one length, in a closed loop
 // Requests counted of a steady run; behind a percentile must lie enough of them.
 constexpr double kSteady = 3;  // x concurrency
 constexpr double kBehindPercentile = 10;
-constexpr std::int64_t kPipeline = 4;
+constexpr std::int64_t kPipeline = 4;  // x fewest
+constexpr double kPipelineSteady = 2;  // x kSteady
 // Closed-form answers alone beyond so many in flight a replica.
 constexpr double kMostInFlight = 20'000;
 
@@ -75,10 +77,12 @@ Share share_of(const Workload& workload, const Plan& plan) {
 
 double in_flight(const Share& s) { return s.workload.concurrency ? *s.workload.concurrency : s.concurrency; }
 
-/// Requests without which the percentile of an SLO says nothing.
-std::int64_t fewest(const std::vector<Slo>& slos) {
-  std::int64_t n = kFewest;
-  for (const auto& slo : slos) {
+/// Requests without which a mean, or the percentile of an SLO, says nothing.
+std::int64_t fewest(const Workload& w) {
+  const auto constant = LengthDistribution::Kind::constant;
+  const bool equal = !w.request_rate && w.isl.kind == constant && w.osl.kind == constant;
+  std::int64_t n = equal ? kFewestEqual : kFewest;
+  for (const auto& slo : w.slos) {
     const double above = slo.stat == SloStat::p99 ? 0.01 : slo.stat == SloStat::p95 ? 0.05 : 0.1;
     n = std::max(n, static_cast<std::int64_t>(std::llround(kBehindPercentile / above)));
   }
@@ -103,8 +107,9 @@ void set_length(SimulationConfig& c, const Share& s, const Interval& e2e_ms) {
   c.warmup_requests = open ? 2 * load : load;
   c.cooldown_requests = load;
   c.measure_gaps = false;
-  const auto counted = std::max(fewest(w.slos) * (c.scheduler.pipeline_parallel_size > 1 ? kPipeline : 1),
-                                static_cast<std::int64_t>(kSteady * static_cast<double>(load)));
+  const bool pipeline = c.scheduler.pipeline_parallel_size > 1;
+  const double steady = kSteady * (pipeline ? kPipelineSteady : 1) * static_cast<double>(load);
+  const auto counted = std::max(fewest(w) * (pipeline ? kPipeline : 1), static_cast<std::int64_t>(steady));
   c.num_requests = c.warmup_requests + counted + c.cooldown_requests;
 }
 

@@ -57,11 +57,11 @@ struct KernelTimes {
 /// The CPU's launches, and what CUDA graphs save of them. Seconds a step.
 struct LaunchTimes {
   std::vector<double> padded;  ///< sequences to run for b = 0 .. largest captured size; beyond it no padding
-  double largest_graph = 0;    ///< tokens
+  double largest_graph = 0;    ///< tokens; 0 = no graphs
   bool full_graphs = true;     ///< decodes of captured sizes are one graph
-  StepParts eager;             ///< of a step that is not in a full graph
+  StepParts pieces;            ///< of a step in piecewise graphs
   StepParts scan;              ///< of the Mamba2 layers of a step with prompts
-  double uncaptured = 0;       ///< of a prompt step with more tokens than any graph
+  StepParts uncaptured;        ///< of a step with more tokens than any graph
 };
 
 /// Messages between pipeline stages: `base` s and `per_token` s.

@@ -184,11 +184,13 @@ StageTransfers stage_transfers(const LayerContext& c, const Cluster& cluster, co
   return out;
 }
 
-/// CPU launches of `n` layers of each kind without any graph.
-double eager_seconds(const std::vector<double>& n, const std::vector<KindTables>& tables) {
+/// The CPU's time for `n` layers of each kind, kernel by kernel: compiled code, or the model's own Python.
+double launch_seconds(const LayerContext& c, const std::vector<double>& n, const std::vector<KindTables>& tables) {
+  const bool eager = c.engine.enforce_eager;
+  const double layer = eager ? fixed::eager_layer.value : c.constants[Coef::eager_dense];
+  const double moe = eager ? fixed::eager_moe_layer.value : c.constants[Coef::eager_moe];
   double s = 0;
-  for (std::size_t j = 0; j < n.size(); ++j)
-    s += n[j] * (fixed::eager_layer.value + (tables[j].moe ? fixed::eager_moe_layer.value : 0.0));
+  for (std::size_t j = 0; j < n.size(); ++j) s += n[j] * (layer + (tables[j].moe ? moe : 0.0));
   return s;
 }
 
@@ -203,20 +205,20 @@ std::vector<double> padded_sizes(const std::vector<int>& captured) {
   return out;
 }
 
-/// `eager`: launches of all layers, and of the busiest stage.
-LaunchTimes launch_times(const LayerContext& c, const StepParts& eager, const std::vector<AttentionOp>& attention) {
+/// `uncaptured`: launches of all layers, and of the busiest stage.
+LaunchTimes launch_times(const LayerContext& c, const StepParts& uncaptured,
+                         const std::vector<AttentionOp>& attention) {
   const auto& sizes = c.engine.cudagraph_capture_sizes;
   const bool graphs = !c.engine.enforce_eager && c.engine.cudagraph_mode != CudagraphMode::none && !sizes.empty();
   const bool piecewise = c.engine.cudagraph_mode == CudagraphMode::piecewise;
   LaunchTimes out;
-  if (!sizes.empty()) out.largest_graph = sizes.back();
+  out.uncaptured = uncaptured;
   out.full_graphs = graphs && !piecewise;
   if (graphs) {
+    out.largest_graph = sizes.back();
     out.padded = padded_sizes(sizes);
-    out.eager.all = piecewise ? c.model.num_hidden_layers() * fixed::piecewise_layer.value : 0.0;
-    out.eager.busiest = out.eager.all / c.pp;
-  } else {
-    out.eager = eager;
+    out.pieces.all = piecewise ? c.model.num_hidden_layers() * fixed::piecewise_layer.value : 0.0;
+    out.pieces.busiest = out.pieces.all / c.pp;
   }
   for (const auto& op : attention)
     if (op.chunk > 0) {
@@ -297,12 +299,8 @@ struct Compilation {
   }
 
   void add_launches(const std::vector<double>& busiest) {
-    d.launches = launch_times(c, {eager_seconds(all, tables), eager_seconds(busiest, tables)}, d.kernels.attention);
-    // A prompt step with more tokens than any graph is launched kernel by kernel; experts and MLA have the most of
-    // them.
-    const auto& k = c.constants;
-    for (std::size_t j = 0; j < tables.size(); ++j)
-      d.launches.uncaptured += all[j] * (k[Coef::eager_dense] + (tables[j].moe ? k[Coef::eager_moe] : 0.0));
+    d.launches =
+        launch_times(c, {launch_seconds(c, all, tables), launch_seconds(c, busiest, tables)}, d.kernels.attention);
   }
 };
 

@@ -26,6 +26,12 @@ double padded(const CompiledStepData& d, double sequences) {
 
 StepParts scaled(const StepParts& parts, double factor) { return {parts.all * factor, parts.busiest * factor}; }
 
+/// What the CPU launches in a decode step of `tokens`; null = one graph.
+const StepParts* launches_of_decode(const LaunchTimes& launches, double tokens) {
+  if (tokens > launches.largest_graph) return &launches.uncaptured;
+  return launches.full_graphs ? nullptr : &launches.pieces;
+}
+
 }  // namespace
 
 StepParts step_parts(const CompiledStepData& d, const StepBatch& b) {
@@ -43,11 +49,10 @@ StepParts step_parts(const CompiledStepData& d, const StepBatch& b) {
     }
   if (b.prefill_tokens <= 0) {
     const TokenAt at(padded(d, b.decode_seqs * per));
-    const bool captured = d.launches.full_graphs && b.decode_seqs * per < static_cast<double>(d.launches.padded.size());
     out.all = at(d.kernels.all.decode) + attention_all;
     out.busiest = at(d.kernels.busiest.decode) + attention_busiest;
-    if (!captured)
-      out.all = std::max(out.all, d.launches.eager.all), out.busiest = std::max(out.busiest, d.launches.eager.busiest);
+    if (const auto* cpu = launches_of_decode(d.launches, b.decode_seqs * per))
+      out.all = std::max(out.all, cpu->all), out.busiest = std::max(out.busiest, cpu->busiest);
     const double head = at(d.kernels.lm_head) + d.host.step + d.host.per_sequence * b.decode_seqs;
     out.all += head;
     out.busiest += d.layout.pp > 1 ? std::max(0.0, d.host.step) : head;
@@ -65,13 +70,11 @@ StepParts step_parts(const CompiledStepData& d, const StepBatch& b) {
                      d.kernels.prefill_attention_scale;
     attention_all += op.layers * t, attention_busiest += op.layers_busiest * t;
   }
-  out.all = std::max(at(d.kernels.all.mixed) + attention_all, d.launches.eager.all + d.launches.scan.all);
-  out.busiest =
-      std::max(at(d.kernels.busiest.mixed) + attention_busiest, d.launches.eager.busiest + d.launches.scan.busiest);
-  if (tokens > d.launches.largest_graph) {
-    out.all = std::max(out.all, d.launches.uncaptured);
-    out.busiest = std::max(out.busiest, d.launches.uncaptured / d.layout.pp);
-  }
+  const auto& cpu = tokens > d.launches.largest_graph ? d.launches.uncaptured : d.launches.pieces;
+  const auto& scan = d.launches.scan;
+  out.all = std::max({at(d.kernels.all.mixed) + attention_all, cpu.all, d.launches.pieces.all + scan.all});
+  out.busiest = std::max(
+      {at(d.kernels.busiest.mixed) + attention_busiest, cpu.busiest, d.launches.pieces.busiest + scan.busiest});
   const double head = head_at(d.kernels.lm_head) + d.host.step + d.host.mixed + d.host.per_sequence * b.decode_seqs;
   out.all += head;
   out.busiest += d.layout.pp > 1 ? d.host.step + d.host.mixed : head;

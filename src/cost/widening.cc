@@ -52,6 +52,8 @@ constexpr WideningRow kRows[] = {
      "expert routing of this model not measured"},
     {[](const Case& c) { return c.engine.parallel.decode_context_parallel_size > 1; }, 1.5,
      "no measurement of decode context parallelism"},
+    {[](const Case& c) { return c.engine.enforce_eager; }, 1.6,
+     "steps without compilation depend on the CPU; few reports"},
     {[](const Case& c) { return c.model.generic; }, 1.5, "architecture unknown"},
     {[](const Case& c) { return c.engine.num_speculative_tokens > 0; }, 1.8,
      "acceptance of speculative tokens unknown"},

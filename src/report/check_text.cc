@@ -6,6 +6,30 @@
 #include "report/report.h"
 
 namespace shardwise {
+namespace {
+
+std::string refused_when(std::string_view stage) {
+  return stage == "model"    ? "while the model is built"
+         : stage == "worker" ? "when a worker starts"
+         : stage == "launch" ? "when engines are launched"
+                             : "when the arguments are checked";
+}
+
+/// The one place that says whether it will run, and why not.
+std::string verdict(const CheckAnswer& a, const Style& style) {
+  if (a.memory)
+    return fit_text(*a.memory, style, {"yes: accepted, and ", "perhaps: accepted, but ", "no: accepted, but "});
+  if (!a.refusal) return "  " + style.good("yes") + "\n";
+  const auto paragraph = [&](const std::string& text) {
+    return "  " + wrap(text, std::max(40, style.width - 4), "    ") + "\n";
+  };
+  const auto& rule = *a.refusal->rule;
+  return "  " + style.bad("no") + ", refused " + refused_when(rule.stage()) + " (rule " + std::string(rule.id) + ")\n" +
+         paragraph(a.refusal->message) + paragraph("Instead: " + std::string(rule.instead)) +
+         paragraph(style.dim("vllm/" + std::string(rule.where)));
+}
+
+}  // namespace
 
 std::string check_text(const CheckAnswer& a, const Style& style) {
   const auto heading = [&](const std::string& text) { return "\n" + style.bold(text) + "\n"; };
@@ -16,20 +40,7 @@ std::string check_text(const CheckAnswer& a, const Style& style) {
   out += style.bold(a.request.cluster.name) + "  " +
          fmt::format("{} x {}", a.request.cluster.total_gpus(), a.request.cluster.first_gpu().name) + "\n";
 
-  out += heading("Does vLLM " + to_string(a.request.vllm_version) + " accept it");
-  if (a.refusal) {
-    const auto stage = a.refusal->rule->stage();
-    const char* when = stage == "model"    ? "while the model is built"
-                       : stage == "worker" ? "when a worker starts"
-                       : stage == "launch" ? "when engines are launched"
-                                           : "when the arguments are checked";
-    out += "  " + style.bad("no") + ", " + when + " (rule " + std::string(a.refusal->rule->id) + ")\n" +
-           paragraph(a.refusal->message);
-    out += paragraph("Instead: " + std::string(a.refusal->rule->instead));
-    out += paragraph(style.dim("vllm/" + std::string(a.refusal->rule->where)));
-  } else {
-    out += "  " + style.good("yes") + "\n";
-  }
+  out += heading("Will it run on vLLM " + to_string(a.request.vllm_version)) + verdict(a, style);
   for (const auto& w : a.warnings) out += "  " + style.accent("note: ") + wrap(w, style.width - 10, "        ") + "\n";
 
   if (!a.rows.empty()) {
@@ -49,7 +60,6 @@ std::string check_text(const CheckAnswer& a, const Style& style) {
     if (!a.memory->refusal)
       out += fmt::format("  {:.2f} requests of {} tokens at once\n", a.memory->max_concurrency,
                          with_commas(a.memory->max_model_len));
-    out += fit_text(*a.memory, style);
   }
   if (a.plan) {
     const auto& e = a.plan->estimate;

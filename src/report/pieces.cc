@@ -108,17 +108,20 @@ std::string memory_text(const MemoryPlan& m, const Style& style) {
   return out + "\n";
 }
 
-std::string fit_text(const MemoryPlan& m, const Style& style) {
+std::string fit_text(const MemoryPlan& m, const Style& style, const FitLead& lead) {
   constexpr int kIndent = 4;
   const auto sentence = [&](const std::string& verdict, bool good, const std::string& rest) {
     const std::string text = wrap(verdict + rest, style.width - kIndent, "    ");
     return "  " + (good ? style.good(verdict) : style.bad(verdict)) + text.substr(verdict.size()) + "\n";
   };
   if (m.refusal)
-    return sentence("does not fit", false, " (rule " + std::string(m.refusal->rule->id) + "): " + m.refusal->message);
-  const auto confidence = fmt::format("{:.0f} % confidence", std::floor(100 * m.probability_fits));
-  if (m.probability_fits >= 0.95) return sentence("fits", true, " with " + confidence);
-  return sentence("fits only with " + confidence, false,
+    return sentence(lead.no + "does not fit", false,
+                    " (rule " + std::string(m.refusal->rule->id) + "): " + m.refusal->message);
+  const auto confidence = m.probability_fits >= 0.995
+                              ? "more than 99 % confidence"
+                              : fmt::format("{:.0f} % confidence", std::floor(100 * m.probability_fits));
+  if (m.probability_fits >= 0.95) return sentence(lead.yes + "fits", true, " with " + confidence);
+  return sentence(lead.perhaps + "fits only with " + confidence, false,
                   fmt::format(": the margin of {:.1f} GiB is within what is not known of activations and graphs (KV 90 "
                               "%: {:.1f} to {:.1f} GiB, {:.1f} needed)",
                               to_gib(m.margin()), m.kv_gib.lo, m.kv_gib.hi, to_gib(m.kv_needed)));

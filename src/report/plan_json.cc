@@ -254,15 +254,19 @@ std::string memory_answer_json(const MemoryAnswer& a) {
   j["longest_max_model_len"] = a.longest_model_len ? Json(*a.longest_model_len) : Json();
   j["safe_max_model_len"] = a.safe_model_len ? Json(*a.safe_model_len) : Json();
   j["recommended_gpu_memory_utilization"] = a.recommended_gpu_memory_utilization;
+  j["token_ms"] = to_ms(a.token_time);
   j["what_if"] = Json::array();
-  for (const auto& w : a.what_ifs)
+  for (std::size_t i = 0; i < a.what_ifs.size(); ++i) {
+    const auto& w = a.what_ifs[i];
     j["what_if"].push_back({{"change", w.change},
                             {"gpus", w.engine.parallel.gpus()},
                             {"kv_tokens", w.kv_tokens()},
                             {"kv_gib_gain", w.kv_gib_gain},
                             {"max_concurrency", w.max_concurrency()},
                             {"probability_fits", w.plan.probability_fits},
+                            {"token_ms", to_ms(a.what_if_token_times[i])},
                             {"starts", !w.plan.refusal.has_value()}});
+  }
   return j.dump(2) + "\n";
 }
 

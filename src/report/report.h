@@ -15,7 +15,11 @@ std::string why_not_text(const WhyNot& answer, const Style& style);
 std::string check_text(const CheckAnswer& answer, const Style& style);
 std::string check_json(const CheckAnswer& answer);
 /// Does it fit, and how sure is that: one paragraph.
-std::string fit_text(const MemoryPlan& memory, const Style& style);
+/// What stands before "fits with ..." and the like.
+struct FitLead {
+  std::string yes, perhaps, no;
+};
+std::string fit_text(const MemoryPlan& memory, const Style& style, const FitLead& lead = {});
 std::string memory_text(const MemoryPlan& memory, const Style& style);
 std::string launch_text(const std::vector<LaunchCommand>& launch, const Style& style);
 std::string memory_answer_text(const MemoryAnswer& answer, const Style& style);

@@ -124,17 +124,21 @@ std::string memory_answer_text(const MemoryAnswer& a, const Style& style) {
   out += heading(style, "What if");
   Table w;
   w.column("change", Table::Align::left);
-  for (const char* name : {"GPUs", "KV GiB a rank", "KV tokens in all", "of max_model_len at once", "fits"})
+  for (const char* name :
+       {"GPUs", "KV GiB a rank", "KV tokens in all", "of max_model_len at once", "one user's ms a token", "fits"})
     w.column(name);
   const auto change_row = [&](const std::string& change, int used, const MemoryPlan& plan, std::int64_t kv_tokens,
-                              double concurrency) {
+                              double concurrency, Seconds token) {
     w.row({change, std::to_string(used), fmt::format("{:.1f}", plan.kv_gib.mean), with_commas(kv_tokens),
-           fmt::format("{:.1f}", concurrency),
+           fmt::format("{:.1f}", concurrency), fmt::format("{:.2f}", to_ms(token)),
            plan.refusal ? "no" : fmt::format("{:.0f} %", std::floor(100 * plan.probability_fits))});
   };
-  change_row("as asked", gpus, m, m.kv_tokens * engines, m.max_concurrency * engines);
-  for (const auto& x : a.what_ifs)
-    change_row(x.change, x.engine.parallel.gpus(), x.plan, x.kv_tokens(), x.max_concurrency());
+  change_row("as asked", gpus, m, m.kv_tokens * engines, m.max_concurrency * engines, a.token_time);
+  for (std::size_t i = 0; i < a.what_ifs.size(); ++i) {
+    const auto& x = a.what_ifs[i];
+    change_row(x.change, x.engine.parallel.gpus(), x.plan, x.kv_tokens(), x.max_concurrency(),
+               a.what_if_token_times[i]);
+  }
   return out + w.text(style);
 }
 

@@ -66,7 +66,7 @@ KvCache::KvCache(const SchedulerConfig& config)
   }
   std::stable_partition(lookups_.begin(), lookups_.end(), [](const LookupGroup& l) { return l.kind == Kind::full; });
   quick_ = std::all_of(groups_.begin(), groups_.end(), [&](const Group& g) {
-    return !g.align && (g.kind != Kind::full || !config.enable_prefix_caching || g.block_size == unit_);
+    return !config.enable_prefix_caching || (!g.align && (g.kind != Kind::full || g.block_size == unit_));
   });
   hit_.resize(groups_.size());
 }
@@ -349,7 +349,11 @@ void KvCache::set_quick_until(SchedulerRequest& r) const {
   int until = r.window_until;
   for (std::size_t g = 0; g < groups_.size() && quick_; ++g) {
     const GroupBlocks& own = r.groups[g];
-    until = std::min(until, static_cast<int>(own.blocks.size()) * groups_[g].block_size - lookahead_ + 1);
+    const int size = groups_[g].block_size;
+    until = std::min(until, static_cast<int>(own.blocks.size()) * size - lookahead_ + 1);
+    // The state that the newest was copied from leaves with the first token processed after its block.
+    if (groups_[g].align && own.last_state >= 0 && own.blocks[own.last_state] != BlockPool::kNull)
+      until = std::min(until, (own.last_state + 1) * size + 1);
     r.cache_from = std::min(r.cache_from, ((own.tracked ? own.num_cached : 0) + 1) * groups_[g].block_size);
   }
   if (config_.enable_prefix_caching) until = std::min(until, r.cache_from);

@@ -183,9 +183,12 @@ TEST(SimulateProperties, CoastingChangesNothing) {
     if (chance(0.2)) s.kv_groups.push_back({Kind::sliding_window, 16, 100, 0, false});
     if (chance(0.2)) s.kv_groups.push_back({Kind::chunked_local, 16, 0, 64, false});
     if (chance(0.2)) s.kv_groups.push_back({Kind::mamba, s.max_model_len, 0, 0, false});
+    const bool align = Rng(seed * 7907).uniform() < 0.3;  // states kept at the ends of blocks, which a step can hold
+    if (align) s.kv_groups = {{Kind::full, 32, 0, 0, false}, {Kind::mamba, 32, 0, 0, true}};
     if (s.kv_groups.size() > 1) s.enable_prefix_caching = false;
     if (chance(0.3)) s.long_prefill_token_threshold = 50;
     if (chance(0.2)) s.max_num_batched_tokens = 40;  // fewer than sequences, at times
+    if (align) s.max_num_batched_tokens = std::max(s.max_num_batched_tokens, s.max_num_seqs + 64);
     if (chance(0.2)) s.watermark = 0.05;
     if (chance(0.2)) s.prefill_schedule_interval = 3;
     if (chance(0.3)) s.num_blocks = 5000;
