@@ -21,6 +21,9 @@ constexpr double kKeepsUp = 0.9;     // of the rate at which a run that keeps up
 // Further finalists: scores that the closed form may have wrong by that much.
 constexpr std::size_t kCloseFinalists = 6;
 constexpr double kClose = 0.8;
+// Where nobody says how many, shapes beyond the first few that the closed form has far behind are not among them.
+constexpr std::size_t kFew = 5;
+constexpr double kFar = 0.5;
 // Requests of a run as benchmarks send them, all counted.
 constexpr double kBenchmark = 10;  // x concurrency
 constexpr std::int64_t kFewest = 200, kMost = 10'000;
@@ -28,7 +31,7 @@ constexpr std::int64_t kFewestEqual = 48;  // of one length, in a closed loop
 // Requests counted of a steady run; behind a percentile must lie enough of them.
 constexpr double kSteady = 3;  // x concurrency
 constexpr double kBehindPercentile = 10;
-constexpr std::int64_t kPipeline = 4;  // x fewest
+constexpr std::int64_t kFewestPipeline = 800;
 constexpr double kPipelineSteady = 2;  // x kSteady
 // Closed-form answers alone beyond so many in flight a replica.
 constexpr double kMostInFlight = 20'000;
@@ -109,7 +112,7 @@ void set_length(SimulationConfig& c, const Share& s, const Interval& e2e_ms) {
   c.measure_gaps = false;
   const bool pipeline = c.scheduler.pipeline_parallel_size > 1;
   const double steady = kSteady * (pipeline ? kPipelineSteady : 1) * static_cast<double>(load);
-  const auto counted = std::max(fewest(w) * (pipeline ? kPipeline : 1), static_cast<std::int64_t>(steady));
+  const auto counted = std::max({fewest(w), pipeline ? kFewestPipeline : 0, static_cast<std::int64_t>(steady)});
   c.num_requests = c.warmup_requests + counted + c.cooldown_requests;
 }
 
@@ -176,15 +179,15 @@ bool worth_simulating(const Plan& plan) { return plan.estimate.concurrency / pla
 
 /// The best plans of `count` shapes, other numbers of copies of them where the closed form has those close to the best,
 /// then the nearest misses: the closed form may be too strict about a percentile.
-std::vector<Plan> finalists_of(SearchResult& result, std::size_t count) {
+std::vector<Plan> finalists_of(SearchResult& result, std::size_t count, bool far_too) {
   std::vector<Plan> taken;
   std::size_t shapes = 0;
-  const double close = result.plans.empty() ? 0 : kClose * result.plans.front().score;
+  const double best = result.plans.empty() ? 0 : result.plans.front().score;
   for (auto& p : result.plans) {
     const bool known =
         std::any_of(taken.begin(), taken.end(), [&](const Plan& t) { return same_but_copies(t.layout, p.layout); });
-    const bool late = shapes >= count;
-    if ((known || late) && !(p.score > close && taken.size() < count + kCloseFinalists)) continue;
+    const bool late = shapes >= count || (!far_too && shapes >= kFew && p.score < kFar * best);
+    if ((known || late) && !(p.score > kClose * best && taken.size() < count + kCloseFinalists)) continue;
     shapes += !known;
     taken.push_back(std::move(p));
   }
@@ -195,7 +198,7 @@ std::vector<Plan> finalists_of(SearchResult& result, std::size_t count) {
 
 void decide_by_simulation(const PlanRequest& request, const SearchRequest& search, SearchResult& result,
                           std::size_t count) {
-  auto finalists = finalists_of(result, count);
+  auto finalists = finalists_of(result, count, request.simulate_finalists.has_value());
   parallel_for(finalists.size(), request.threads,
                [&](std::size_t i) { finalists[i] = simulated(request, search, std::move(finalists[i]), true); });
   const auto kept =

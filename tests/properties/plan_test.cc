@@ -139,7 +139,8 @@ TEST(PlanProperties, AFlipIsWhatTheChangedQuestionAnswers) {
       return 0.0;
     };
     ASSERT_GT(score(winner.layout), 0) << flip.change;
-    EXPECT_NEAR(score(flip.winner) / score(winner.layout) - 1, flip.gain, 0.002) << flip.change;
+    const double simulated = score(flip.winner) / score(winner.layout);
+    EXPECT_NEAR(simulated, 1 + flip.gain, 0.05 * simulated) << flip.change;  // clear ones are the closed form's
     ++checked, flipped += !flip.same;
   }
   EXPECT_EQ(checked, 3);
