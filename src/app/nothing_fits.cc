@@ -1,135 +1,17 @@
-// When no plan stands: what is missing, by how much, and the nearest changes that would make one stand.
+// When no plan stands: what is missing, by how much, and the changes, one at a time, that would make one stand.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "app/explain.h"
+#include "app/nearest_changes.h"
 #include "app/plan.h"
-#include "base/input_error.h"
 #include "base/text.h"
 #include "memory/memory_planner.h"
-#include "model/requantise.h"
 
 namespace shardwise {
 namespace {
-
-std::optional<Change> try_change(const std::string& what, const PlanRequest& request,
-                                 const std::function<void(PlanRequest&)>& edit) {
-  PlanRequest changed = request;
-  edit(changed);
-  changed.explain = false;
-  Change change;
-  change.what = what;
-  try {
-    const auto s = search_request(changed, nullptr);
-    auto found = search(s);
-    if (!found.plans.empty()) {
-      change.fits = true;
-      change.plan = std::move(found.plans.front());
-      change.note = to_string(change.plan->layout);
-      change.gain = change.plan->score;
-    } else {
-      change.note =
-          found.rejected.empty() ? "still no plan" : "still no: " + std::string(found.rejected.front().rule->id);
-    }
-  } catch (const InputError&) {
-    return std::nullopt;  // the change itself is not possible here
-  }
-  return change;
-}
-
-/// The same model stored in `bits`; nullptr if it is so narrow already.
-std::shared_ptr<const Model> stored_in(const Model& model, WeightFormat format, int bits) {
-  const auto& now = model.is_moe() ? model.quantisation.routed_experts : model.quantisation.dense_mlp;
-  if (now.method != QuantScheme::Method::none && now.bits <= bits) return nullptr;
-  return std::make_shared<const Model>(requantised(model, format));
-}
-
-/// Cluster with `nodes` nodes like the first one.
-Cluster with_nodes(const Cluster& cluster, int nodes) {
-  Cluster more = cluster;
-  more.nodes.assign(static_cast<std::size_t>(nodes), cluster.nodes.front());
-  more.name = cluster_string(more);
-  return more;
-}
-
-/// GPUs per node of a single node, raised.
-Cluster with_gpus(const Cluster& cluster, int gpus) {
-  Cluster more = cluster;
-  more.nodes.front().gpus = gpus;
-  more.name = cluster_string(more);
-  return more;
-}
-
-void smaller_question(PlanAnswer& answer) {
-  const auto& request = answer.request;
-  const auto add = [&](std::optional<Change> change) {
-    if (change) answer.nearest.push_back(std::move(*change));
-  };
-  // More GPUs of the same kind: the fewest nodes (or GPUs of one node) that will do.
-  bool enough = false;
-  if (request.cluster.nodes.size() == 1 && request.cluster.nodes.front().gpus < 8)
-    for (int gpus : {2, 4, 8}) {
-      if (gpus <= request.cluster.nodes.front().gpus || enough) continue;
-      const auto more = with_gpus(request.cluster, gpus);
-      auto change = try_change(more.name, request, [&](PlanRequest& r) {
-        r.cluster = more;
-        r.gpus_taken.clear();
-        r.max_gpus.reset();
-      });
-      if (change && change->fits) enough = true, add(std::move(change));
-    }
-  for (int nodes = static_cast<int>(request.cluster.nodes.size()) + 1;
-       nodes <= 16 && !enough && request.cluster.homogeneous(); nodes += nodes >= 4 ? nodes / 2 : 1) {
-    const auto more = with_nodes(request.cluster, nodes);
-    auto change = try_change(more.name, request, [&](PlanRequest& r) {
-      r.cluster = more;
-      r.gpus_taken.clear();
-      r.max_gpus.reset();
-    });
-    if (change && change->fits) enough = true, add(std::move(change));
-  }
-  // Larger GPUs, as many.
-  const auto& gpu = request.cluster.first_gpu();
-  int tried = 0;
-  std::vector<const Gpu*> larger;
-  for (const auto& g : gpu_catalogue())
-    if (g.vendor == gpu.vendor && g.memory_total > gpu.memory_total && g.scale_up) larger.push_back(&g);
-  std::stable_sort(larger.begin(), larger.end(),
-                   [](const Gpu* a, const Gpu* b) { return a->memory_total < b->memory_total; });
-  std::int64_t last = 0;
-  for (const auto* g : larger) {
-    if (tried == 2) break;
-    if (to_gib(g->memory_total) < 1.15 * to_gib(Bytes(last))) continue;
-    last = g->memory_total.value;
-    try {
-      const auto other = parse_cluster(
-          fmt::format("{}x{}x{}", request.cluster.nodes.size(), request.cluster.nodes.front().gpus, g->name));
-      auto change = try_change(cluster_string(other), request, [&](PlanRequest& r) {
-        r.cluster = other;
-        r.gpus_taken.clear();
-      });
-      if (change && change->fits) ++tried, add(std::move(change));
-    } catch (const InputError&) {
-    }
-  }
-  if (auto fp8 = stored_in(*request.model, WeightFormat::fp8_channel, 8))
-    add(try_change("an FP8 checkpoint of the model", request, [&](PlanRequest& r) { r.model = fp8; }));
-  if (auto int4 = stored_in(*request.model, WeightFormat::int4_group, 4))
-    add(try_change("a 4-bit checkpoint of the model", request, [&](PlanRequest& r) { r.model = int4; }));
-  if (!request.pinned.kv_cache_dtype)
-    add(try_change("--kv-cache-dtype fp8", request, [](PlanRequest& r) { r.pinned.kv_cache_dtype = "fp8"; }));
-  if (request.pinned.max_model_len || request.min_model_len)
-    add(try_change("a shorter --max-model-len (what the workload needs)", request, [](PlanRequest& r) {
-      r.pinned.max_model_len.reset();
-      r.min_model_len.reset();
-    }));
-  if (request.pinned.gpu_memory_utilization.value_or(0.9) < 0.95)
-    add(try_change("--gpu-memory-utilization 0.95", request,
-                   [](PlanRequest& r) { r.pinned.gpu_memory_utilization = 0.95; }));
-  std::stable_partition(answer.nearest.begin(), answer.nearest.end(), [](const Change& c) { return c.fits; });
-}
 
 /// Nodes for the whole request rate: copies of `best`, which serves `rate` requests/s on what is there.
 std::optional<Change> whole_rate(const PlanRequest& request, const Plan& best, double rate) {
@@ -157,47 +39,108 @@ std::optional<Change> whole_rate(const PlanRequest& request, const Plan& best, d
   return change;
 }
 
+/// The rate that the best plan keeps up, and the nodes for the whole of it.
+void lower_rate(PlanAnswer& answer) {
+  PlanRequest best = answer.request;
+  best.workload.request_rate.reset();
+  best.workload.concurrency.reset();
+  best.goal = Goal::throughput;
+  best.explain = false;
+  auto s = search_request(best, nullptr);
+  const auto found = search(s);
+  if (found.plans.empty()) return;
+  const auto& p = found.plans.front();
+  const double rate = p.estimate.output_tokens_per_second.mean / best.workload.osl.mean();
+  for (const double part : {0.9, 0.6, 0.3}) {
+    const auto asked = fmt::format("{:.3g}", part * rate);
+    const auto change =
+        try_change(answer, "--rate " + asked, [&](PlanRequest& r) { r.workload.request_rate = std::stod(asked); });
+    if (!change || !change->fits) continue;
+    answer.nearest.push_back(*change);
+    break;
+  }
+  if (auto more = whole_rate(answer.request, p, rate)) answer.nearest.push_back(std::move(*more));
+}
+
+/// The most requests in flight, halved until a plan keeps the limits and then tried once in between.
+void fewer_in_flight(PlanAnswer& answer) {
+  const auto with = [&](int n) {
+    return try_change(answer, fmt::format("--concurrency {}", n), [n](PlanRequest& r) { r.workload.concurrency = n; });
+  };
+  for (int n = *answer.request.workload.concurrency / 2; n >= 1; n /= 2) {
+    auto change = with(n);
+    if (!change || !change->fits) continue;
+    if (auto more = n > 1 ? with(n + n / 2) : std::nullopt; more && more->fits) change = std::move(more);
+    answer.nearest.push_back(std::move(*change));
+    return;
+  }
+}
+
+/// The limit, raised to two digits above what the nearest plan reaches that misses this one alone.
+void looser_limit(PlanAnswer& answer) {
+  for (const auto& plan : answer.search.near_misses) {
+    if (plan.slos_missed.size() != 1) continue;
+    const auto missed = std::find_if(plan.slos.begin(), plan.slos.end(), [](const SloOutcome& o) { return !o.met; });
+    if (missed == plan.slos.end()) continue;
+    const double ms = 1.001e3 * missed->value, step = std::pow(10.0, std::floor(std::log10(ms)) - 1);
+    Slo looser = missed->slo;
+    looser.limit = Seconds(std::round(std::ceil(ms / step) * step * 1e3) / 1e6);
+    const std::string text = to_string(looser);  // "tpot:p99<27ms"
+    const auto at = text.find(':');
+    auto change =
+        try_change(answer, fmt::format("--{} '{}'", text.substr(0, at), text.substr(at + 1)), [&](PlanRequest& r) {
+          for (auto& slo : r.workload.slos)
+            if (slo == missed->slo) slo = looser;
+        });
+    if (!change || !change->fits) continue;
+    answer.nearest.push_back(std::move(*change));
+    return;
+  }
+}
+
+/// Plans fit, but none keeps the SLOs or serves the rate.
+void keeps_no_limit(PlanAnswer& answer) {
+  const auto& misses = answer.search.near_misses;
+  const auto& nearest = misses.front();
+  answer.no_reason = fmt::format("plans fit, but none keeps what was asked; the nearest, {}, misses {}",
+                                 to_string(nearest.layout), join(nearest.slos_missed, "; "));
+  const auto& w = answer.request.workload;
+  if (w.request_rate) lower_rate(answer);
+  if (w.slos.empty()) return;
+  looser_limit(answer);
+  if (w.concurrency) fewer_in_flight(answer);
+  more_gpus(answer, 2);
+  other_gpus(answer, [](const Gpu& g) { return g.memory_bandwidth.value; });
+  fewer_bits(answer);
+  std::erase_if(answer.nearest, [](const Change& c) { return !c.fits; });
+}
+
+/// Every setting that may make room.
+void make_room(PlanAnswer& answer) {
+  const auto& request = answer.request;
+  const auto add = [&](const char* what, const auto& edit) {
+    if (auto change = try_change(answer, what, edit)) answer.nearest.push_back(std::move(*change));
+  };
+  more_gpus(answer, 16);
+  other_gpus(answer, [](const Gpu& g) { return to_gib(g.memory_total); });
+  fewer_bits(answer);
+  if (!request.pinned.kv_cache_dtype)
+    add("--kv-cache-dtype fp8", [](PlanRequest& r) { r.pinned.kv_cache_dtype = "fp8"; });
+  if (request.pinned.max_model_len || request.min_model_len)
+    add("a shorter --max-model-len (what the workload needs)", [](PlanRequest& r) {
+      r.pinned.max_model_len.reset();
+      r.min_model_len.reset();
+    });
+  if (request.pinned.gpu_memory_utilization.value_or(0.9) < 0.95)
+    add("--gpu-memory-utilization 0.95", [](PlanRequest& r) { r.pinned.gpu_memory_utilization = 0.95; });
+  std::stable_partition(answer.nearest.begin(), answer.nearest.end(), [](const Change& c) { return c.fits; });
+}
+
 }  // namespace
 
 void explain_nothing(PlanAnswer& answer, const SearchRequest& request) {
   const auto& r = answer.search;
-  if (!r.near_misses.empty()) {
-    // Plans fit, but none keeps the SLOs or serves the rate.
-    const auto& nearest = r.near_misses.front();
-    answer.no_reason = fmt::format("{} plans fit, none keeps what was asked; the nearest, {}, misses: {}",
-                                   r.near_misses.size() == 8 ? "several" : std::to_string(r.near_misses.size()),
-                                   to_string(nearest.layout), join(nearest.slos_missed, "; "));
-    if (answer.request.workload.request_rate) {
-      PlanRequest best = answer.request;
-      best.workload.request_rate.reset();
-      best.workload.concurrency.reset();
-      best.goal = Goal::throughput;
-      best.explain = false;
-      auto s = search_request(best, nullptr);
-      const auto found = search(s);
-      if (!found.plans.empty()) {
-        const auto& p = found.plans.front();
-        const double rate = p.estimate.output_tokens_per_second.mean / best.workload.osl.mean();
-        Change change;
-        change.what = fmt::format("--rate {:.3g}", rate * 0.9);
-        change.fits = true;
-        change.plan = p;
-        change.note = fmt::format("{} serves at most {:.2f} requests/s of these lengths", to_string(p.layout), rate);
-        answer.nearest.push_back(std::move(change));
-        if (auto more = whole_rate(answer.request, p, rate)) answer.nearest.push_back(std::move(*more));
-      }
-    }
-    for (const auto& plan : r.near_misses) {
-      if (answer.nearest.size() > 6) break;
-      if (plan.slos_missed.empty()) continue;
-      Change change;
-      change.what = "accept " + to_string(plan.layout);
-      change.note = join(plan.slos_missed, "; ");
-      change.plan = plan;
-      answer.nearest.push_back(std::move(change));
-    }
-    return;
-  }
+  if (!r.near_misses.empty()) return keeps_no_limit(answer);
   if (r.layouts == 0) {
     answer.no_reason = "no layout has these sizes on the GPUs on offer";
     return;
@@ -207,7 +150,7 @@ void explain_nothing(PlanAnswer& answer, const SearchRequest& request) {
     if (c.rule->when.in(Phase::memory)) memory += c.count;
   if (memory == 0) {
     answer.no_reason = fmt::format("vLLM refuses all {} layouts", r.layouts);
-    smaller_question(answer);
+    make_room(answer);
     return;
   }
   // The layout that comes nearest: the smallest amount of memory missing on its binding rank.
@@ -237,7 +180,7 @@ void explain_nothing(PlanAnswer& answer, const SearchRequest& request) {
     answer.no_reason =
         fmt::format("does not fit with certainty: {} layouts, all more likely to fail than to start", r.layouts);
   }
-  smaller_question(answer);
+  make_room(answer);
 }
 
 }  // namespace shardwise

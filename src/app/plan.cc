@@ -134,6 +134,12 @@ std::shared_ptr<const Model> launched_model(const std::shared_ptr<const Model>& 
   return out;
 }
 
+std::size_t simulated_finalists(const PlanRequest& request, const SearchResult& screened) {
+  const auto first = screened.plans.begin(),
+             last = first + static_cast<std::ptrdiff_t>(std::min(screened.plans.size(), kFinalists));
+  return request.simulate_finalists.value_or(std::all_of(first, last, worth_simulating) ? kFinalists : 0);
+}
+
 SearchRequest search_request(const PlanRequest& request, std::vector<Assumption>* assumptions) {
   SearchRequest s;
   s.model = request.model.get();
@@ -218,11 +224,7 @@ PlanAnswer make_plan(const PlanRequest& given) {
   const auto s = search_request(request, &answer.assumptions);
   answer.search = search(s);
   // The closed form screens, the simulator decides.
-  const auto& screened = answer.search.plans;
-  const auto first = screened.begin(),
-             last = first + static_cast<std::ptrdiff_t>(std::min(screened.size(), kFinalists));
-  const std::size_t finalists =
-      request.simulate_finalists.value_or(std::all_of(first, last, worth_simulating) ? kFinalists : 0);
+  const std::size_t finalists = simulated_finalists(request, answer.search);
   answer.simulated = finalists > 0;
   if (answer.simulated) decide_by_simulation(request, s, answer.search, finalists);
 

@@ -23,6 +23,9 @@ PlanAnswer make_plan(const PlanRequest& request);
 /// The search that make_plan runs, of request.model as it is; `request` must outlive it.
 SearchRequest search_request(const PlanRequest& request, std::vector<Assumption>* assumptions);
 
+/// Of how many shapes the simulator decides: the number asked for, else 10 where that is quick, else none.
+std::size_t simulated_finalists(const PlanRequest& request, const SearchResult& screened);
+
 /// Launch commands of any plan of the answer.
 std::vector<LaunchCommand> launch_plan(const PlanRequest& request, const Plan& plan);
 

@@ -64,7 +64,7 @@ std::string check_text(const CheckAnswer& a, const Style& style) {
   if (a.plan) {
     const auto& e = a.plan->estimate;
     out += heading(fmt::format("What it will do ({}; {:.0f} in flight)",
-                               workload_line(a.request.workload, a.request.goal), a.load));
+                               workload_line(a.request.workload, a.request.goal, "at its best load"), a.load));
     out += prediction_table(e, style);
     if (!e.band_reason.empty()) out += paragraph(style.dim("90 % intervals: " + e.band_reason));
     if (a.plan->simulated)

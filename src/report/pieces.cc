@@ -62,7 +62,7 @@ std::string model_head(const Model& m, const Style& style) {
   return out;
 }
 
-std::string workload_line(const Workload& w, Goal goal) {
+std::string workload_line(const Workload& w, Goal goal, const std::string& free_load) {
   std::string text;
   if (w.trace)
     text = fmt::format("trace of {} requests, mean {:.0f} tokens in, {:.0f} out",
@@ -74,10 +74,25 @@ std::string workload_line(const Workload& w, Goal goal) {
   else if (w.request_rate)
     text += fmt::format(", {} requests/s", number_text(*w.request_rate));
   else
-    text += goal == Goal::latency ? ", one user" : ", every load";
+    text += goal == Goal::latency ? ", one user" : ", " + free_load;
   for (const auto& slo : w.slos) text += ", " + to_string(slo);
   return text + "; goal: " + to_string(goal);
 }
+
+namespace {
+std::string kv_cache_words(const MemoryPlan& m) {
+  const auto interval = fmt::format("90 %: {:.1f} to {:.1f}", m.kv_gib.lo, m.kv_gib.hi);
+  if (m.num_blocks > 0)
+    return fmt::format("{} blocks, {} tokens an engine ({:.1f} GiB on the binding rank, {})", with_commas(m.num_blocks),
+                       with_commas(m.kv_tokens), m.kv_gib.mean, interval);
+  if (m.kv_gib.mean <= 0)
+    return fmt::format("none, {:.1f} GiB are missing on the binding rank before it ({})", -m.kv_gib.mean, interval);
+  if (m.kv_needed.value > 0)
+    return fmt::format("{:.1f} GiB are left on the binding rank ({}), one request of {} tokens needs {:.1f}",
+                       m.kv_gib.mean, interval, with_commas(m.max_model_len), to_gib(m.kv_needed));
+  return fmt::format("{:.1f} GiB are left on the binding rank ({}), not laid out in blocks", m.kv_gib.mean, interval);
+}
+}  // namespace
 
 std::string memory_text(const MemoryPlan& m, const Style& style) {
   std::string out;
@@ -101,9 +116,7 @@ std::string memory_text(const MemoryPlan& m, const Style& style) {
                to_gib(s.kv_cache))) +
            "\n";
   }
-  out +=
-      fmt::format("  KV cache: {} blocks, {} tokens an engine ({:.1f} GiB on the binding rank, 90 %: {:.1f} to {:.1f})",
-                  with_commas(m.num_blocks), with_commas(m.kv_tokens), m.kv_gib.mean, m.kv_gib.lo, m.kv_gib.hi);
+  out += "  KV cache: " + kv_cache_words(m);
   if (m.kv_replication > 1.001) out += fmt::format("; each KV head is held {:.0f} times", m.kv_replication);
   return out + "\n";
 }

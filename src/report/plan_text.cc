@@ -18,39 +18,89 @@ std::string why_not_text(const WhyNot& a, const Style& style) {
 
 namespace {
 
-std::string plan_table(const std::vector<Plan>& plans, std::size_t count, const Style& style) {
+/// A column of the plans' table. `rank`: what is dropped last where the terminal is narrow.
+struct PlanColumn {
+  std::string_view name;
+  std::size_t rank;
+  std::string (*cell)(const Plan& plan);
+};
+
+std::string tpot_cell(const Plan& p) { return interval_text(p.estimate.tpot_ms, p.estimate.tpot_ms.mean < 10 ? 2 : 1); }
+
+/// Narrow enough for every terminal: without intervals.
+constexpr std::size_t kNeededRank = 5;
+constexpr PlanColumn kTpot = {"TPOT ms", 1, [](const Plan& p) {
+                                const double ms = p.estimate.tpot_ms.mean;
+                                return fmt::format("{:.{}f}", ms, ms < 10 ? 2 : 1);
+                              }};
+constexpr PlanColumn kTtft = {"TTFT ms", 2,
+                              [](const Plan& p) { return fmt::format("{:.0f}", p.estimate.ttft_ms.mean); }};
+
+constexpr PlanColumn kPlanColumns[] = {
+    {"GPUs", 4, [](const Plan& p) { return std::to_string(p.layout.gpus()); }},
+    {"in flight", 5, [](const Plan& p) { return fmt::format("{:.0f}", p.estimate.concurrency); }},
+    {"tokens/s", 3, [](const Plan& p) { return with_commas(std::llround(p.estimate.output_tokens_per_second.mean)); }},
+    {"per GPU", 7,
+     [](const Plan& p) { return fmt::format("{:.0f}", p.estimate.output_tokens_per_second_per_gpu.mean); }},
+    {"per user", 8,
+     [](const Plan& p) {
+       return fmt::format("{:.1f}", p.estimate.tpot_ms.mean > 0 ? 1e3 / p.estimate.tpot_ms.mean : 0);
+     }},
+    {"TPOT ms [90 %]", 1, tpot_cell},
+    {"TTFT ms [90 %]", 2, [](const Plan& p) { return interval_text(p.estimate.ttft_ms, 0); }},
+    {"max rate/s", 6,
+     [](const Plan& p) { return p.max_request_rate ? fmt::format("{:.3g}", *p.max_request_rate) : std::string(); }},
+    {"KV tokens", 9, [](const Plan& p) { return with_commas(p.memory.kv_tokens); }},
+    {"KV used", 10, [](const Plan& p) { return fmt::format("{:.0f} %", 100 * p.estimate.kv_utilisation); }},
+};
+
+/// The listed plans: the same shape with other numbers of copies is one line, its best.
+std::vector<const Plan*> listed_plans(const std::vector<Plan>& plans, std::size_t count) {
+  std::vector<const Plan*> out;
+  for (const auto& p : plans)
+    if (out.size() < count &&
+        std::none_of(out.begin(), out.end(), [&](const Plan* q) { return same_but_copies(p.layout, q->layout); }))
+      out.push_back(&p);
+  return out;
+}
+
+Table plans_as_table(const std::vector<const Plan*>& plans, const Style& style, bool intervals) {
+  std::vector<PlanColumn> columns;
+  for (const auto& c : kPlanColumns)
+    if (std::any_of(plans.begin(), plans.end(), [&](const Plan* p) { return !c.cell(*p).empty(); }))
+      columns.push_back(intervals ? c : c.rank == kTpot.rank ? kTpot : c.rank == kTtft.rank ? kTtft : c);
   Table t;
   t.column("#");
   t.column("plan", Table::Align::left);
-  for (const char* name : {"GPUs", "in flight", "tokens/s", "per GPU", "per user", "TPOT ms [90 %]", "TTFT ms [90 %]"})
-    t.column(name);
-  const bool rates = std::any_of(plans.begin(), plans.end(), [](const Plan& p) { return p.max_request_rate; });
-  if (rates) t.column("max rate/s");
-  for (const char* name : {"KV tokens", "KV used"}) t.column(name);
-  std::size_t listed = 0;  // the same shape with other numbers of copies is one line of the table: its best
-  for (std::size_t i = 0; i < plans.size() && listed < count; ++i) {
-    const auto& p = plans[i];
-    if (std::any_of(plans.begin(), plans.begin() + static_cast<std::ptrdiff_t>(i),
-                    [&](const Plan& q) { return same_but_copies(p.layout, q.layout); }))
-      continue;
-    ++listed;
-    const auto& e = p.estimate;
-    const std::string name = to_string(p.layout);
-    std::vector<std::string> cells = {std::to_string(listed),
-                                      i == 0 ? style.good(name) : name,
-                                      std::to_string(p.layout.gpus()),
-                                      fmt::format("{:.0f}", e.concurrency),
-                                      with_commas(std::llround(e.output_tokens_per_second.mean)),
-                                      fmt::format("{:.0f}", e.output_tokens_per_second_per_gpu.mean),
-                                      fmt::format("{:.1f}", e.tpot_ms.mean > 0 ? 1e3 / e.tpot_ms.mean : 0),
-                                      interval_text(e.tpot_ms, e.tpot_ms.mean < 10 ? 2 : 1),
-                                      interval_text(e.ttft_ms, 0)};
-    if (rates) cells.push_back(p.max_request_rate ? fmt::format("{:.3g}", *p.max_request_rate) : "-");
-    cells.push_back(with_commas(p.memory.kv_tokens));
-    cells.push_back(fmt::format("{:.0f} %", 100 * e.kv_utilisation));
+  for (const auto& c : columns) t.column(std::string(c.name), Table::Align::right, c.rank);
+  for (std::size_t i = 0; i < plans.size(); ++i) {
+    const std::string name = to_string(plans[i]->layout);
+    std::vector<std::string> cells = {std::to_string(i + 1), i == 0 ? style.good(name) : name};
+    for (const auto& c : columns) {
+      const auto cell = c.cell(*plans[i]);
+      cells.push_back(cell.empty() ? "-" : cell);
+    }
     t.row(std::move(cells));
   }
-  return t.text(style);
+  return t;
+}
+
+std::string plan_table(const std::vector<const Plan*>& plans, const Style& style) {
+  const auto whole = plans_as_table(plans, style, true);
+  if (whole.dropped_rank(style).value_or(kNeededRank + 1) > kNeededRank) return whole.text(style);
+  return plans_as_table(plans, style, false).text(style);
+}
+
+/// Where no load is given the plans are not at the same one.
+std::string loads_differ(const std::vector<const Plan*>& plans, const Workload& w, const Style& style) {
+  const auto same = [&](const Plan* p) {
+    return std::lround(p->estimate.concurrency) == std::lround(plans.front()->estimate.concurrency);
+  };
+  if (w.concurrency || w.request_rate || w.trace || std::all_of(plans.begin(), plans.end(), same)) return "";
+  return paragraph(style,
+                   style.dim(fmt::format("each row is at the load that is best for it (in flight); --concurrency "
+                                         "{:.0f} compares all at the first one's",
+                                         plans.front()->estimate.concurrency)));
 }
 
 std::string rejections(const PlanAnswer& a, const Style& style) {
@@ -89,15 +139,41 @@ std::string arithmetic(const Plan& p, int available) {
   return text + ".";
 }
 
-std::string nothing(const PlanAnswer& a, const Style& style) {
-  std::string out = heading(style, style.bad("No plan")) + paragraph(style, a.no_reason + ".");
-  if (a.nearest.empty()) return out;
+/// What the nearest plans reach.
+std::string near_misses(const PlanAnswer& a, const Style& style) {
+  if (a.search.near_misses.empty()) return "";
   Table t;
-  t.column("what would", Table::Align::left);
-  t.column("stands", Table::Align::left);
-  t.column("", Table::Align::left);
-  for (const auto& c : a.nearest) t.row({c.what, c.fits ? style.good("yes") : "no", shorten(c.note, style.width - 52)});
-  return out + heading(style, "The nearest changes") + t.text(style);
+  t.column("plan", Table::Align::left);
+  for (const char* name : {"GPUs", "in flight", "tokens/s", "TPOT ms", "TTFT ms"}) t.column(name);
+  t.column("misses", Table::Align::left);
+  constexpr std::size_t kShown = 5;
+  for (std::size_t i = 0; i < a.search.near_misses.size() && i < kShown; ++i) {
+    const auto& p = a.search.near_misses[i];
+    t.row({to_string(p.layout), std::to_string(p.layout.gpus()), fmt::format("{:.0f}", p.estimate.concurrency),
+           with_commas(std::llround(p.estimate.output_tokens_per_second.mean)), kTpot.cell(p), kTtft.cell(p),
+           join(p.slos_missed, "; ")});
+  }
+  return heading(style, "The nearest plans") + t.text(style);
+}
+
+std::string nothing(const PlanAnswer& a, const Style& style) {
+  const bool limits = !a.search.near_misses.empty();
+  std::string out = heading(style, style.bad("No plan")) + paragraph(style, a.no_reason + ".") + near_misses(a, style);
+  if (a.nearest.empty())
+    return limits ? out + paragraph(style,
+                                    "No single change that was tried does: other GPUs, more of them, fewer bits, a "
+                                    "lower load, a looser limit.")
+                  : out;
+  Table t;
+  t.column("change", Table::Align::left);
+  if (!limits) t.column("enough", Table::Align::left);
+  t.column("then", Table::Align::left);
+  for (const auto& c : a.nearest) {
+    std::vector<std::string> cells = {c.what, c.note};
+    if (!limits) cells.insert(cells.begin() + 1, c.fits ? style.good("yes") : "no");
+    t.row(std::move(cells));
+  }
+  return out + heading(style, limits ? "Any one of these is enough" : "The nearest changes") + t.text(style);
 }
 
 std::string flips(const Explanation& x, const Style& style) {
@@ -140,7 +216,7 @@ std::string plan_text(const PlanAnswer& a, const Style& style, std::size_t shown
                                                 r.cluster.first_gpu().name, to_gib(r.cluster.first_gpu().memory_total))
                                   : fmt::format("{} GPUs", r.cluster.total_gpus())) +
          "\n";
-  out += wrap(workload_line(r.workload, r.goal), style.width - 2, "  ") + "\n";
+  out += wrap(workload_line(r.workload, r.goal, "each plan at its best load"), style.width - 2, "  ") + "\n";
   for (const auto& w : a.warnings) out += style.accent("note: ") + wrap(w, style.width - 8, "      ") + "\n";
   if (!a.found()) return out + nothing(a, style) + rejections(a, style) + assumptions(a, style);
 
@@ -151,7 +227,8 @@ std::string plan_text(const PlanAnswer& a, const Style& style, std::size_t shown
                              a.simulated ? fmt::format("; the best {} simulated, {}", a.search.plans.size(),
                                                        r.workload.as_benchmark ? "as a benchmark" : "in steady state")
                                          : ""));
-  out += plan_table(a.search.plans, shown_plans, style);
+  const auto listed = listed_plans(a.search.plans, shown_plans);
+  out += plan_table(listed, style) + loads_differ(listed, r.workload, style);
   if (w.max_request_rate)
     out += paragraph(style, style.dim("max rate: the highest rate, by simulation, that keeps the SLOs, of the plans "
                                       "that were simulated"));

@@ -39,7 +39,8 @@ std::string rules_text(const std::string& id, const Style& style);
 std::string prediction_table(const ServingEstimate& estimate, const Style& style);  ///< means, intervals, p99
 std::string model_line(const Model& model);  ///< "70.6 B parameters, dense, 64 heads (8 KV), 80 layers, bfloat16"
 std::string model_head(const Model& model, const Style& style);  ///< what vllm serve is given, the line, the remarks
-std::string workload_line(const Workload& workload, Goal goal);
+/// `free_load`: what stands for the load where none is given.
+std::string workload_line(const Workload& workload, Goal goal, const std::string& free_load);
 /// "ttft:p99<2s: 1310 ms (1250 to 1400)": of a simulated run, with the sampling error.
 std::string slos_text(const std::vector<SloOutcome>& slos);
 std::string interval_text(const Interval& value, int decimals);  ///< "12.3 [10.1, 15.0]"

@@ -42,42 +42,65 @@ std::string cut_to(const std::string& text, std::size_t width) {
 }
 }  // namespace
 
-void Table::column(std::string header, Align align) { columns_.push_back({std::move(header), align}); }
+void Table::column(std::string header, Align align, std::optional<std::size_t> rank) {
+  columns_.push_back({std::move(header), align, rank.value_or(columns_.size())});
+}
 
 void Table::row(std::vector<std::string> cells) {
   cells.resize(columns_.size());
   rows_.push_back(std::move(cells));
 }
 
-std::string Table::text(const Style& style, const std::string& indent) const {
-  std::vector<std::size_t> widths;
+Table::Layout Table::layout(const Style& style, const std::string& indent) const {
+  Layout out;
+  std::size_t total = indent.size();
   for (std::size_t c = 0; c < columns_.size(); ++c) {
     std::size_t width = display_width(columns_[c].header);
     for (const auto& row : rows_) width = std::max(width, display_width(row[c]));
-    widths.push_back(width);
+    out.widths.push_back(width);
+    total += width + 2;
   }
-  std::size_t shown = columns_.size(), total = indent.size();
-  for (const auto width : widths) total += width + 2;
+  out.shown.assign(columns_.size(), true);
   // A last column of text is cut before whole columns go.
   const auto most = static_cast<std::size_t>(style.width) + 2;
-  std::size_t cut = 0;
-  if (shown > 1 && columns_.back().align == Align::left && total > most && widths.back() > 20 + (total - most)) {
-    cut = widths.back() - (total - most);
-    total -= widths.back() - cut;
-    widths.back() = cut;
+  if (columns_.size() > 1 && columns_.back().align == Align::left && total > most &&
+      out.widths.back() > 20 + (total - most)) {
+    out.cut = out.widths.back() -= total - most;
+    return out;
   }
-  while (shown > 2 && total > static_cast<std::size_t>(style.width) + 2) total -= widths[--shown] + 2;
+  while (total > most) {
+    std::size_t last = 1;
+    for (std::size_t c = 2; c < columns_.size(); ++c)
+      if (out.shown[c] && (last == 1 || columns_[c].rank >= columns_[last].rank)) last = c;
+    if (last == 1) break;
+    out.shown[last] = false;
+    total -= out.widths[last] + 2;
+  }
+  return out;
+}
 
+std::optional<std::size_t> Table::dropped_rank(const Style& style, const std::string& indent) const {
+  const auto l = layout(style, indent);
+  std::optional<std::size_t> least;
+  for (std::size_t c = 0; c < columns_.size(); ++c)
+    if (!l.shown[c]) least = std::min(least.value_or(columns_[c].rank), columns_[c].rank);
+  return least;
+}
+
+std::string Table::text(const Style& style, const std::string& indent) const {
+  const auto l = layout(style, indent);
+  const auto last =
+      static_cast<std::size_t>(std::find(l.shown.rbegin(), l.shown.rend(), true).base() - l.shown.begin());
   const auto line = [&](const auto& cell_of, bool header) {
     std::string out = indent;
-    for (std::size_t c = 0; c < shown; ++c) {
+    for (std::size_t c = 0; c < last; ++c) {
+      if (!l.shown[c]) continue;
       std::string cell = cell_of(c);
-      if (cut > 0 && c + 1 == columns_.size() && display_width(cell) > cut) cell = cut_to(cell, cut);
-      const std::string space(widths[c] - std::min(widths[c], display_width(cell)), ' ');
-      const bool last = c + 1 == shown;
+      if (l.cut > 0 && c + 1 == columns_.size() && display_width(cell) > l.cut) cell = cut_to(cell, l.cut);
+      const std::string space(l.widths[c] - std::min(l.widths[c], display_width(cell)), ' ');
       const std::string text = header ? style.dim(cell) : cell;
-      out += columns_[c].align == Align::right ? space + text : last ? text : text + space;
-      if (!last) out += "  ";
+      out += columns_[c].align == Align::right ? space + text : c + 1 == last ? text : text + space;
+      if (c + 1 < last) out += "  ";
     }
     while (!out.empty() && out.back() == ' ') out.pop_back();
     return out + "\n";
@@ -87,8 +110,8 @@ std::string Table::text(const Style& style, const std::string& indent) const {
     out += line([&](std::size_t c) { return columns_[c].header; }, true);
   for (const auto& row : rows_) out += line([&](std::size_t c) { return row[c]; }, false);
   std::string names;
-  for (std::size_t c = shown; c < columns_.size(); ++c)
-    if (!columns_[c].header.empty()) names += (names.empty() ? "" : ", ") + columns_[c].header;
+  for (std::size_t c = 0; c < columns_.size(); ++c)
+    if (!l.shown[c] && !columns_[c].header.empty()) names += (names.empty() ? "" : ", ") + columns_[c].header;
   if (!names.empty()) out += indent + style.dim("(a wider terminal also shows: " + names + ")") + "\n";
   return out;
 }

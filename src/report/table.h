@@ -1,5 +1,7 @@
 #pragma once
 // Aligned text for terminals.
+#include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,17 +30,27 @@ std::string shorten(const std::string& text, int room);
 class Table {
  public:
   enum class Align { left, right };
-  void column(std::string header, Align align = Align::right);
+  /// `rank`: columns of higher rank are dropped first where the terminal is narrow; not given: from the right.
+  void column(std::string header, Align align = Align::right, std::optional<std::size_t> rank = std::nullopt);
   void row(std::vector<std::string> cells);
-  /// Lines with two spaces between columns. Columns that do not fit `style.width` are dropped from the right, except
-  /// the first two; the dropped ones are named in a last line.
+  /// Lines with two spaces between columns. Columns that do not fit `style.width` are dropped, except the first two;
+  /// the dropped ones are named in a last line.
   std::string text(const Style& style, const std::string& indent = "  ") const;
+  /// The lowest rank that is dropped at that width.
+  std::optional<std::size_t> dropped_rank(const Style& style, const std::string& indent = "  ") const;
 
  private:
   struct Column {
     std::string header;
     Align align;
+    std::size_t rank;
   };
+  struct Layout {
+    std::vector<std::size_t> widths;
+    std::vector<bool> shown;
+    std::size_t cut = 0;  ///< width of a last column of text that is cut; 0 = none is
+  };
+  Layout layout(const Style& style, const std::string& indent) const;
   std::vector<Column> columns_;
   std::vector<std::vector<std::string>> rows_;
 };

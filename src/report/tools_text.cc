@@ -152,7 +152,7 @@ std::string estimate_text(const EstimateAnswer& a, const Style& style) {
            (c.memory && c.memory->refusal ? c.memory->refusal->message : "") + "\n";
   const auto& e = c.plan->estimate;
   out += fmt::format("  {}, {}; {:.0f} requests in flight\n", to_string(c.plan->layout),
-                     workload_line(c.request.workload, c.request.goal), e.concurrency);
+                     workload_line(c.request.workload, c.request.goal, "at its best load"), e.concurrency);
   out += heading(style, "Serving");
   out += prediction_table(e, style) + "  " + style.dim("90 % intervals: " + e.band_reason) + "\n";
   out += heading(
