@@ -51,7 +51,7 @@ void lower_rate(PlanAnswer& answer) {
   if (found.plans.empty()) return;
   const auto& p = found.plans.front();
   const double rate = p.estimate.output_tokens_per_second.mean / best.workload.osl.mean();
-  for (const double part : {0.9, 0.6, 0.3}) {
+  for (const double part : {0.9, 0.8, 0.65, 0.5, 0.3, 0.15}) {
     const auto asked = fmt::format("{:.3g}", part * rate);
     const auto change =
         try_change(answer, "--rate " + asked, [&](PlanRequest& r) { r.workload.request_rate = std::stod(asked); });

@@ -6,8 +6,12 @@
 #include <exception>
 
 #include "base/input_error.h"
+#include "base/text.h"
+#include "base/version.h"
 #include "cli/command.h"
+#include "cli/options.h"
 #include "config/json.h"
+#include "parallel/engine_args.h"
 
 namespace shardwise {
 
@@ -65,6 +69,41 @@ Json error_json(const InputError& e) {
   return error;
 }
 
+/// A word of a command's that none of its options takes, with the words behind it that are its values.
+struct StrayWords {
+  std::vector<std::string> flags, own;  ///< own: the command line without them
+};
+
+StrayWords stray_words(const std::vector<std::string>& words, const CLI::App& sub) {
+  StrayWords out;
+  bool stray = false;
+  for (const auto& word : words) {
+    if (word.starts_with('-')) {
+      const auto name = word.substr(0, word.find('='));
+      stray = name.size() > 1 && !sub.get_option_no_throw(name);
+    }
+    (stray ? out.flags : out.own).push_back(word);
+  }
+  return out;
+}
+
+/// What to write where a command has words that it does not take: vLLM's flags stand behind `--`.
+std::string stray_hint(const StrayWords& words, const CLI::App& sub, const std::vector<std::string>& vllm) {
+  if (words.flags.empty()) return "run 'shardwise " + sub.get_name() + " --help'";
+  try {
+    auto flags = words.flags;
+    flags.insert(flags.end(), vllm.begin(), vllm.end());
+    parse_vllm_flags(behind_model("MODEL", flags), kDefaultVllmVersion);
+    return "vLLM's own flags stand behind --: shardwise " + join(words.own, " ") + " -- " + join(flags, " ");
+  } catch (const InputError&) {
+  }
+  std::vector<std::string> names;
+  for (const auto* option : sub.get_options())
+    for (const auto& name : option->get_lnames()) names.push_back("--" + name);
+  const auto hint = did_you_mean(words.flags.front(), names);
+  return hint.empty() ? "run 'shardwise " + sub.get_name() + " --help'" : hint;
+}
+
 /// What the user asked for, run; exceptions become messages and exit codes.
 int run(const Handler& handler, bool json) {
   try {
@@ -93,6 +132,7 @@ int run_cli(int argc, char** argv) {
     own.erase(cut, own.end());
   }
   const bool json = std::find(own.begin(), own.end(), "--json") != own.end();
+  const auto words = own;
   std::vector<std::pair<CLI::App*, Handler>> handlers;
   for (const auto& row : commands()) {
     auto* sub = app.add_subcommand(std::string(row.name), std::string(row.about));
@@ -105,6 +145,16 @@ int run_cli(int argc, char** argv) {
     return app.exit(e);
   } catch (const CLI::CallForVersion& e) {
     return app.exit(e);
+  } catch (const CLI::ExtrasError& e) {
+    for (const auto& [sub, handler] : handlers) {
+      if (!sub->parsed()) continue;
+      const auto stray = stray_words(words, *sub);
+      const auto& what = stray.flags.empty() ? sub->remaining() : stray.flags;
+      const InputError error(sub->get_name(), 0, "", "takes no " + (what.empty() ? "such word" : what.front()),
+                             stray_hint(stray, *sub, vllm));
+      return fail(json, kExitBadInput, error_json(error), error.what());
+    }
+    return fail(json, kExitBadInput, {{"message", e.what()}}, e.what());
   } catch (const CLI::ParseError& e) {
     return fail(json, kExitBadInput, {{"message", e.what()}},
                 e.what() + std::string("\n  run 'shardwise --help' or 'shardwise COMMAND --help'"));

@@ -95,8 +95,8 @@ Workload workload_of(const QuestionOptions& o, std::int64_t longest, std::vector
   if (!w.trace && !given("isl")) assumed->push_back({"isl", to_string(w.isl), "no --isl given"});
   if (!w.trace && !given("osl")) assumed->push_back({"osl", to_string(w.osl), "no --osl given"});
   if (!w.trace && !w.concurrency && !w.request_rate)
-    assumed->push_back({"load", o.goal == "latency" ? "one user" : "of each plan the one that is best for the goal",
-                        "no --concurrency or --rate given"});
+    assumed->push_back(
+        {"load", o.goal == "latency" ? "one user" : "each plan at its best", "no --concurrency or --rate given"});
   if (o.goal.empty()) assumed->push_back({"goal", "balanced", "no --goal given"});
   return w;
 }

@@ -35,6 +35,8 @@ plan DeepSeek-V3 --gpus 8xL40S
 plan DeepSeek-V3 --gpus 2x8xL40S
 plan gpt-oss-120b --gpus 1xA100-80G --max-model-len 131072
 plan Llama-3.1-70B --gpus 2xH100 --tpot 10ms
+plan Llama-3.1-70B --gpus 8xH100 --concurrency 64 --tpot p99<20ms
+plan Qwen3-32B --gpus 8xH100 --rate 10 --ttft p99<100ms
 check Qwen3-32B --gpus 8xH100 -- -tp 8
 check Qwen3-30B-A3B --gpus 4xH100 --goal throughput -- -tp 2 -dp 2 --enable-expert-parallel
 check Llama-3.1-70B --gpus 4xH100 --concurrency 16 -- -tp 2 -pp 2 --enforce-eager --max-num-seqs 32
@@ -311,7 +313,7 @@ def of_plan(question, answer):
     for change in answer.get("no_plan", {}).get("nearest", []):
         what, other = change["change"], None
         if what.startswith("--"):
-            other = whole.own_with(tuple(what.split(" ", 1)))
+            other = whole.own_with(tuple(shlex.split(what)))
         elif re.match(r"[\dx]+x[A-Z]", what):
             other = whole.own_with(("--gpus", what))
         elif what.startswith("an FP8"):
@@ -320,10 +322,6 @@ def of_plan(question, answer):
             other = whole.own_with(("--hf-overrides", json.dumps(INT4)))
         elif what.startswith("a shorter --max-model-len"):
             other = whole.own_with(("--max-model-len", None), ("--min-model-len", None))
-        elif what.startswith("accept "):
-            other = question.own_with(*layout_settings(what[7:]))
-            yield what, other, stands_as(what[7:], change["estimate"])
-            continue
         yield f"{what}: {change['stands']} ({change['note']})", other, one_stands if change["stands"] else none_stands
 
 
