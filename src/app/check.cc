@@ -11,6 +11,7 @@
 #include "app/simulate_plan.h"
 #include "base/input_error.h"
 #include "base/text.h"
+#include "hardware/generations.h"
 #include "parallel/checked_versions.h"
 #include "parallel/not_modelled.h"
 #include "parallel/rules.h"
@@ -186,6 +187,7 @@ CheckAnswer check(const CheckRequest& given) {
   answer.request.model = launched_model(given.model, given.args, given.vllm_version);
   const CheckRequest& request = answer.request;
   if (const auto note = unchecked_version_note(request.vllm_version)) answer.warnings.push_back(*note);
+  if (const auto note = platform_note(request.cluster.first_gpu())) answer.warnings.push_back(*note);
   if (const auto note = not_modelled_note(request.args); !note.empty()) answer.warnings.push_back(note);
   if (const auto note = unknown_arguments_note(request.args, request.vllm_version)) answer.warnings.push_back(*note);
   if (const auto note = ray_note(request.args)) answer.warnings.push_back(*note);

@@ -11,6 +11,7 @@
 #include "base/input_error.h"
 #include "base/text.h"
 #include "config/json.h"
+#include "hardware/generations.h"
 #include "model/load.h"
 #include "model/requantise.h"
 #include "parallel/checked_versions.h"
@@ -233,6 +234,7 @@ PlanAnswer make_plan(const PlanRequest& given) {
   answer.request.model = launched_model(given.model, given.pinned, given.vllm_version);
   const PlanRequest& request = answer.request;
   if (const auto note = unchecked_version_note(request.vllm_version)) answer.warnings.push_back(*note);
+  if (const auto note = platform_note(request.cluster.first_gpu())) answer.warnings.push_back(*note);
   if (const auto note = not_modelled_note(request.pinned); !note.empty()) answer.warnings.push_back(note);
   trust_own_code(answer);
   if (const auto note = unknown_arguments_note(request.pinned, request.vllm_version)) answer.warnings.push_back(*note);

@@ -56,6 +56,21 @@ int list_gpus(const std::string& name) {
   return kExitFound;
 }
 
+int list_instances(const std::string& name) {
+  Table t;
+  for (const char* header : {"instance", "cloud", "GPU"}) t.column(header, Table::Align::left);
+  for (const char* header : {"GPUs", "NICs", "Gbit/s"}) t.column(header);
+  for (const char* header : {"network", "source"}) t.column(header, Table::Align::left);
+  for (const auto& i : instances())
+    if (name.empty() || to_lower(i.name + " " + i.gpu).find(to_lower(name)) != std::string::npos)
+      t.row({i.name, i.provider, i.gpu, std::to_string(i.gpus), std::to_string(i.nics), number_text(i.gbits), i.network,
+             i.source});
+  Style style;
+  style.width = 240;
+  std::fputs(t.text(style, "").c_str(), stdout);
+  return kExitFound;
+}
+
 }  // namespace
 
 Handler add_rules(Command command, const std::vector<std::string>&) {
@@ -83,8 +98,10 @@ Handler add_models(Command command, const std::vector<std::string>&) {
 
 Handler add_gpus(Command command, const std::vector<std::string>&) {
   auto name = std::make_shared<std::string>();
+  auto clouds = std::make_shared<bool>(false);
   command.option("name", *name, "part of a name");
-  return [name] { return list_gpus(*name); };
+  command.flag("--instances", *clouds, "the instances of clouds instead");
+  return [name, clouds] { return *clouds ? list_instances(*name) : list_gpus(*name); };
 }
 
 }  // namespace shardwise

@@ -65,6 +65,12 @@ const GpuCatalogue& gpus() {
     }
     for (std::size_t i = 0; i < c.gpus.size(); ++i)
       for (const auto& alias : c.aliases[i]) c.by_name.emplace(plain_name(alias), i);
+    // Every name with the nominal memory behind it, where no row has that name.
+    for (std::size_t i = 0; i < c.gpus.size(); ++i) {
+      const auto memory = " " + std::to_string(c.gpus[i].memory_nominal.value / 1'000'000'000) + "G";
+      c.by_name.emplace(plain_name(c.gpus[i].name + memory), i);
+      for (const auto& alias : c.aliases[i]) c.by_name.emplace(plain_name(alias + memory), i);
+    }
     return c;
   }();
   return catalogue;
@@ -74,6 +80,14 @@ struct LinkCatalogue {
   std::vector<LinkRow> rows;
   std::unordered_map<std::string, std::size_t> by_name;
 };
+
+/// Lower case, without spaces, '-' and '_'.
+std::string plain_link(std::string_view name) {
+  std::string out;
+  for (const char c : to_lower(name))
+    if (c != ' ' && c != '-' && c != '_') out += c;
+  return out;
+}
 
 LinkClass link_class_of(const std::string& text) {
   if (text == "scale_up") return LinkClass::scale_up;
@@ -97,8 +111,8 @@ const LinkCatalogue& links() {
       c.rows.push_back(std::move(link));
     }
     for (std::size_t i = 0; i < c.rows.size(); ++i) {
-      c.by_name.emplace(plain_name(c.rows[i].link.name), i);
-      for (const auto& alias : c.rows[i].aliases) c.by_name.emplace(plain_name(alias), i);
+      c.by_name.emplace(plain_link(c.rows[i].link.name), i);
+      for (const auto& alias : c.rows[i].aliases) c.by_name.emplace(plain_link(alias), i);
     }
     return c;
   }();
@@ -106,16 +120,6 @@ const LinkCatalogue& links() {
 }
 
 }  // namespace
-
-std::string plain_name(std::string_view name) {
-  std::string out;
-  for (const char c : to_lower(name))
-    if (c != ' ' && c != '-' && c != '_') out += c;
-  for (const std::string_view brand : {"nvidia", "amd", "geforce", "instinct", "tesla", "quadro"})
-    if (out.starts_with(brand) && out.size() > brand.size()) out.erase(0, brand.size());
-  if (out.size() > 2 && out.ends_with("gb") && out[out.size() - 3] >= '0' && out[out.size() - 3] <= '9') out.pop_back();
-  return out;
-}
 
 const std::vector<Gpu>& gpu_catalogue() { return gpus().gpus; }
 
@@ -167,7 +171,7 @@ std::string cluster_name_of_gpu(const std::string& name) {
 const std::vector<LinkRow>& link_catalogue() { return links().rows; }
 
 const LinkRow& find_link(std::string_view name) {
-  const auto at = links().by_name.find(plain_name(name));
+  const auto at = links().by_name.find(plain_link(name));
   if (at != links().by_name.end()) return links().rows[at->second];
   std::vector<std::string> names;
   for (const LinkRow& row : links().rows) names.push_back(row.link.name);

@@ -7,7 +7,8 @@
 
 namespace shardwise {
 
-/// Name as compared: lower case, without spaces, '-', '_', brand words, and with "80gb" as "80g".
+/// Name as compared: lower case, without separators, makers and words that tell no GPUs apart; the form (SXM5 is SXM)
+/// and the memory (80GB is 80G) stand last. "NVIDIA H100 80GB HBM3" is "h10080g", "H100-80GB-SXM5" "h100sxm80g".
 std::string plain_name(std::string_view name);
 /// Catalogue row or nullptr.
 const Gpu* find_gpu_or_null(std::string_view name);

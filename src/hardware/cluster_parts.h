@@ -16,6 +16,8 @@ Node node_with_network(const Gpu& gpu, int gpus, std::optional<double> gbits_per
 struct NodeDefaults {
   bool scale_up = false, network = false, numa = false;
 };
-void add_defaults(Cluster& cluster, const Node& node, const NodeDefaults& defaulted);
+void add_defaults(Cluster& cluster, const Node& node, const NodeDefaults& defaulted, const std::string& reason);
+/// The reason for what such servers usually have.
+std::string usual_for(const Node& node);
 
 }  // namespace shardwise

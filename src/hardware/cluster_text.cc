@@ -1,6 +1,9 @@
 // Cluster strings: "2x8xH100@400G+1x4xL40S".
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cctype>
+#include <utility>
 
 #include "base/input_error.h"
 #include "base/text.h"
@@ -8,27 +11,74 @@
 #include "config/text_source.h"
 #include "hardware/catalogue.h"
 #include "hardware/cluster_parts.h"
+#include "hardware/generations.h"
 #include "hardware/hardware.h"
 
 namespace shardwise {
 namespace {
 
-/// Takes "12x" off the front of `text`; nullopt (and nothing taken) if it does not start so.
+/// The sign between a count and a name at the front of `text`: x, X, *, ×, or a space.
+std::size_t sign_length(std::string_view text) {
+  if (text.starts_with("\xC3\x97")) return 2;
+  return !text.empty() && (text[0] == 'x' || text[0] == 'X' || text[0] == '*' || text[0] == ' ') ? 1 : 0;
+}
+
+/// Takes "12x", "12 x " or "12*" off the front of `text`; nullopt (and nothing taken) if it does not start so.
 std::optional<std::int64_t> take_count(std::string_view& text) {
   std::size_t digits = 0;
   while (digits < text.size() && std::isdigit(static_cast<unsigned char>(text[digits]))) ++digits;
-  if (digits == 0 || digits > 9 || digits >= text.size() || (text[digits] != 'x' && text[digits] != 'X'))
-    return std::nullopt;
+  if (digits == 0 || digits > 9) return std::nullopt;
+  auto rest = text.substr(digits);
+  const bool space = rest.starts_with(' ');
+  rest = trim(rest);
+  const auto sign = sign_length(rest);
+  if (sign == 0 && !space) return std::nullopt;
   std::int64_t count = 0;
   parse_number(text.substr(0, digits), count);
-  text.remove_prefix(digits + 1);
+  text = trim(rest.substr(sign));
   return count;
+}
+
+/// Takes "x8", " x 8", "*8", "×8" or ":8" off the end.
+std::optional<std::int64_t> take_last_count(std::string_view& text) {
+  std::size_t digits = 0;
+  while (digits < text.size() && std::isdigit(static_cast<unsigned char>(text[text.size() - 1 - digits]))) ++digits;
+  if (digits == 0 || digits > 9) return std::nullopt;
+  auto rest = trim(text.substr(0, text.size() - digits));
+  if (rest.ends_with("\xC3\x97"))
+    rest.remove_suffix(2);
+  else if (!rest.empty() && std::string_view("xX*:").find(rest.back()) != std::string_view::npos)
+    rest.remove_suffix(1);
+  else
+    return std::nullopt;
+  std::int64_t count = 0;
+  parse_number(text.substr(text.size() - digits), count);
+  text = trim(rest);
+  return text.empty() ? std::nullopt : std::optional(count);
+}
+
+/// What stands for a node: a GPU of the catalogue, or a cloud's instance, which says how many.
+bool is_node_name(std::string_view text) { return find_gpu_or_null(text) || find_instance(text); }
+
+/// The counts before and behind a name, which is what is left of `text`: none, GPUs, or nodes and GPUs of each.
+std::vector<std::int64_t> take_counts(std::string_view& text) {
+  std::vector<std::int64_t> counts;
+  // A name may itself begin or end like a count: 4090 48G.
+  while (counts.size() < 2 && !is_node_name(text)) {
+    const auto count = take_count(text);
+    if (!count) break;
+    counts.push_back(*count);
+  }
+  if (counts.size() < 2 && !is_node_name(text))
+    if (const auto count = take_last_count(text)) counts.push_back(*count);
+  return counts;
 }
 
 struct Part {
   int nodes = 1;
   int gpus = 1;
   const Gpu* gpu = nullptr;
+  const Instance* instance = nullptr;
   std::optional<double> gbits;
 };
 
@@ -51,9 +101,13 @@ Part parse_part(std::string_view text, const std::string& flag) {
     part.gbits = gbits;
     text = trim(text.substr(0, at));
   }
-  const auto first = take_count(text);
-  const auto second = first ? take_count(text) : std::nullopt;
-  const std::int64_t nodes = second ? *first : 1, gpus = second ? *second : first.value_or(1);
+  const auto counts = take_counts(text);
+  const Instance* instance = find_gpu_or_null(text) ? nullptr : find_instance(text);
+  if (instance && counts.size() > 1)
+    fail("'" + whole + "': an instance has its own number of GPUs", "write INSTANCESx" + instance->name);
+  std::int64_t nodes = 1, gpus = counts.empty() ? 1 : counts.back();
+  if (instance) nodes = std::exchange(gpus, instance->gpus);
+  if (counts.size() > 1) nodes = counts.front();
   if (nodes < 1 || gpus < 1) fail("'" + whole + "' has no GPU", "counts start at 1");
   if (gpus > kMaxGpusPerNode)
     fail(std::to_string(gpus) + " GPUs in one node",
@@ -63,7 +117,8 @@ Part parse_part(std::string_view text, const std::string& flag) {
   part.gpus = static_cast<int>(gpus);
   text = trim(text);
   if (text.empty()) fail("'" + whole + "' names no GPU", "write for example 8xH100");
-  part.gpu = find_gpu_or_null(text);
+  part.instance = instance;
+  part.gpu = instance ? &find_gpu(instance->gpu) : find_gpu_or_null(text);
   if (!part.gpu) fail("unknown GPU '" + std::string(text.substr(0, 60)) + "'", gpu_hint(text));
   return part;
 }
@@ -71,6 +126,10 @@ Part parse_part(std::string_view text, const std::string& flag) {
 /// The same node written as a string part; network is the only thing a part can say beyond the default.
 std::string part_text(const Cluster& cluster, const Node& node, std::size_t count) {
   std::string out = count > 1 ? std::to_string(count) + "x" : "";
+  for (const Instance& instance : instances())
+    if (cluster.name.find(instance.name) != std::string::npos && instance.gpus == node.gpus &&
+        instance.gpu == node.gpu && node == instance_node(instance))
+      return out + instance.name;
   out += std::to_string(node.gpus) + "x" + cluster_name_of_gpu(node.gpu);
   const Gpu* gpu = find_gpu_or_null(node.gpu);
   if (gpu && *gpu == cluster.gpu(node)) {
@@ -92,8 +151,9 @@ Node node_with_network(const Gpu& gpu, int gpus, std::optional<double> gbits_per
   return node;
 }
 
-void add_defaults(Cluster& cluster, const Node& node, const NodeDefaults& defaulted) {
-  const std::string reason = "usual for servers with " + node.gpu;
+std::string usual_for(const Node& node) { return "usual for servers with " + node.gpu; }
+
+void add_defaults(Cluster& cluster, const Node& node, const NodeDefaults& defaulted, const std::string& reason) {
   auto add = [&](const std::string& name, const std::string& value) {
     const bool known = std::any_of(cluster.defaults.begin(), cluster.defaults.end(), [&](const ClusterDefault& d) {
       return d.name == name && d.value == value && d.reason == reason;
@@ -113,21 +173,24 @@ Cluster parse_cluster(std::string_view text, const std::string& flag) {
   text = trim(text);
   if (text.empty()) throw InputError(flag, 0, "", "no cluster given", "write for example 8xH100 or 2x8xH200");
   Cluster cluster;
-  std::size_t nodes = 0;
+  std::vector<Part> parts;
+  std::vector<std::size_t> first;  // node of each part
   for (const std::string& part_string : split(text, '+')) {
-    const Part part = parse_part(trim(part_string), flag);
-    nodes += static_cast<std::size_t>(part.nodes);
+    const Part& part = parts.emplace_back(parse_part(trim(part_string), flag));
+    first.push_back(cluster.nodes.size());
+    const auto nodes = cluster.nodes.size() + static_cast<std::size_t>(part.nodes);
     if (nodes > kMaxNodes)
       throw InputError(flag, 0, "", std::to_string(nodes) + " nodes", "at most " + std::to_string(kMaxNodes));
-    const Node node = node_with_network(*part.gpu, part.gpus, part.gbits);
+    const Node node = part.instance && !part.gbits ? instance_node(*part.instance)
+                                                   : node_with_network(*part.gpu, part.gpus, part.gbits);
+    if (part.instance) cluster.name += part.instance->name + " ";
     cluster.nodes.insert(cluster.nodes.end(), static_cast<std::size_t>(part.nodes), node);
     cluster.gpus.emplace(part.gpu->name, *part.gpu);
   }
-  for (std::size_t i = 0; i < cluster.nodes.size(); ++i)
-    if (i == 0 || cluster.nodes[i].gpu != cluster.nodes[i - 1].gpu ||
-        cluster.nodes[i].gpus != cluster.nodes[i - 1].gpus)
-      add_defaults(cluster, cluster.nodes[i],
-                   {true, cluster.nodes.size() > 1 && text.find('@') == std::string_view::npos, true});
+  for (std::size_t i = 0; i < parts.size(); ++i)
+    add_defaults(cluster, cluster.nodes[first[i]], {true, cluster.nodes.size() > 1 && !parts[i].gbits, true},
+                 parts[i].instance ? "of " + parts[i].instance->name + " (" + parts[i].instance->source + ")"
+                                   : usual_for(cluster.nodes[first[i]]));
   cluster.name = cluster_string(cluster);
   return cluster;
 }
@@ -144,12 +207,26 @@ std::string cluster_string(const Cluster& cluster) {
   return out;
 }
 
+namespace {
+Cluster on_which_vllm_runs(Cluster cluster) {
+  for (const auto& [name, gpu] : cluster.gpus)
+    if (!generation_of(gpu).runs_vllm)
+      throw InputError(
+          "--gpus", 0, "",
+          fmt::format("vLLM does not run on {}: compute capability {}.{}, its kernels are built for 7.0 and later",
+                      name, gpu.compute_capability / 10, gpu.compute_capability % 10),
+          "`shardwise gpus` lists others");
+  return cluster;
+}
+}  // namespace
+
 Cluster load_cluster(const std::string& spec) {
-  if (spec.ends_with(".yaml") || spec.ends_with(".yml")) return read_cluster_yaml(read_file(spec), spec);
+  if (spec.ends_with(".yaml") || spec.ends_with(".yml"))
+    return on_which_vllm_runs(read_cluster_yaml(read_file(spec), spec));
   if (spec == "auto")
     throw InputError("--gpus", 0, "", "'auto' is not supported yet",
                      "name the GPUs, as in 8xH100, or give a cluster file");
-  return parse_cluster(spec);
+  return on_which_vllm_runs(parse_cluster(spec));
 }
 
 }  // namespace shardwise

@@ -310,7 +310,7 @@ Cluster read_cluster_yaml(std::string_view text, const std::string& file) {
       if (addresses) cluster.nodes.back().address = addresses->items()[i].text();
     }
     cluster.gpus.emplace(gpu.name, gpu);
-    add_defaults(cluster, node, defaulted);
+    add_defaults(cluster, node, defaulted, usual_for(node));
   }
   if (cluster.nodes.empty() || cluster.total_gpus() == 0) root.at("nodes").fail("no GPU is available");
   if (cluster.nodes.size() == 1)

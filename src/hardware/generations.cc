@@ -10,6 +10,7 @@ constexpr int kAny = std::numeric_limits<int>::max();
 
 /// A vendor's rows by rising capability; the last row is everything else.
 constexpr GpuGeneration kRows[] = {
+    {.name = "before Volta", .vendor = "nvidia", .first = 1, .last = 69, .runs_vllm = false},
     {.name = "Volta", .vendor = "nvidia", .first = 70, .last = 74},
     {.name = "Turing", .vendor = "nvidia", .first = 75, .last = 79},
     {.name = "Ampere",
@@ -125,6 +126,7 @@ constexpr GpuGeneration kRows[] = {
     {.name = "CDNA4", .vendor = "amd", .first = 95, .last = 95, .bfloat16 = true},
     {.name = "RDNA3", .vendor = "amd", .first = 110, .last = 119, .bfloat16 = true, .custom_all_reduce = false},
     {.name = "RDNA4", .vendor = "amd", .first = 120, .last = 129, .bfloat16 = true, .custom_all_reduce = false},
+    {.name = "Xe", .vendor = "intel", .first = 0, .last = kAny, .bfloat16 = true, .custom_all_reduce = false},
     {.name = "unknown", .vendor = "", .first = 0, .last = kAny},
 };
 
@@ -136,6 +138,14 @@ const GpuGeneration& generation_of(std::string_view vendor, int compute_capabili
   return *std::find_if(std::begin(kRows), std::prev(std::end(kRows)), [&](const GpuGeneration& g) {
     return g.vendor == vendor && g.first <= compute_capability && compute_capability <= g.last;
   });
+}
+
+std::optional<std::string> platform_note(const Gpu& gpu) {
+  if (gpu.vendor != "intel") return std::nullopt;
+  return gpu.name +
+         ": vLLM has a build of its own for Intel GPUs (XPU); which methods and backends it takes is not checked, and "
+         "no "
+         "kernel of it is measured: times are transferred from another maker's GPU";
 }
 
 const GpuGeneration& generation_of(const Gpu& gpu) { return generation_of(gpu.vendor, gpu.compute_capability); }

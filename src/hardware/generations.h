@@ -1,6 +1,8 @@
 #pragma once
 // What vLLM decides by a GPU's compute capability: one row a generation, one trait a decision.
+#include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "hardware/hardware.h"
@@ -17,6 +19,8 @@ struct GpuGeneration {
   std::string_view vendor;  ///< Gpu::vendor; "" = any
   int first, last;          ///< compute capabilities, 90 = 9.0
 
+  /// vLLM's kernels are built for it (CMakeLists.txt CUDA_SUPPORTED_ARCHS)
+  bool runs_vllm = true;
   /// bfloat16 among the types (platforms/cuda.py supported_dtypes)
   bool bfloat16 = false;
   /// vLLM has an all-reduce of its own for it (platforms/rocm.py use_custom_allreduce)
@@ -76,5 +80,8 @@ std::span<const GpuGeneration> gpu_generations();
 /// The row of a vendor's compute capability. A GPU that no row is of has the last one: nothing that needs a generation.
 const GpuGeneration& generation_of(std::string_view vendor, int compute_capability);
 const GpuGeneration& generation_of(const Gpu& gpu);
+
+/// What is not known of vLLM on GPUs of that maker; nullopt where its rules were compared.
+std::optional<std::string> platform_note(const Gpu& gpu);
 
 }  // namespace shardwise

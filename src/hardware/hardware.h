@@ -124,6 +124,23 @@ const LinkRow& find_link(std::string_view name);
 /// A node with the usual links, NUMA domains and network of servers with that GPU.
 Node default_node(const Gpu& gpu, int gpus);
 
+/// A row of data/instances: a cloud's machine, with the GPUs, links and network that it has.
+struct Instance {
+  std::string name, provider;  ///< "p5.48xlarge", AWS
+  std::vector<std::string> aliases;
+  std::string gpu;  ///< catalogue name
+  int gpus = 0;
+  std::optional<int> scale_up_domain;  ///< where it is not the usual one
+  std::string network;                 ///< a row of data/links: protocol and latency
+  int nics = 0;                        ///< for traffic between GPUs
+  double gbits = 0;                    ///< of all of them, Gbit/s
+  std::string source;
+};
+const std::vector<Instance>& instances();
+/// By name or alias; case, '-', '_' and '.' do not matter, nor does "Standard_". nullptr if there is none.
+const Instance* find_instance(std::string_view name);
+Node instance_node(const Instance& instance);
+
 /// A GPU of the cluster: node index and index in the node.
 struct GpuAt {
   int node = 0, gpu = 0;
@@ -134,8 +151,9 @@ const Link& link_between(const Cluster& cluster, GpuAt a, GpuAt b);
 /// neighbours of the list, taken as a ring, is looked at.
 const Link* slowest_link(const Cluster& cluster, const std::vector<GpuAt>& group);
 
-/// "8xH100", "2x8xH200", "H100" (one GPU), "2x8xH100+1x4xL40S" (mixed); each part may end in "@400G", the network per
-/// GPU in Gbit/s. InputError otherwise, with `flag` as its place.
+/// "8xH100", "2x8xH200", "H100" (one GPU), "2xp5.48xlarge" (instances), "2x8xH100+1x4xL40S" (mixed); each part may end
+/// in "@400G", the network per GPU in Gbit/s. 8*H100, 8×H100, 8 H100, H100x8 and H100:8 are 8xH100. InputError
+/// otherwise, with `flag` as its place.
 Cluster parse_cluster(std::string_view text, const std::string& flag = "--gpus");
 /// YAML cluster file (docs/formats/cluster.md). Strict.
 Cluster read_cluster_yaml(std::string_view text, const std::string& file);

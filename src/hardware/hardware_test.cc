@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <map>
 #include <set>
 
 #include "base/input_error.h"
@@ -29,8 +30,8 @@ TEST(GpuCatalogue, EveryRowIsComplete) {
   for (const Gpu& gpu : gpu_catalogue()) {
     SCOPED_TRACE(gpu.name);
     EXPECT_TRUE(names.insert(plain_name(gpu.name)).second) << "listed twice";
-    EXPECT_TRUE(gpu.vendor == "nvidia" || gpu.vendor == "amd");
-    EXPECT_GE(gpu.compute_capability, gpu.vendor == "nvidia" ? 70 : 90);
+    EXPECT_TRUE(gpu.vendor == "nvidia" || gpu.vendor == "amd" || gpu.vendor == "intel");
+    EXPECT_GE(gpu.compute_capability, gpu.vendor == "nvidia" ? 61 : gpu.vendor == "amd" ? 90 : 0);
     // Drivers keep at most a tenth of a card (ECC), and GiB sizes are above the decimal nominal ones.
     const double share =
         static_cast<double>(gpu.memory_total.value) / (static_cast<double>(gpu.memory_nominal.value) * 1.073741824);
@@ -39,7 +40,7 @@ TEST(GpuCatalogue, EveryRowIsComplete) {
     EXPECT_FALSE(gpu.memory_total_source.empty());
     EXPECT_GT(gpu.memory_bandwidth.value, 1e11);
     EXPECT_TRUE(gpu.peak.count(GpuDType::fp16));
-    EXPECT_EQ(gpu.peak.count(GpuDType::bf16), gpu.vendor == "amd" || gpu.compute_capability >= 80 ? 1u : 0u);
+    EXPECT_EQ(gpu.peak.count(GpuDType::bf16), gpu.vendor != "nvidia" || gpu.compute_capability >= 80 ? 1u : 0u);
     // FP8 matrix hardware: NVIDIA 8.9 and up, AMD CDNA3 and up, RDNA4; FP4: Blackwell and CDNA4.
     const bool nvidia = gpu.vendor == "nvidia";
     const bool fp8 = nvidia ? gpu.compute_capability >= 89
@@ -97,6 +98,86 @@ TEST(GpuCatalogue, NamesThatPeopleWrite) {
     EXPECT_EQ(find_gpu(written).name, name) << written;
 }
 
+TEST(GpuCatalogue, NamesOfDriversLabelsAndShops) {
+  for (const auto& [name, written] : std::vector<std::pair<std::string, std::vector<std::string>>>{
+           {"H100-SXM",
+            {"H100-SXM5-80GB", "H100 80GB SXM5", "NVIDIA-H100-80GB-HBM3", "nvidia-h100-80gb", "nvidia-h100-mega-80gb",
+             "NVIDIA H100 Tensor Core GPU", "H100 SXM", "h100_80GiB", "H100 80 GB"}},
+           {"H100-PCIe", {"NVIDIA H100 PCIe", "H100-PCI-E-80GB", "H100 80GB PCIe"}},
+           {"H100-NVL", {"NVIDIA H100 NVL", "H100-NVL-94GB"}},
+           {"A100-SXM-40G", {"NVIDIA A100-SXM4-40GB", "A100-40GB", "A100 40 GB SXM4"}},
+           {"A100-SXM-80G", {"NVIDIA-A100-SXM4-80GB", "nvidia-a100-80gb", "A100-80GB-SXM"}},
+           {"A100-PCIe-80G", {"NVIDIA A100 80GB PCIe", "A100-PCIE-80GB"}},
+           {"H200-SXM", {"nvidia-h200-141gb", "NVIDIA H200", "H200 SXM5 141GB"}},
+           {"GH200-96G", {"NVIDIA GH200 480GB", "NVIDIA GH200 Grace Hopper Superchip"}},
+           {"RTX-PRO-6000",
+            {"RTX6000Pro", "RTX PRO 6000", "NVIDIA RTX PRO 6000 Blackwell Server Edition", "RTX-PRO-6000 96GB"}},
+           {"RTX-PRO-6000-WS", {"NVIDIA RTX PRO 6000 Blackwell Workstation Edition"}},
+           {"RTX-PRO-6000-Max-Q",
+            {"RTX PRO 6000 Max-Q", "NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition", "RTX PRO 6000 MaxQ"}},
+           {"RTX-4090", {"NVIDIA GeForce RTX 4090", "4090 24GB"}},
+           {"RTX-4090-48G", {"RTX 4090 48GB", "4090 48G", "RTX4090-48GB"}},
+           {"RTX-4060-Ti-16G", {"NVIDIA GeForce RTX 4060 Ti 16GB"}},
+           {"RTX-4060-Ti-8G", {"4060 Ti", "4060Ti 8GB"}},
+           {"RTX-6000-Ada", {"NVIDIA RTX 6000 Ada Generation", "RTX 6000 Ada 48GB"}},
+           {"RTX-5000-Ada", {"RTX 5000 Ada Generation"}},
+           {"RTX-A4000", {"A4000", "NVIDIA RTX A4000"}},
+           {"RX-7900-XT", {"AMD Radeon RX 7900 XT", "7900 XT"}},
+           {"MI300X", {"AMD Instinct MI300X OAM", "MI300X-192GB", "mi300"}},
+           {"T4", {"Tesla-T4", "nvidia-tesla-t4", "Tesla T4 16GB"}},
+           {"P40", {"Tesla P40"}},
+           {"Arc-Pro-B60", {"Intel Arc Pro B60", "Intel Arc Pro B60 Graphics", "B60"}}})
+    for (const auto& text : written) {
+      const Gpu* gpu = find_gpu_or_null(text);
+      EXPECT_EQ(gpu ? gpu->name : "none", name) << text << " (" << plain_name(text) << ")";
+    }
+  // Another chip, or a size that was not made, is no GPU of the catalogue.
+  for (const char* text : {"NVIDIA GeForce RTX 4090 Laptop GPU", "H100 64GB", "RTX 3060 Ti", "A100-SXM-96GB"})
+    EXPECT_EQ(find_gpu_or_null(text), nullptr) << text;
+}
+
+TEST(GpuCatalogue, NoTwoGpusHaveOneName) {
+  std::map<std::string, std::string> owner;
+  for (const Gpu& gpu : gpu_catalogue()) {
+    auto names = gpu_aliases(gpu.name);
+    names.push_back(gpu.name);
+    for (const auto& name : names) {
+      const auto [it, fresh] = owner.emplace(plain_name(name), gpu.name);
+      EXPECT_EQ(it->second, gpu.name) << name;
+    }
+  }
+}
+
+TEST(Instances, EveryRowIsComplete) {
+  std::set<std::string> names;
+  for (const Instance& i : instances()) {
+    SCOPED_TRACE(i.name);
+    EXPECT_TRUE(names.insert(i.name).second);
+    EXPECT_EQ(find_instance(i.name), &i);
+    for (const auto& alias : i.aliases) EXPECT_EQ(find_instance(alias), &i) << alias;
+    EXPECT_EQ(find_gpu_or_null(i.name), nullptr) << "also a GPU";
+    EXPECT_FALSE(i.source.empty());
+    const Cluster cluster = parse_cluster("3x" + i.name);
+    EXPECT_EQ(cluster.total_gpus(), 3 * i.gpus);
+    EXPECT_EQ(cluster.name, "3x" + i.name);
+    EXPECT_NEAR(cluster.nodes[0].network.bandwidth.value * 8e-9 * i.gpus, i.gbits, 1e-6);
+    EXPECT_EQ(parse_cluster(cluster_string(cluster)), cluster);
+    EXPECT_EQ(read_cluster_yaml(cluster_yaml(cluster), "c.yaml"), cluster);
+    // No port is faster than the cloud's whole network.
+    EXPECT_LE(i.gbits, i.nics * find_link(i.network).link.bandwidth.value * 8e-9 * 1.6);
+  }
+}
+
+TEST(Instances, NamesThatPeopleWrite) {
+  EXPECT_EQ(parse_cluster("2xp5.48xlarge").nodes[1].network.name, "EFA 100");
+  EXPECT_DOUBLE_EQ(parse_cluster("2xp5.48xlarge").nodes[1].network.bandwidth.value, 50e9);
+  EXPECT_EQ(parse_cluster("a3-megagpu-8g").first_gpu().name, "H100-SXM");
+  EXPECT_EQ(parse_cluster("ND96isr_H100_v5").name, "Standard_ND96isr_H100_v5");
+  EXPECT_EQ(parse_cluster("4 x Standard_ND96isr_MI300X_v5").total_gpus(), 32);
+  EXPECT_EQ(parse_cluster("a2-megagpu-16g").nodes[0].scale_up_domain, 16);
+  EXPECT_THAT(error_of([] { parse_cluster("2x8xp5.48xlarge"); }), HasSubstr("an instance has its own number of GPUs"));
+}
+
 TEST(GpuCatalogue, VllmSeesTheMemoryOfLogs) {
   EXPECT_NEAR(to_gib(find_gpu("H100").memory_total), 79.19, 0.01);
   EXPECT_NEAR(to_gib(find_gpu("RTX-5090").memory_total), 31.4, 0.01);
@@ -128,6 +209,19 @@ TEST(ClusterString, Forms) {
   EXPECT_FALSE(mixed.homogeneous());
   EXPECT_EQ(mixed.name, "2x8xH100+4xL40S@100G");
   EXPECT_DOUBLE_EQ(mixed.nodes[2].network.bandwidth.value, 12.5e9);
+}
+
+TEST(ClusterString, Spellings) {
+  for (const char* text :
+       {"8*H100", "8 x H100", "8xh100", "8X H100", "8\xC3\x97H100", "8 H100", "H100x8", "h100*8", "H100:8", "H100 x 8",
+        "H100\xC3\x97"
+        "8",
+        "1xH100x8", "8xNVIDIA H100 80GB HBM3"})
+    EXPECT_EQ(parse_cluster(text), parse_cluster("8xH100")) << text;
+  EXPECT_EQ(parse_cluster("2xH100x8").name, "2x8xH100");
+  EXPECT_EQ(parse_cluster("4090 48G").name, "1xRTX4090-48G");
+  EXPECT_EQ(parse_cluster("2x4090 48G").total_gpus(), 2);
+  EXPECT_EQ(parse_cluster("MI300x8").total_gpus(), 8);
 }
 
 TEST(ClusterString, RoundTrips) {

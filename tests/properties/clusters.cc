@@ -1,6 +1,7 @@
 // Clusters, placement and launch commands: round trips and conservation over random inputs.
 #include <rapidcheck.h>
 
+#include <cctype>
 #include <set>
 
 #include "hardware/hardware.h"
@@ -56,6 +57,21 @@ int main() {
   good &= rc::check("a cluster string reads back", [] {
     const Cluster cluster = parse_cluster(any_cluster_string());
     RC_ASSERT(parse_cluster(cluster_string(cluster)) == cluster);
+  });
+  good &= rc::check("a GPU has its published names in every spelling", [] {
+    const Gpu& gpu = any_gpu();
+    auto names = gpu_aliases(gpu.name);
+    names.push_back(gpu.name);
+    std::string text = names[*rc::gen::inRange<std::size_t>(0, names.size())];
+    for (char& c : text) {
+      if (c == ' ' || c == '-' || c == '_') c = *rc::gen::element(' ', '-', '_');
+      if (*rc::gen::inRange(0, 2)) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    }
+    const std::string maker = *rc::gen::element<std::string>("", gpu.vendor + " ");
+    const auto count = std::to_string(*rc::gen::inRange(1, 9));
+    const auto sign = *rc::gen::element<std::string>("x", "X", "*", " x ", " * ", "\xC3\x97");
+    const std::string part = *rc::gen::inRange(0, 2) ? count + sign + maker + text : maker + text + sign + count;
+    RC_ASSERT(parse_cluster(part) == parse_cluster(count + "x" + gpu.name));
   });
   good &= rc::check("a cluster file reads back", [] {
     const Cluster cluster = any_cluster();
