@@ -12,6 +12,8 @@
 #include "base/input_error.h"
 #include "base/text.h"
 #include "hardware/generations.h"
+#include "memory/startup.h"
+#include "memory/what_if.h"
 #include "parallel/checked_versions.h"
 #include "parallel/not_modelled.h"
 #include "parallel/rules.h"
@@ -34,6 +36,9 @@ PlanRequest plan_request(const CheckRequest& request, bool free_layout) {
   p.explain = false;
   // What belongs to one node's command, or to the launcher, says nothing about the layout.
   p.pinned = without(without(request.args, FlagPart::node), FlagPart::server);
+  // The command's share of the memory stays, whatever is free.
+  if (!p.pinned.gpu_memory_utilization)
+    p.pinned.gpu_memory_utilization = default_gpu_memory_utilization(request.vllm_version);
   if (free_layout) {
     p.pinned = without(p.pinned, FlagPart::layout);
     // The search chooses neither of these.
@@ -155,6 +160,12 @@ void find_changes(CheckAnswer& answer) {
     changes.add("with chunked prefill", [](EngineArgs& a) { a.enable_chunked_prefill.reset(); });
   if (!r.cache_dtype.starts_with("fp8"))
     changes.add("--kv-cache-dtype fp8", [](EngineArgs& a) { a.kv_cache_dtype = "fp8"; });
+  if (answer.memory && answer.memory->refusal && answer.memory->refusal->is("memory_free_at_start")) {
+    const auto free =
+        recommended_gpu_memory_utilization(*answer.request.model, engine_config(r), answer.request.cluster.first_gpu());
+    changes.add("--gpu-memory-utilization " + number_text(free),
+                [&](EngineArgs& a) { a.gpu_memory_utilization = free; });
+  }
   if (r.gpu_memory_utilization < 0.95)
     changes.add("--gpu-memory-utilization 0.95", [](EngineArgs& a) { a.gpu_memory_utilization = 0.95; });
   for (const auto tokens : {r.max_num_batched_tokens * 2, r.max_num_batched_tokens / 2})

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "config/json.h"
 #include "hardware/generations.h"
+#include "memory/what_if.h"
 #include "model/load.h"
 #include "model/requantise.h"
 #include "parallel/checked_versions.h"
@@ -151,6 +152,20 @@ std::shared_ptr<const Model> launched_model(const std::shared_ptr<const Model>& 
   return out;
 }
 
+namespace {
+
+/// vLLM starts only where its share of the whole memory is free: what others hold leaves a smaller one.
+void lower_utilization(const PlanRequest& request, const NodeGroup& group, EngineConfig& engine) {
+  const auto& gpu = group.cluster.first_gpu();
+  if (gpu.memory_taken.value == 0 || request.pinned.gpu_memory_utilization || engine.kv_cache_memory_bytes) return;
+  EngineConfig several = engine;  // with communicators
+  several.parallel.tensor_parallel_size = std::min(2, group.total());
+  engine.gpu_memory_utilization =
+      std::min(engine.gpu_memory_utilization, recommended_gpu_memory_utilization(*request.model, several, gpu));
+}
+
+}  // namespace
+
 std::size_t simulated_finalists(const PlanRequest& request, const SearchResult& screened) {
   const auto first = screened.plans.begin(),
              last = first + static_cast<std::ptrdiff_t>(std::min(screened.plans.size(), kFinalists));
@@ -189,6 +204,7 @@ SearchRequest search_request(const PlanRequest& request, std::vector<Assumption>
           "vLLM " + to_string(version) + " refuses this (" + std::string(refusal->rule->id) + "): " + refusal->message,
           std::string(refusal->rule->instead));
     s.base.push_back(engine_config(std::get<Resolved>(resolution)));
+    lower_utilization(request, group, s.base.back());
   }
   s.num_expert_group = facts->num_expert_group;
   std::map<int, NodeFacts> nodes;  // by the first node of a group
@@ -210,8 +226,11 @@ SearchRequest search_request(const PlanRequest& request, std::vector<Assumption>
                      "ask for shorter requests, or raise --max-model-len where the model allows it");
   if (assumptions) {
     assumptions->push_back({"vllm", to_string(version), "rules, defaults and memory of this version"});
+    const auto taken = s.groups.front().cluster.first_gpu().memory_taken;
     assumptions->push_back({"gpu_memory_utilization", number_text(base.gpu_memory_utilization),
-                            request.pinned.gpu_memory_utilization ? "given" : "vLLM's default"});
+                            request.pinned.gpu_memory_utilization ? "given"
+                            : taken.value > 0 ? fmt::format("what is free beside {:.1f} GiB of others", to_gib(taken))
+                                              : "vLLM's default"});
     assumptions->push_back({"max_num_batched_tokens", std::to_string(base.max_num_batched_tokens),
                             request.pinned.max_num_batched_tokens ? "given" : "vLLM's default on this GPU"});
     assumptions->push_back({"max_num_seqs", std::to_string(base.max_num_seqs),

@@ -70,7 +70,7 @@ int run_deployment(const DeploymentOptions& o, const std::vector<std::string>& w
     request.forms = read_start_commands(o.from, variables);
   }
   request.model_spec = q.model;
-  if (!q.gpus.empty()) request.cluster = load_cluster(q.gpus);
+  if (!q.gpus.empty()) request.cluster = cluster_of(q);
   if (!q.vllm.empty()) request.vllm_version = parse_vllm_version(q.vllm);
   const auto answer = check_deployments(request);
   std::fputs((q.json ? deployment_json(answer) : deployment_text(answer, q.style())).c_str(), stdout);

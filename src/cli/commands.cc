@@ -3,13 +3,14 @@
 namespace shardwise {
 
 using Vllm = const std::vector<std::string>&;
-Handler add_plan(Command, Vllm), add_check(Command, Vllm), add_memory(Command, Vllm), add_estimate(Command, Vllm),
-    add_simulate(Command, Vllm), add_place(Command, Vllm), add_calibrate(Command, Vllm), add_verify(Command, Vllm),
-    add_rules(Command, Vllm), add_models(Command, Vllm), add_gpus(Command, Vllm);
+Handler add_plan(Command, Vllm), add_compare(Command, Vllm), add_check(Command, Vllm), add_memory(Command, Vllm),
+    add_estimate(Command, Vllm), add_simulate(Command, Vllm), add_place(Command, Vllm), add_calibrate(Command, Vllm),
+    add_verify(Command, Vllm), add_rules(Command, Vllm), add_models(Command, Vllm), add_gpus(Command, Vllm);
 
 // clang-format off
 constexpr CommandRow kCommands[] = {
     {"plan", "ranked plans, the winner explained, its launch commands", add_plan},
+    {"compare", "the best plan on each of several offers of GPUs, side by side, with what it costs", add_compare},
     {"check", "a vLLM command: is it accepted, what does it become, does it fit, what would be better", add_check},
     {"memory", "what every rank of a vLLM command holds, KV blocks and tokens, the longest max_model_len", add_memory},
     {"estimate", "one command's step times by operator, TTFT, TPOT, throughput, and what they depend on", add_estimate},

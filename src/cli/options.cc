@@ -14,6 +14,7 @@
 #include "config/hub.h"
 #include "config/quantity.h"
 #include "config/text_source.h"
+#include "hardware/prices.h"
 #include "model/load.h"
 #include "workload/options.h"
 
@@ -44,10 +45,13 @@ std::int64_t longest_request(const Model& model, const EngineArgs& args) {
   return args.max_model_len && *args.max_model_len > 0 ? *args.max_model_len : model.default_max_model_len;
 }
 
-void QuestionOptions::add_to(Command& command, bool model_positional, bool needed) {
-  const auto add = [&](Option option) { return needed ? option.required() : option; };
+void QuestionOptions::add_to(Command& command, bool model_positional, Gpus kind) {
+  const auto add = [&](Option option) { return kind == Gpus::optional ? option : option.required(); };
   if (model_positional) add(command.option("model", model, "bundled name, hub id, directory or config.json"));
-  add(command.option("--gpus", gpus, "8xH100, 2x8xH200, 4xRTX4090, or a cluster file (.yaml)"));
+  if (kind != Gpus::own)
+    add(command.option("--gpus", gpus, "8xH100, 2x8xH200, 2xp5.48xlarge, or a cluster file (.yaml)"));
+  command.option("--price", price, "USD per GPU-hour: 2.5, or by kind: H100=2.5,H200=3.4");
+  command.option("--memory-taken", memory_taken, "held by others on each GPU when vLLM starts (a desktop): 4GiB");
   command.option("--workload", workload_file, "file with any of the options below, e.g. isl: 1024 (.yaml)")
       .group("Workload");
   for (const auto& option : workload_options())
@@ -102,7 +106,7 @@ Workload workload_of(const QuestionOptions& o, std::int64_t longest, std::vector
 }
 
 void CommandOptions::add_to(Command& command, bool needed) {
-  question.add_to(command, true, needed);
+  question.add_to(command, true, needed ? QuestionOptions::Gpus::needed : QuestionOptions::Gpus::optional);
   command.option("--env", env, "environment variable of the command: VLLM_PP_LAYER_PARTITION=20,20");
 }
 
@@ -132,7 +136,7 @@ CheckRequest check_request_of(const CommandOptions& o, const std::vector<std::st
   if (request.args.model == q.model) request.args.model.reset();
   request.model_spec = q.model;
   request.model = model_of(q.model);
-  request.cluster = load_cluster(q.gpus);
+  request.cluster = cluster_of(q);
   request.calibration = calibration_of(q, *request.model, request.cluster);
   // VLLM_* variables that change what vLLM does: the command would see them too.
   request.env = environment_of(o);
@@ -140,6 +144,14 @@ CheckRequest check_request_of(const CommandOptions& o, const std::vector<std::st
   request.goal = q.goal.empty() ? Goal::balanced : parse_goal(q.goal, "--goal");
   request.threads = q.threads;
   return request;
+}
+
+Cluster cluster_of(const QuestionOptions& o) {
+  Cluster cluster = load_cluster(o.gpus);
+  const std::string flag = "--memory-taken";
+  if (!o.price.empty()) set_prices(cluster, o.price, "--price");
+  if (!o.memory_taken.empty()) take_memory(cluster, parse_bytes(o.memory_taken, {flag, 0, ""}), flag);
+  return cluster;
 }
 
 std::shared_ptr<const Model> model_of(const std::string& spec) {

@@ -13,14 +13,15 @@ namespace shardwise {
 
 /// The question of plan and check: model, cluster, workload, goal.
 struct QuestionOptions {
-  std::string model, gpus, workload_file, vllm, goal, calibration;
+  std::string model, gpus, price, memory_taken, workload_file, vllm, goal, calibration;
   std::map<std::string, std::vector<std::string>> workload;  ///< by name of a WorkloadOption, as given
   unsigned threads = 0;
   bool json = false, as_benchmark = false;
   std::string color = "auto";
 
-  /// Not `needed`: model and GPUs may be left out.
-  void add_to(Command& command, bool model_positional = true, bool needed = true);
+  /// needed: model and one --gpus; optional: both may be left out; own: the command has a --gpus of its own.
+  enum class Gpus { needed, optional, own };
+  void add_to(Command& command, bool model_positional = true, Gpus kind = Gpus::needed);
   Style style() const;
 };
 
@@ -29,6 +30,8 @@ struct QuestionOptions {
 Workload workload_of(const QuestionOptions& options, std::int64_t longest, std::vector<Assumption>* assumed);
 /// Longest request of a model under these arguments; 0 = not known.
 std::int64_t longest_request(const Model& model, const EngineArgs& args);
+/// --gpus, with what others hold of it.
+Cluster cluster_of(const QuestionOptions& options);
 std::shared_ptr<const Model> model_of(const std::string& spec);
 /// The calibration file that the options name, null if none; what it knows of the GPUs' memory goes into `cluster`.
 std::shared_ptr<const Calibration> calibration_of(const QuestionOptions& options, const Model& model, Cluster& cluster);

@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "app/compare.h"
 #include "app/plan.h"
 #include "base/input_error.h"
 #include "cli/command.h"
@@ -16,6 +17,7 @@ struct PlanOptions {
   std::string why_not, emit;
   std::int64_t min_model_len = 0;
   int max_gpus = 0, replicas = 0;
+  std::vector<std::string> offers;  ///< of compare
   std::vector<int> taken;
   std::size_t show = 10;
   std::optional<std::size_t> simulate;
@@ -38,12 +40,12 @@ void write_files(const std::string& dir, const std::map<std::string, std::string
   }
 }
 
-int run_plan(const PlanOptions& o, const std::vector<std::string>& vllm_flags) {
+PlanRequest plan_request_of(const PlanOptions& o, const std::vector<std::string>& vllm_flags,
+                            std::vector<Assumption>& assumed) {
   PlanRequest request;
-  std::vector<Assumption> assumed;
   request.model_spec = o.question.model;
   request.model = model_of(o.question.model);
-  request.cluster = load_cluster(o.question.gpus);
+  request.cluster = cluster_of(o.question);
   request.calibration = calibration_of(o.question, *request.model, request.cluster);
   if (!o.question.calibration.empty())
     assumed.push_back({"calibration", o.question.calibration, "predictions of the measured machine"});
@@ -63,7 +65,12 @@ int run_plan(const PlanOptions& o, const std::vector<std::string>& vllm_flags) {
   // What is listed is simulated.
   request.simulate_finalists = o.simulate;
   if (!o.simulate && o.show > 10) request.simulate_finalists = o.show;
+  return request;
+}
 
+int run_plan(const PlanOptions& o, const std::vector<std::string>& vllm_flags) {
+  std::vector<Assumption> assumed;
+  const PlanRequest request = plan_request_of(o, vllm_flags, assumed);
   PlanAnswer answer;
   {
     Progress progress("planning " + request.model->name + " on " + request.cluster.name);
@@ -82,22 +89,64 @@ int run_plan(const PlanOptions& o, const std::vector<std::string>& vllm_flags) {
   return answer.found() ? kExitFound : kExitNo;
 }
 
+int run_compare(PlanOptions o, const std::vector<std::string>& vllm_flags) {
+  std::vector<PlanRequest> requests;
+  for (const auto& offer : o.offers) {
+    std::vector<Assumption> assumed;
+    o.question.gpus = offer;
+    requests.push_back(plan_request_of(o, vllm_flags, assumed));
+  }
+  CompareAnswer answer;
+  {
+    Progress progress("planning " + requests.front().model->name + " on " + std::to_string(requests.size()) +
+                      " offers");
+    answer = compare(requests);
+  }
+  std::fputs((o.question.json ? comparison_json(answer) : comparison_text(answer, o.question.style())).c_str(), stdout);
+  return answer.most_tokens ? kExitFound : kExitNo;
+}
+
+/// What plan and compare ask alike.
+void add_plan_options(Command& command, PlanOptions& o) {
+  command.option("--min-model-len", o.min_model_len, "max_model_len of the plan must be at least this").positive();
+  command.option("--max-gpus", o.max_gpus, "use at most so many GPUs").positive();
+  command.flag("--fewest-gpus", o.fewest, "the smallest number of GPUs that serves this load within the SLOs");
+  command.option("--replicas", o.replicas, "separate deployments behind a router (pin)").positive();
+  command.flag("--allow-replicas", o.allow_replicas,
+               "let separate deployments of a dense model compete with data parallel");
+  command.option("--simulate", o.simulate,
+                 "of how many of the best plans the scheduler-exact simulator decides (and of those close behind); "
+                 "default 10 up to 20,000 requests in flight a replica, 0 = the closed form alone");
+}
+
 }  // namespace
+
+Handler add_compare(Command command, const std::vector<std::string>& vllm) {
+  auto o = std::make_shared<PlanOptions>();
+  o->question.add_to(command, true, QuestionOptions::Gpus::own);
+  command.option("--gpus", o->offers, "an offer; several: --gpus 8xH100 --gpus 4xB200, or 8xH100,4xB200")
+      .required()
+      .one_value_each()
+      .comma_separated();
+  add_plan_options(command, *o);
+  command.footer(
+      "The best plan of each offer, with what it costs; vLLM's flags pin parts of all of them, as in plan.\n"
+      "shardwise compare Llama-3.1-70B --gpus 8xH100,4xB200 --price H100=2.5,B200=4.5 --concurrency 64\n"
+      "Exit code 0: a plan stands on one of them; 1: on none; 2: the question cannot be read.");
+  command.take_others();
+  return [o, command, &vllm] {
+    auto flags = command.others();
+    flags.insert(flags.end(), vllm.begin(), vllm.end());
+    return run_compare(*o, flags);
+  };
+}
 
 Handler add_plan(Command command, const std::vector<std::string>& vllm) {
   auto o = std::make_shared<PlanOptions>();
   o->question.add_to(command);
-  command.option("--min-model-len", o->min_model_len, "max_model_len of the plan must be at least this").positive();
-  command.option("--max-gpus", o->max_gpus, "use at most so many GPUs").positive();
+  add_plan_options(command, *o);
   command.option("--gpus-taken", o->taken, "GPUs in use by others, per node: 2,0").comma_separated();
-  command.flag("--fewest-gpus", o->fewest, "the smallest number of GPUs that serves this load within the SLOs");
-  command.option("--replicas", o->replicas, "separate deployments behind a router (pin)").positive();
-  command.flag("--allow-replicas", o->allow_replicas,
-               "let separate deployments of a dense model compete with data parallel");
   command.option("--why-not", o->why_not, "why another plan lost: tp=8,pp=1");
-  command.option("--simulate", o->simulate,
-                 "of how many of the best plans the scheduler-exact simulator decides (and of those close behind); "
-                 "default 10 up to 20,000 requests in flight a replica, 0 = the closed form alone");
   command.option("--emit", o->emit, "directory for launch files");
   command.option("--show", o->show, "plans listed").shown_default("10");
   command.flag("--no-explain", o->no_explain, "leave out ladder and what-if searches");

@@ -69,6 +69,7 @@ Gpu read_gpu(const YamlValue& value) {
                    "compute_capability",
                    "memory",
                    "memory_total",
+                   "memory_taken",
                    "memory_bandwidth",
                    "peak",
                    "scale_up",
@@ -126,6 +127,8 @@ Gpu read_gpu(const YamlValue& value) {
     gpu.memory_total_source = "estimated: nominal size in GiB less 1.5 % for the driver";
   }
   text("memory_total_source", gpu.memory_total_source, false);
+  bytes("memory_taken", gpu.memory_taken, false);
+  if (gpu.memory_taken >= gpu.memory_total) value.at("memory_taken").fail("nothing of the memory would be left");
   if (const YamlValue* v = based ? value.find("memory_bandwidth") : &value.at("memory_bandwidth")) {
     gpu.memory_bandwidth = parse_bandwidth(v->text(), v->place);
     if (gpu.memory_bandwidth.value <= 0) v->fail("must be above 0");
@@ -252,6 +255,7 @@ std::string gpu_yaml(const Gpu& gpu) {
   line("memory", bytes_text(gpu.memory_nominal));
   line("memory_total", bytes_text(gpu.memory_total));
   line("memory_total_source", yaml_scalar(gpu.memory_total_source));
+  if (gpu.memory_taken.value) line("memory_taken", bytes_text(gpu.memory_taken));
   line("memory_bandwidth", bandwidth_text(gpu.memory_bandwidth));
   std::string peak = "{";
   for (const auto& [name, dtype] : kDTypes)

@@ -41,6 +41,7 @@ struct Gpu {
   int gpus_per_nic = 1;           ///< GPUs that usually share one network port
   bool pcie_peer_to_peer = true;  ///< false: GeForce; messages over PCIe go through host memory
   std::string source, date;
+  Bytes memory_taken;  ///< on each such GPU, by others: a desktop, another server
   /// What start-up logs of this machine say beside the built-in figures: GiB more (or less) for the KV cache, and the
   /// deviation of what is then left. No cluster file states it.
   struct KvCorrection {
@@ -157,6 +158,8 @@ const Link* slowest_link(const Cluster& cluster, const std::vector<GpuAt>& group
 Cluster parse_cluster(std::string_view text, const std::string& flag = "--gpus");
 /// YAML cluster file (docs/formats/cluster.md). Strict.
 Cluster read_cluster_yaml(std::string_view text, const std::string& file);
+/// The same GPUs with so much of each taken by others. InputError if nothing is left.
+void take_memory(Cluster& cluster, Bytes taken, const std::string& flag);
 /// What the command line calls --gpus: a path ending in .yaml/.yml, else a cluster string.
 Cluster load_cluster(const std::string& spec);
 /// parse_cluster(cluster_string(c)) == c where c is expressible so: usual links, all GPUs available, no prices, no own

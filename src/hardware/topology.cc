@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cassert>
 
+#include "base/input_error.h"
 #include "base/text.h"
 #include "config/quantity.h"
 #include "hardware/hardware.h"
@@ -21,6 +22,15 @@ bool Cluster::homogeneous() const {
     moved.address = nodes.front().address;
     return moved == nodes.front();
   });
+}
+
+void take_memory(Cluster& cluster, Bytes taken, const std::string& flag) {
+  for (auto& [name, gpu] : cluster.gpus) {
+    if (taken >= gpu.memory_total)
+      throw InputError(flag, 0, "", name + " has " + bytes_text(gpu.memory_total) + ", of which nothing would be left",
+                       "what others hold on each GPU, as in 4GiB");
+    gpu.memory_taken = taken;
+  }
 }
 
 Node default_node(const Gpu& gpu, int gpu_count) {

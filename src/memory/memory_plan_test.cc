@@ -161,6 +161,27 @@ TEST(MemoryPlan, UtilisationBeyondWhatIsFreeIsRefusedByItsRule) {
   EXPECT_FALSE(plan_memory(model, e, find_gpu("H100")).refusal);
 }
 
+TEST(MemoryPlan, WhatOthersHoldLowersTheShareThatStands) {
+  const Model model = bundled("Qwen--Qwen3-8B");
+  for (const char* name : {"H100", "L40S", "RTX-5090", "MI300X"}) {
+    Gpu gpu = find_gpu(name);
+    double last = 1;
+    for (const double taken : {0.0, 1.0, 4.0, 8.0, 20.0}) {
+      gpu.memory_taken = gib(taken);
+      auto e = engine(1, 4096);
+      e.gpu_memory_utilization = recommended_gpu_memory_utilization(model, e, gpu);
+      EXPECT_LE(e.gpu_memory_utilization, last) << name << " " << taken;
+      EXPECT_LE(e.gpu_memory_utilization * to_gib(gpu.memory_total), to_gib(gpu.memory_total) - taken);
+      const auto stands = plan_memory(model, e, gpu);
+      EXPECT_FALSE(stands.refusal && stands.refusal->is("memory_free_at_start")) << name << " " << taken;
+      last = e.gpu_memory_utilization;
+      e.gpu_memory_utilization = 1 - taken / to_gib(gpu.memory_total) + 0.001;
+      const auto refused = plan_memory(model, e, gpu);
+      EXPECT_TRUE(refused.refusal && refused.refusal->is("memory_free_at_start")) << name << " " << taken;
+    }
+  }
+}
+
 TEST(MemoryPlan, DraftsOfOtherModelsHoldNoMtpLayers) {
   const Model model = bundled("deepseek-ai--DeepSeek-V3");
   auto e = engine(8, 8192);

@@ -65,13 +65,14 @@ bool binds_more(const StageMemory& stage, const StageMemory& binding, const KvGr
   return here > 0 && (there == 0 || stage.kv_cache.value / here < binding.kv_cache.value / there);
 }
 
-std::optional<MemoryRefusal> not_free(const MemoryPlan& plan, const EngineConfig& engine) {
+std::optional<MemoryRefusal> not_free(const MemoryPlan& plan, const EngineConfig& engine, Bytes taken) {
   if (plan.requested <= plan.free_at_start || engine.vllm_version < VllmVersion{0, 8, 0} ||
       engine.kv_cache_memory_bytes)
     return std::nullopt;
-  const auto message = fmt::format(
+  auto message = fmt::format(
       "gpu_memory_utilization {} asks for {:.2f} GiB; of {:.2f} GiB about {:.2f} are free when vLLM starts",
       engine.gpu_memory_utilization, to_gib(plan.requested), to_gib(plan.gpu_total), to_gib(plan.free_at_start));
+  if (taken.value > 0) message += fmt::format(", {:.2f} are taken by others", to_gib(taken));
   return MemoryRefusal{refuse("memory_free_at_start", message), plan.requested - plan.free_at_start, std::nullopt};
 }
 
@@ -160,7 +161,7 @@ MemoryPlan MemoryPlanner::plan(const EngineConfig& engine) {
   plan.gpu_total = gpu_.memory_total;
   plan.requested = Bytes(static_cast<std::int64_t>(
       std::ceil(static_cast<double>(gpu_.memory_total.value) * engine.gpu_memory_utilization)));
-  plan.free_at_start = gpu_.memory_total - taken_at_start(engine, gpu_);
+  plan.free_at_start = gpu_.memory_total - taken_at_start(engine, gpu_) - gpu_.memory_taken;
   const int kv_heads = std::max(1, model_.num_key_value_heads());
   plan.kv_replication = std::max(1.0, static_cast<double>(parallel.tensor_parallel_size) / kv_heads /
                                           std::max(1, parallel.decode_context_parallel_size));
@@ -213,7 +214,7 @@ MemoryPlan MemoryPlanner::plan(const EngineConfig& engine) {
     for (const auto& group : planned->groups)
       plan.groups.push_back(linear_form(group, parallel.decode_context_parallel_size));
   }
-  plan.refusal = not_free(plan, engine);
+  plan.refusal = not_free(plan, engine, gpu_.memory_taken);
   if (!plan.refusal) plan.refusal = weights_too_large(plan);
   if (plan.refusal) {
     plan.probability_fits = 0;

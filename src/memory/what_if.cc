@@ -81,7 +81,8 @@ double recommended_gpu_memory_utilization(const Model& model, const EngineConfig
   const auto terms = startup_terms(startup_features(model, e, gpu, stage.first_layer, stage.last_layer), e, gpu);
   const double graphs = to_gib(terms.cuda_graph - terms.cuda_graph_reserved);
   const double safe = to_gib(plan.free_at_start) - graphs - 2 * kv_sigma_gib(0, engine);
-  return std::clamp(std::floor(100 * safe / to_gib(plan.gpu_total)) / 100, 0.5, 0.98);
+  return std::clamp(std::floor(100 * safe / to_gib(plan.gpu_total)) / 100, gpu.memory_taken.value > 0 ? 0.01 : 0.5,
+                    0.98);
 }
 
 }  // namespace shardwise

@@ -71,6 +71,7 @@ std::string check_text(const CheckAnswer& a, const Style& style) {
       out += paragraph(style.dim(a.request.workload.as_benchmark
                                      ? "counted as vllm bench serve does, the opening burst and the end too"
                                      : "in steady state, without the opening; --as-benchmark counts all"));
+    out += paragraph(cost_text(cost_of(a.request.cluster, {}, *a.plan, a.request.workload)));
     if (!a.plan->slos.empty()) out += paragraph(slos_text(a.plan->slos));
     for (const auto& missed : a.plan->slos_missed) out += "  " + style.bad("misses ") + missed + "\n";
   }

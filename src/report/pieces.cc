@@ -17,6 +17,24 @@ std::string slos_text(const std::vector<SloOutcome>& slos) {
   return "SLOs, with the sampling error: " + join(texts, "; ") + ".";
 }
 
+std::string money_text(double amount) {
+  return amount >= 1000  ? with_commas(std::llround(amount))
+         : amount >= 0.1 ? fmt::format("{:.2f}", amount)
+                         : fmt::format("{:.2g}", amount);
+}
+
+std::string cost_text(const Cost& c) {
+  const std::string output = money_text(c.per_million_output_tokens), total = money_text(c.per_million_total_tokens);
+  if (!c.usd)
+    return fmt::format(
+        "Cost: {} GPU-hours per million output tokens, {} per million tokens in and out (--price: in USD).", output,
+        total);
+  return fmt::format(
+      "Cost: {} USD/h, {} USD a month of 730 h, {} USD per million output tokens, {} per million tokens in "
+      "and out.",
+      money_text(c.per_hour), money_text(c.per_month), output, total);
+}
+
 std::string interval_text(const Interval& v, int decimals) {
   return fmt::format("{:.{}f} [{:.{}f}, {:.{}f}]", v.mean, decimals, v.lo, decimals, v.hi, decimals);
 }

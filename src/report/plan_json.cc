@@ -61,6 +61,14 @@ Json estimate_json(const ServingEstimate& e) {
           {"band_reason", e.band_reason}};
 }
 
+Json cost_json(const Cost& c) {
+  return {{"unit", c.usd ? "USD" : "GPU-hours"},
+          {"per_hour", c.per_hour},
+          {"per_million_output_tokens", c.per_million_output_tokens},
+          {"per_million_total_tokens", c.per_million_total_tokens},
+          {"per_month", c.per_month}};
+}
+
 Json launch_json(const std::vector<LaunchCommand>& launch) {
   Json out = Json::array();
   for (const auto& c : launch)
@@ -88,6 +96,7 @@ Json plan_object(const PlanRequest& request, const Plan& p, bool with_launch) {
   j["probability_fits"] = p.memory.probability_fits;
   j["max_concurrency"] = p.memory.max_concurrency;
   j["kv_replication"] = p.memory.kv_replication;
+  j["cost"] = cost_json(cost_of(request.cluster, request.gpus_taken, p, request.workload));
   if (p.request_goodput) j["request_goodput"] = *p.request_goodput;
   if (p.max_request_rate) j["max_request_rate"] = *p.max_request_rate;
   if (p.simulated) {
@@ -190,6 +199,33 @@ std::string plan_json(const PlanAnswer& a) {
   return j.dump(2) + "\n";
 }
 
+std::string comparison_json(const CompareAnswer& a) {
+  const auto& r = a.request;
+  Json j = {{"schema", "shardwise.comparison/1"},
+            {"question", question_json(r.model_spec, *r.model, r.cluster, r.workload, r.goal, r.vllm_version)}};
+  j["question"].erase("cluster");
+  j["offers"] = Json::array();
+  for (const auto& o : a.offers) {
+    Json offer = {{"cluster", o.cluster.name},
+                  {"gpus", o.cluster.total_gpus()},
+                  {"stands", o.plan.has_value()},
+                  {"warnings", o.warnings}};
+    if (o.plan) {
+      offer["plan"] = named_layout(o.plan->layout);
+      offer["estimate"] = estimate_json(o.plan->estimate);
+      offer["cost"] = cost_json(*o.cost);
+    } else {
+      offer["reason"] = o.why_not;
+    }
+    j["offers"].push_back(std::move(offer));
+  }
+  const auto index = [&](const char* name, const std::optional<std::size_t>& i) { j[name] = i ? Json(*i) : Json(); };
+  index("cheapest", a.cheapest);
+  index("most_tokens", a.most_tokens);
+  index("lowest_tpot", a.lowest_tpot);
+  return j.dump(2) + "\n";
+}
+
 std::string check_json(const CheckAnswer& a) {
   Json j = {{"schema", "shardwise.check/1"}};
   const auto& r = a.request;
@@ -222,6 +258,7 @@ std::string check_json(const CheckAnswer& a) {
   if (a.plan) {
     j["plan"] = named_layout(a.plan->layout);
     j["prediction"] = estimate_json(a.plan->estimate);
+    j["cost"] = cost_json(cost_of(r.cluster, {}, *a.plan, r.workload));
     j["decode_step"] = Json::array();
     for (const auto& op : a.decode_step)
       j["decode_step"].push_back({{"operator", op.name}, {"ms", to_ms(op.time)}, {"bound", op.bound}});

@@ -234,6 +234,7 @@ std::string plan_text(const PlanAnswer& a, const Style& style, std::size_t shown
                                       "that were simulated"));
   if (!w.slos.empty()) out += paragraph(style, slos_text(w.slos));
   if (!w.estimate.band_reason.empty()) out += paragraph(style, style.dim("90 % intervals: " + w.estimate.band_reason));
+  out += paragraph(style, cost_text(cost_of(r.cluster, r.gpus_taken, w, r.workload)));
   out += heading(style, "Why " + to_string(w.layout));
   for (const auto& reason : x.reasons) out += paragraph(style, reason);
   if (!x.binding.empty()) out += paragraph(style, "Held by: " + x.binding + ".");

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "app/answer.h"
+#include "app/compare.h"
 #include "app/place.h"
 #include "app/simulation.h"
 #include "report/table.h"
@@ -11,6 +12,8 @@ namespace shardwise {
 
 std::string plan_text(const PlanAnswer& answer, const Style& style, std::size_t shown_plans = 10);
 std::string plan_json(const PlanAnswer& answer);  ///< docs/formats/plan.md
+std::string comparison_text(const CompareAnswer& answer, const Style& style);
+std::string comparison_json(const CompareAnswer& answer);  ///< docs/formats/plan.md
 std::string why_not_text(const WhyNot& answer, const Style& style);
 std::string check_text(const CheckAnswer& answer, const Style& style);
 std::string check_json(const CheckAnswer& answer);
@@ -43,6 +46,8 @@ std::string model_head(const Model& model, const Style& style);  ///< what vllm 
 std::string workload_line(const Workload& workload, Goal goal, const std::string& free_load);
 /// "ttft:p99<2s: 1310 ms (1250 to 1400)": of a simulated run, with the sampling error.
 std::string slos_text(const std::vector<SloOutcome>& slos);
+std::string cost_text(const Cost& cost);  ///< "20.00 USD/h, 2.99 USD per million output tokens ..."
+std::string money_text(double amount);    ///< two decimals, more below 0.1
 std::string interval_text(const Interval& value, int decimals);  ///< "12.3 [10.1, 15.0]"
 
 }  // namespace shardwise

@@ -1,0 +1,25 @@
+#pragma once
+// The same question on several offers of GPUs, the best plan of each side by side.
+#include "app/cost_of.h"
+
+namespace shardwise {
+
+struct Offer {
+  Cluster cluster;
+  std::optional<Plan> plan;  ///< the best; nullopt: none stands
+  std::optional<Cost> cost;
+  std::string why_not;
+  std::vector<std::string> warnings;
+};
+
+struct CompareAnswer {
+  PlanRequest request;  ///< of the first offer
+  std::vector<Offer> offers;
+  /// Indices into `offers`, of those with a plan; cheapest a token only where all have a price, or none has.
+  std::optional<std::size_t> cheapest, most_tokens, lowest_tpot;
+};
+
+/// Requests that differ in their clusters alone; at least one.
+CompareAnswer compare(const std::vector<PlanRequest>& requests);
+
+}  // namespace shardwise
