@@ -1,8 +1,6 @@
 // One normaliser for every way in which a GPU is written.
 #include <algorithm>
-#include <array>
 #include <cctype>
-#include <cstdint>
 #include <optional>
 
 #include "base/text.h"
