@@ -63,9 +63,13 @@ bool is_node_name(std::string_view text) { return find_gpu_or_null(text) || find
 /// The counts before and behind a name, which is what is left of `text`: none, GPUs, or nodes and GPUs of each.
 std::vector<std::int64_t> take_counts(std::string_view& text) {
   std::vector<std::int64_t> counts;
-  // A name may itself begin or end like a count: 4090 48G.
+  // A name may itself begin or end like a count (4090 48G), or be all digits (3090 x 2).
   while (counts.size() < 2 && !is_node_name(text)) {
-    const auto count = take_count(text);
+    auto rest = text;
+    const auto last = take_last_count(rest);
+    const bool behind = last && is_node_name(rest);
+    if (behind) text = rest;
+    const auto count = behind ? last : take_count(text);
     if (!count) break;
     counts.push_back(*count);
   }

@@ -221,6 +221,8 @@ TEST(ClusterString, Spellings) {
   EXPECT_EQ(parse_cluster("2xH100x8").name, "2x8xH100");
   EXPECT_EQ(parse_cluster("4090 48G").name, "1xRTX4090-48G");
   EXPECT_EQ(parse_cluster("2x4090 48G").total_gpus(), 2);
+  EXPECT_EQ(parse_cluster("3090 * 1").name, "1xRTX3090");
+  EXPECT_EQ(parse_cluster("2x3090 x 4").name, "2x4xRTX3090");
   EXPECT_EQ(parse_cluster("MI300x8").total_gpus(), 8);
 }
 

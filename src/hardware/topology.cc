@@ -1,6 +1,7 @@
 // Usual servers for a GPU, and which link a message takes.
 #include <algorithm>
 #include <cassert>
+#include <tuple>
 
 #include "base/input_error.h"
 #include "base/text.h"
@@ -96,7 +97,9 @@ const Link& link_between(const Cluster& cluster, GpuAt a, GpuAt b) {
     const bool one_run = std::abs(index_a - index_b) == std::abs((a.node - b.node) * node.gpus + a.gpu - b.gpu);
     if (one_run && index_a / node.scale_up_domain == index_b / node.scale_up_domain) return node.scale_up;
   }
-  return node.network.bandwidth <= other.network.bandwidth ? node.network : other.network;
+  // The slower of the two; the same one from either end.
+  const auto worse = [](const Link& l) { return std::tuple(-l.bandwidth.value, l.latency.value, l.name); };
+  return worse(node.network) >= worse(other.network) ? node.network : other.network;
 }
 
 const Link* slowest_link(const Cluster& cluster, const std::vector<GpuAt>& group) {
