@@ -137,9 +137,7 @@ void judge(Plan& plan, const SimulationResult& r, const Sustained& kept) {
   plan.slos = r.slos;
   if (kept.behind) plan.slos_missed.push_back("falls behind the request rate");
   for (const auto& slo : r.slos)
-    if (!slo.met)
-      plan.slos_missed.push_back(fmt::format("{}: simulated {:.0f} ms ({:.0f} to {:.0f})", to_string(slo.slo),
-                                             1e3 * slo.value, 1e3 * slo.lo, 1e3 * slo.hi));
+    if (!slo.met) plan.slos_missed.push_back(to_string(slo.slo) + ": simulated " + value_text(slo));
   plan.slos_kept = plan.slos_missed.empty();
 }
 
@@ -158,16 +156,16 @@ Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan pla
   const auto kept = sustained(workload, r);
   set_estimate(plan, workload, r, kept, share.copies);
   if (!workload.slos.empty()) plan.request_goodput = r.request_goodput * share.copies;
-  if (find_max_rate && !has_load(request.workload) && !workload.slos.empty()) {
+  plan.simulated = true;
+  plan.score = goal_score(search, plan.layout, plan.estimate, budget_gpus(search));
+  judge(plan, r, kept);
+  if (find_max_rate && plan.slos_kept && !has_load(request.workload) && !workload.slos.empty()) {
     config.num_requests.reset();
     config.warmup_requests = config.cooldown_requests = 0, config.start_spread = Seconds(0);
     const auto best =
         max_rate_under_slo(config, workload, time, kSeed, std::max(0.01, r.request_throughput), kTolerance);
     plan.max_request_rate = best.request_rate * share.copies;
   }
-  plan.simulated = true;
-  plan.score = goal_score(search, plan.layout, plan.estimate, budget_gpus(search));
-  judge(plan, r, kept);
   auto& reason = plan.estimate.band_reason;
   reason += reason.empty() ? "simulated" : "; simulated";
   if (plan.engine.num_speculative_tokens > 0)

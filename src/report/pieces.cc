@@ -11,9 +11,7 @@ namespace shardwise {
 
 std::string slos_text(const std::vector<SloOutcome>& slos) {
   std::vector<std::string> texts;
-  for (const auto& o : slos)
-    texts.push_back(fmt::format("{} {}: {:.0f} ms ({:.0f} to {:.0f})", to_string(o.slo), o.met ? "kept" : "missed",
-                                1e3 * o.value, 1e3 * o.lo, 1e3 * o.hi));
+  for (const auto& o : slos) texts.push_back(to_string(o.slo) + (o.met ? " kept: " : " missed: ") + value_text(o));
   return "SLOs, with the sampling error: " + join(texts, "; ") + ".";
 }
 

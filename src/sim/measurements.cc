@@ -1,5 +1,7 @@
 #include "sim/measurements.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <optional>
@@ -53,6 +55,12 @@ SloOutcome outcome(const Slo& slo, const LatencySummary& m, const Distribution& 
 }
 
 }  // namespace
+
+std::string value_text(const SloOutcome& o) {
+  const int decimals = o.value >= 0.1 ? 0 : o.value >= 0.01 ? 1 : 2;
+  return fmt::format("{:.{}f} ms ({:.{}f} to {:.{}f})", 1e3 * o.value, decimals, 1e3 * o.lo, decimals, 1e3 * o.hi,
+                     decimals);
+}
 
 double LatencySummary::quantile(SloStat stat) const {
   switch (stat) {

@@ -122,6 +122,7 @@ struct SloOutcome {
   double lo = 0, hi = 0;  ///< sampling error, 90 %: order statistics of a percentile, batch means of a mean
   bool met = false;
 };
+std::string value_text(const SloOutcome& outcome);  ///< "10.4 ms (10.2 to 10.7)"
 
 /// Metrics as `vllm bench serve` defines them: times at the client, TPOT without the first token, ITL between chunks,
 /// duration from the first request to the last token.

@@ -26,6 +26,7 @@ PlanRequest question(const std::string& model, const std::string& gpus) {
   r.workload.osl = parse_length("256", "--osl");
   r.allow_replicas = true;
   r.explain = false;
+  r.simulate_finalists = 0;
   return r;
 }
 

@@ -128,6 +128,7 @@ PlanRequest question(const Words& pins, const FlagRow& row) {
   r.workload.isl = parse_length("1024", "--isl");
   r.workload.osl = parse_length("256", "--osl");
   r.explain = false;
+  r.simulate_finalists = 0;
   if (!row.versions.contains(r.vllm_version))
     r.vllm_version = row.versions.since == always ? VllmVersion{0, 16, 0} : row.versions.since;
   r.pinned = parse_vllm_flags(pins, r.vllm_version);

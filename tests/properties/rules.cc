@@ -104,6 +104,7 @@ PlanRequest plan_of(const CheckRequest& question) {
   r.vllm_version = question.vllm_version;
   r.threads = 1;
   r.explain = false;
+  r.simulate_finalists = 0;
   return r;
 }
 
