@@ -154,6 +154,10 @@ struct CheckAnswer {
   bool starts() const { return plan.has_value(); }
 };
 
+struct PricedWhatIf : MemoryWhatIf {
+  Seconds token_time;  ///< of one request alone, of the workload's mean length
+};
+
 struct MemoryAnswer {
   CheckRequest request;
   std::optional<Refusal> refusal;
@@ -164,9 +168,8 @@ struct MemoryAnswer {
   double concurrency_at_mean = 0;                 ///< requests of the workload's mean length at once, per engine
   double recommended_gpu_memory_utilization = 0;  ///< the highest that is safe
   std::int64_t kv_tokens_at_recommended = 0;      ///< of one engine
-  std::vector<MemoryWhatIf> what_ifs;             ///< those that vLLM accepts
   Seconds token_time;                             ///< of one request alone, of the workload's mean length
-  std::vector<Seconds> what_if_token_times;       ///< the same with each change
+  std::vector<PricedWhatIf> what_ifs;             ///< those that vLLM accepts
   std::vector<std::string> warnings;
 };
 

@@ -27,9 +27,7 @@ EstimateAnswer estimate(const CheckRequest& request) {
   a.decode_step = by_time(plan.step->breakdown(a.decode));
   a.prefill_step = by_time(plan.step->breakdown(a.prefill));
 
-  const auto constants = request.calibration
-                             ? calibrated(default_constants(), *request.calibration, request.model->shape_name())
-                             : default_constants();
+  const auto constants = constants_of(request.calibration.get(), request.model->shape_name());
   const auto tpot_with = [&](const std::function<void(Cluster&)>& edit) {
     Cluster cluster = request.cluster;
     edit(cluster);

@@ -7,6 +7,7 @@
 #include "app/explain.h"
 #include "app/plan.h"
 #include "cost/cost.h"
+#include "measured/calibration.h"
 #include "parallel/checked_versions.h"
 #include "parallel/not_modelled.h"
 
@@ -14,11 +15,11 @@ namespace shardwise {
 namespace {
 
 /// Seconds a token of one request alone, of the workload's mean length, on one node.
-Seconds token_time(const CheckRequest& request, const EngineConfig& engine) {
+Seconds token_time(const CheckRequest& request, const CostConstants& constants, const EngineConfig& engine) {
   StepBatch batch;
   batch.decode_seqs = 1;
   batch.decode_context = request.workload.isl.mean() + request.workload.osl.mean() / 2;
-  return compile_step(*request.model, engine, request.cluster, {engine.parallel.gpus()}).step_time(batch);
+  return compile_step(*request.model, engine, request.cluster, {engine.parallel.gpus()}, constants).step_time(batch);
 }
 
 }  // namespace
@@ -56,7 +57,8 @@ MemoryAnswer memory_answer(const CheckRequest& given) {
   auto recommended = a.engine;
   recommended.gpu_memory_utilization = a.recommended_gpu_memory_utilization;
   a.kv_tokens_at_recommended = plan_memory(model, recommended, gpu).kv_tokens;
-  a.token_time = token_time(request, a.engine);
+  const auto constants = constants_of(request.calibration.get(), model.shape_name());
+  a.token_time = token_time(request, constants, a.engine);
   if (a.engine.num_speculative_tokens > 0 && !a.engine.draft_is_mtp())
     a.warnings.push_back("the draft model's own weights and KV cache are not counted");
   if (a.engine.parallel.gpus() > request.cluster.total_gpus())
@@ -64,8 +66,8 @@ MemoryAnswer memory_answer(const CheckRequest& given) {
                                      a.engine.parallel.gpus(), request.cluster.total_gpus()));
   for (auto& w : memory_what_if(model, a.engine, gpu))
     if (!check_layout(facts, w.engine.parallel, request.vllm_version, &node)) {
-      a.what_if_token_times.push_back(token_time(request, w.engine));
-      a.what_ifs.push_back(std::move(w));
+      const auto time = token_time(request, constants, w.engine);
+      a.what_ifs.push_back({std::move(w), time});
     }
   return a;
 }

@@ -186,8 +186,8 @@ SearchRequest search_request(const PlanRequest& request, std::vector<Assumption>
   s.allow_replicas = request.allow_replicas;
   s.threads = request.threads;
   if (request.calibration)
-    s.constants = std::make_shared<const CostConstants>(
-        calibrated(default_constants(), *request.calibration, request.model->shape_name()));
+    s.constants =
+        std::make_shared<const CostConstants>(constants_of(request.calibration.get(), request.model->shape_name()));
 
   const auto facts =
       std::make_shared<const ModelFacts>(model_facts(*request.model, request.pinned, request.vllm_version));

@@ -119,6 +119,17 @@ void add_plan_options(Command& command, PlanOptions& o) {
                  "default 10 up to 20,000 requests in flight a replica, 0 = the closed form alone");
 }
 
+/// vLLM's flags stand among the command's own, too.
+Handler with_flags(Command command, const std::vector<std::string>& vllm,
+                   std::function<int(const std::vector<std::string>&)> run) {
+  command.take_others();
+  return [command, &vllm, run = std::move(run)] {
+    auto flags = command.others();
+    flags.insert(flags.end(), vllm.begin(), vllm.end());
+    return run(flags);
+  };
+}
+
 }  // namespace
 
 Handler add_compare(Command command, const std::vector<std::string>& vllm) {
@@ -133,12 +144,7 @@ Handler add_compare(Command command, const std::vector<std::string>& vllm) {
       "The best plan of each offer, with what it costs; vLLM's flags pin parts of all of them, as in plan.\n"
       "shardwise compare Llama-3.1-70B --gpus 8xH100,4xB200 --price H100=2.5,B200=4.5 --concurrency 64\n"
       "Exit code 0: a plan stands on one of them; 1: on none; 2: the question cannot be read.");
-  command.take_others();
-  return [o, command, &vllm] {
-    auto flags = command.others();
-    flags.insert(flags.end(), vllm.begin(), vllm.end());
-    return run_compare(*o, flags);
-  };
+  return with_flags(command, vllm, [o](const auto& flags) { return run_compare(*o, flags); });
 }
 
 Handler add_plan(Command command, const std::vector<std::string>& vllm) {
@@ -154,12 +160,7 @@ Handler add_plan(Command command, const std::vector<std::string>& vllm) {
       "Every `vllm serve` flag is taken too and pins that part of the plan: --tensor-parallel-size 4, --kv-cache-dtype "
       "fp8 ...\n"
       "Exit code 0: a plan stands; 1: none does; 2: the question cannot be read.");
-  command.take_others();
-  return [o, command, &vllm] {
-    auto flags = command.others();
-    flags.insert(flags.end(), vllm.begin(), vllm.end());
-    return run_plan(*o, flags);
-  };
+  return with_flags(command, vllm, [o](const auto& flags) { return run_plan(*o, flags); });
 }
 
 }  // namespace shardwise

@@ -102,6 +102,10 @@ double narrowing(const std::vector<Observation>& seen, bool ttft, const Matrix& 
 
 }  // namespace
 
+CostConstants constants_of(const Calibration* calibration, const std::string& model_name) {
+  return calibration ? calibrated(default_constants(), *calibration, model_name) : default_constants();
+}
+
 CostConstants calibrated(const CostConstants& constants, const Calibration& c, const std::string& model_name) {
   CostConstants k = constants;
   if (c.first_token_ms) {  // what the first token alone does not take is off the way to the engine

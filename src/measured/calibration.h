@@ -38,6 +38,9 @@ std::string calibration_text(const Calibration& calibration);
 /// Coefficients for `model_name` under a calibration. `experts` counts for the measured model alone.
 CostConstants calibrated(const CostConstants& constants, const Calibration& calibration, const std::string& model_name);
 
+/// The default coefficients, under a calibration if there is one.
+CostConstants constants_of(const Calibration* calibration, const std::string& model_name);
+
 /// `cluster` with what the calibration knows of its GPUs' memory for `model_name`. Throws InputError if the calibration
 /// is of another GPU kind.
 void apply_calibration(Cluster& cluster, const Calibration& calibration, const std::string& model_name);

@@ -293,17 +293,15 @@ std::string memory_answer_json(const MemoryAnswer& a) {
   j["recommended_gpu_memory_utilization"] = a.recommended_gpu_memory_utilization;
   j["token_ms"] = to_ms(a.token_time);
   j["what_if"] = Json::array();
-  for (std::size_t i = 0; i < a.what_ifs.size(); ++i) {
-    const auto& w = a.what_ifs[i];
+  for (const auto& w : a.what_ifs)
     j["what_if"].push_back({{"change", w.change},
                             {"gpus", w.engine.parallel.gpus()},
                             {"kv_tokens", w.kv_tokens()},
                             {"kv_gib_gain", w.kv_gib_gain},
                             {"max_concurrency", w.max_concurrency()},
                             {"probability_fits", w.plan.probability_fits},
-                            {"token_ms", to_ms(a.what_if_token_times[i])},
+                            {"token_ms", to_ms(w.token_time)},
                             {"starts", !w.plan.refusal.has_value()}});
-  }
   return j.dump(2) + "\n";
 }
 

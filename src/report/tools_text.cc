@@ -134,11 +134,8 @@ std::string memory_answer_text(const MemoryAnswer& a, const Style& style) {
            plan.refusal ? "no" : fmt::format("{:.0f} %", std::floor(100 * plan.probability_fits))});
   };
   change_row("as asked", gpus, m, m.kv_tokens * engines, m.max_concurrency * engines, a.token_time);
-  for (std::size_t i = 0; i < a.what_ifs.size(); ++i) {
-    const auto& x = a.what_ifs[i];
-    change_row(x.change, x.engine.parallel.gpus(), x.plan, x.kv_tokens(), x.max_concurrency(),
-               a.what_if_token_times[i]);
-  }
+  for (const auto& x : a.what_ifs)
+    change_row(x.change, x.engine.parallel.gpus(), x.plan, x.kv_tokens(), x.max_concurrency(), x.token_time);
   return out + w.text(style);
 }
 

@@ -104,6 +104,14 @@ void KvCache::step_ends() {
   copies_.clear();
 }
 
+std::int64_t KvCache::blocks_alone(std::int64_t tokens) const {
+  constexpr std::int64_t kStates = 2;  // the newest, and the one that it was copied from
+  std::int64_t blocks = 0;
+  for (const Group& g : groups_)
+    blocks += std::min<std::int64_t>(ceil_div(tokens, g.block_size), g.align ? kStates : g.max_admission_blocks);
+  return blocks;
+}
+
 int KvCache::skipped_tokens(const Group& group, int computed) const {
   switch (group.kind) {
     case Kind::full:

@@ -66,6 +66,8 @@ class KvCache {
 
   /// Whether allocate() has nothing to do below quick_until.
   bool quick() const { return runs_ || quick_; }
+  /// The most blocks that one request of `tokens` holds at once.
+  std::int64_t blocks_alone(std::int64_t tokens) const;
   int num_groups() const { return static_cast<int>(config_.kv_groups.size()); }
   int free_blocks() const { return runs_ ? runs_->free_blocks() : pool_.free_blocks(); }
   int usable_blocks() const { return config_.num_blocks - 1; }

@@ -71,8 +71,7 @@ class Simulation final : public EngineListener {
       const double gap = c_.start_spread.value / *w_.concurrency;
       for (int i = 0; i < *w_.concurrency; ++i) push(to_nanoseconds(i * gap), Kind::user, 0);
     }
-    const bool counts = c_.data_parallel_size > 1;
-    if (counts) push(to_nanoseconds(c_.dp_stats_interval.value), Kind::dp_counts, 0);
+    if (c_.data_parallel_size > 1) push(to_nanoseconds(c_.dp_stats_interval.value), Kind::dp_counts, 0);
     while (!events_.empty() && c_.warmup_requests + counted_ < stop_counting_) {
       std::pop_heap(events_.begin(), events_.end(), later);
       const Event event = events_.back();
@@ -304,11 +303,8 @@ class Simulation final : public EngineListener {
     if (live.offered.prompt >= s.max_model_len) return false;
     const std::int64_t longest =
         std::min<std::int64_t>(live.offered.prompt + (live.prefilling ? 1 : live.offered.output), s.max_model_len);
-    std::int64_t blocks = 0;
-    for (const auto& g : s.kv_groups)
-      if (g.kind == SchedulerConfig::KvGroup::Kind::full)
-        blocks += ceil_div(longest + s.num_speculative_tokens, s.tokens_per_block(g));
-    return blocks < s.num_blocks;
+    const auto& engine = groups_[static_cast<std::size_t>(live.prefilling ? 0 : prefill_groups_)].rank(0);
+    return engine.kv().blocks_alone(longest + s.num_speculative_tokens) < s.num_blocks;
   }
 
   void advance_timeline(Nanoseconds now) {

@@ -60,6 +60,28 @@ TEST(Simulate, SameSeedSameBytes) {
   EXPECT_NE(a, perfetto_trace(simulate(c, w, LinearStep{}, 8)));
 }
 
+// Every group's blocks count: a request that the pool cannot hold alone would be preempted by itself for ever.
+TEST(Simulate, ARequestThatNoPoolHoldsFails) {
+  using Kind = SchedulerConfig::KvGroup::Kind;
+  for (const auto& second : {SchedulerConfig::KvGroup{Kind::chunked_local, 16, 0, 64, false},
+                             SchedulerConfig::KvGroup{Kind::sliding_window, 16, 100, 0, false},
+                             SchedulerConfig::KvGroup{Kind::mamba, 16, 0, 0, true}}) {
+    SimulationConfig c;
+    c.num_requests = 20;
+    c.scheduler.kv_groups = {{}, second};
+    c.scheduler.max_model_len = 900;
+    c.scheduler.max_num_batched_tokens = 328;
+    c.scheduler.max_num_seqs = 4;
+    for (int blocks = 20; blocks <= 120; blocks += 4) {
+      c.scheduler.num_blocks = blocks;
+      const SimulationResult r = simulate(c, closed(4, 700, 100), LinearStep{}, 1);
+      EXPECT_EQ(r.completed + r.failed, 20);
+      EXPECT_EQ(r.completed > 0, r.failed == 0) << blocks;
+    }
+    EXPECT_GT(simulate(c, closed(4, 700, 100), LinearStep{}, 1).completed, 0);
+  }
+}
+
 TEST(Simulate, LittlesLaw) {
   SimulationConfig c;
   c.num_requests = 2000;
