@@ -353,7 +353,7 @@ std::optional<Plan> first_standing(const Question& q, const PlanRequest& request
   const auto tie = [&](std::size_t i) {
     return i < std::min(kClosest, r.plans.size()) && r.plans[i].score > kTie * r.plans.front().score;
   };
-  const bool limits = !s.workload.slos.empty() || s.workload.request_rate;
+  const bool limits = s.workload.has_limits();
   if (!q.answer.simulated || (!limits && !tie(1))) return r.plans.front();
   std::optional<Plan> best;
   for (std::size_t i = 0; i < std::min(kTried, r.plans.size()) && (!best || tie(i)); ++i) {

@@ -46,8 +46,7 @@ std::vector<Cluster> larger_clusters(const Cluster& cluster, int most_nodes) {
 std::optional<Plan> first_that_stands(const PlanRequest& request, const SearchRequest& s, const SearchResult& found) {
   constexpr std::size_t kTried = 3, kMisses = 1;
   constexpr double kNear = 0.3;  // of the limit, by which the closed form may be too strict
-  const bool limits = !request.workload.slos.empty() || request.workload.request_rate;
-  if (!limits || simulated_finalists(request, found) == 0)
+  if (!request.workload.has_limits() || simulated_finalists(request, found) == 0)
     return found.plans.empty() ? std::nullopt : std::optional(found.plans.front());
   for (std::size_t i = 0; i < found.plans.size() && i < kTried; ++i)
     if (auto plan = simulated(request, s, found.plans[i], false); plan.slos_kept) return plan;

@@ -112,22 +112,6 @@ void pin(Pins& pins, const std::string& question) {
   }
 }
 
-bool has_limits(const Workload& w) { return !w.slos.empty() || w.request_rate; }
-
-/// No finalist keeps the limits: more copies of one may, though they are worth less a GPU.
-void look_further(const PlanRequest& request, const SearchRequest& s, SearchResult& result,
-                  const std::vector<Plan>& screened) {
-  constexpr std::size_t kTried = 16, kEnough = 2;
-  std::size_t tried = 0;
-  for (const auto& plan : screened) {
-    if (tried == kTried || result.plans.size() == kEnough) break;
-    if (std::ranges::any_of(result.near_misses, [&](const Plan& m) { return m.layout == plan.layout; })) continue;
-    ++tried;
-    if (auto p = simulated(request, s, plan, true); p.slos_kept) result.plans.push_back(std::move(p));
-  }
-  std::ranges::sort(result.plans, [&](const Plan& a, const Plan& b) { return better_plan(a, b, request.fewest_gpus); });
-}
-
 /// The repository's own code is run where nothing else reads its configuration, or its tokenizer.
 void trust_own_code(PlanAnswer& answer) {
   auto& request = answer.request;
@@ -263,11 +247,7 @@ PlanAnswer make_plan(const PlanRequest& given) {
   // The closed form screens, the simulator decides.
   const std::size_t finalists = simulated_finalists(request, answer.search);
   answer.simulated = finalists > 0;
-  if (answer.simulated) {
-    const auto plans = has_limits(request.workload) ? answer.search.plans : std::vector<Plan>();
-    decide_by_simulation(request, s, answer.search, finalists);
-    if (!answer.found()) look_further(request, s, answer.search, plans);
-  }
+  if (answer.simulated) decide_by_simulation(request, s, answer.search, finalists);
 
   // vLLM's own checks, all of them, on the plans that people will look at.
   const auto facts = model_facts(*request.model, request.pinned, request.vllm_version);

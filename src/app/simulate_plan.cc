@@ -175,8 +175,8 @@ Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan pla
 
 bool worth_simulating(const Plan& plan) { return plan.estimate.concurrency / plan.layout.replicas <= kMostInFlight; }
 
-/// The best plans of `count` shapes, other numbers of copies of them where the closed form has those close to the best,
-/// then the nearest misses: the closed form may be too strict about a percentile.
+/// Takes the best plans of `count` shapes, other numbers of copies of them where the closed form has those close to the
+/// best, then the nearest misses: the closed form may be too strict about a percentile.
 std::vector<Plan> finalists_of(SearchResult& result, std::size_t count, bool far_too) {
   std::vector<Plan> taken;
   std::size_t shapes = 0;
@@ -191,7 +191,17 @@ std::vector<Plan> finalists_of(SearchResult& result, std::size_t count, bool far
   }
   for (auto& p : result.near_misses)
     if (taken.size() < count) taken.push_back(std::move(p));
+  std::erase_if(result.plans, [](const Plan& p) { return !p.step; });
   return taken;
+}
+
+/// No finalist keeps the limits: more copies of one may, though they are worth less a GPU.
+std::vector<Plan> look_further(const PlanRequest& request, const SearchRequest& search, std::vector<Plan> rest) {
+  constexpr std::size_t kTried = 16, kEnough = 2;
+  std::vector<Plan> kept;
+  for (std::size_t i = 0; i < std::min(kTried, rest.size()) && kept.size() < kEnough; ++i)
+    if (auto p = simulated(request, search, std::move(rest[i]), true); p.slos_kept) kept.push_back(std::move(p));
+  return kept;
 }
 
 void decide_by_simulation(const PlanRequest& request, const SearchRequest& search, SearchResult& result,
@@ -201,11 +211,11 @@ void decide_by_simulation(const PlanRequest& request, const SearchRequest& searc
                [&](std::size_t i) { finalists[i] = simulated(request, search, std::move(finalists[i]), true); });
   const auto kept =
       std::stable_partition(finalists.begin(), finalists.end(), [](const Plan& p) { return p.slos_kept; });
-  std::sort(finalists.begin(), kept,
-            [&](const Plan& a, const Plan& b) { return better_plan(a, b, search.fewest_gpus); });
   // Misses that were not simulated go: of them the closed form alone says that they miss.
   result.near_misses.assign(std::make_move_iterator(kept), std::make_move_iterator(finalists.end()));
   finalists.erase(kept, finalists.end());
+  if (finalists.empty()) finalists = look_further(request, search, std::move(result.plans));
+  std::ranges::sort(finalists, [&](const Plan& a, const Plan& b) { return better_plan(a, b, search.fewest_gpus); });
   result.standing = std::max(result.standing, finalists.size());
   // So do plans that were not: their closed-form scores are not comparable with simulated ones.
   result.plans = std::move(finalists);

@@ -85,6 +85,8 @@ struct Workload {
   std::vector<Slo> slos;
   bool as_benchmark = false;  ///< predictions count the opening burst and the drain, as vllm bench serve does; else the
                               ///< steady state between them
+  /// Whether a plan can be too slow for it.
+  bool has_limits() const { return !slos.empty() || request_rate; }
 };
 
 enum class Goal { throughput, latency, cost, balanced };
