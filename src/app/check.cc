@@ -116,9 +116,9 @@ class Changes {
     change.what = what;
     change.fits = true;
     change.gain = answer_.plan && answer_.plan->score > 0 ? plan.score / answer_.plan->score - 1 : 0;
-    change.note = fmt::format("{:.0f} tokens/s, TPOT {:.1f} ms, TTFT {:.0f} ms, {} GPUs",
-                              plan.estimate.output_tokens_per_second.mean, plan.estimate.tpot_ms.mean,
-                              plan.estimate.ttft_ms.mean, plan.layout.gpus());
+    change.note =
+        fmt::format("{:.0f} tokens/s, {}, TTFT {:.0f} ms, {} GPUs", plan.estimate.output_tokens_per_second.mean,
+                    tpot_words(plan.estimate), plan.estimate.ttft_ms.mean, plan.layout.gpus());
     if (!plan.slos_kept) change.note += "; misses " + join(plan.slos_missed, ", ");
     if (answer_.plan && change.gain < 0.005) return;
     change.plan = std::move(plan);

@@ -43,7 +43,8 @@ CompareAnswer compare(const std::vector<PlanRequest>& requests) {
   if (priced == 0 || priced == standing)
     answer.cheapest = least(offers, [](const Offer& o) { return o.cost->per_million_output_tokens; });
   answer.most_tokens = least(offers, [](const Offer& o) { return -o.plan->estimate.output_tokens_per_second.mean; });
-  answer.lowest_tpot = least(offers, [](const Offer& o) { return o.plan->estimate.tpot_ms.mean; });
+  if (standing > 0 && requests.front().workload.osl.max() > 1)
+    answer.lowest_tpot = least(offers, [](const Offer& o) { return o.plan->estimate.tpot_ms.mean; });
   return answer;
 }
 

@@ -96,8 +96,8 @@ std::string step_shares(const Plan& plan, const Workload& workload) {
 }
 
 std::string describe(const Plan& p) {
-  return fmt::format("{} ({:.0f} tokens/s, TPOT {:.1f} ms, TTFT {:.0f} ms)", to_string(p.layout),
-                     p.estimate.output_tokens_per_second.mean, p.estimate.tpot_ms.mean, p.estimate.ttft_ms.mean);
+  return fmt::format("{} ({:.0f} tokens/s, {}, TTFT {:.0f} ms)", to_string(p.layout),
+                     p.estimate.output_tokens_per_second.mean, tpot_words(p.estimate), p.estimate.ttft_ms.mean);
 }
 
 /// Why a layout cannot stand, or "".
@@ -438,7 +438,7 @@ std::vector<std::string> compare_plans(const PlanAnswer& answer, const Plan& w, 
       out.push_back(fmt::format("{} {} {} instead of {} ({})", name, number(b), unit, number(a), percent(b / a)));
   };
   line("output", w.estimate.output_tokens_per_second.mean, o.estimate.output_tokens_per_second.mean, "tokens/s");
-  line("TPOT", w.estimate.tpot_ms.mean, o.estimate.tpot_ms.mean, "ms");
+  if (w.estimate.has_tpot) line("TPOT", w.estimate.tpot_ms.mean, o.estimate.tpot_ms.mean, "ms");
   line("TTFT", w.estimate.ttft_ms.mean, o.estimate.ttft_ms.mean, "ms");
   line("KV cache", static_cast<double>(w.memory.kv_tokens), static_cast<double>(o.memory.kv_tokens),
        "tokens an engine");

@@ -1,4 +1,5 @@
 #include <cassert>
+#include <filesystem>
 
 #include "app/plan.h"
 #include "base/input_error.h"
@@ -7,6 +8,15 @@
 
 namespace shardwise {
 namespace {
+
+/// The folder that vLLM reads a model from, if its name is one.
+std::optional<ModelFolder> folder_of(const std::string& model) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (!fs::is_directory(model, error)) return std::nullopt;
+  const auto from = fs::current_path(error);
+  return ModelFolder{(from / model).lexically_normal().string(), from.string()};
+}
 
 /// The group of nodes that the plan uses, with the GPUs already taken left out.
 LaunchRequest launch_request(const PlanRequest& request, const Plan& plan, std::vector<int>* node_index) {
@@ -17,6 +27,7 @@ LaunchRequest launch_request(const PlanRequest& request, const Plan& plan, std::
   if (node_index) *node_index = group.node_index;
   LaunchRequest launch;
   launch.model = request.model->name;
+  launch.model_folder = folder_of(launch.model);
   launch.is_moe = request.model->is_moe();
   launch.engine = plan.engine;
   launch.engine.parallel = plan.layout.parallel;

@@ -91,8 +91,8 @@ std::optional<Change> try_change(const PlanAnswer& answer, const std::string& wh
 }
 
 std::string plan_words(const Plan& p) {
-  return fmt::format("{}: {} tokens/s, TPOT {:.1f} ms, TTFT {:.0f} ms", to_string(p.layout),
-                     with_commas(std::llround(p.estimate.output_tokens_per_second.mean)), p.estimate.tpot_ms.mean,
+  return fmt::format("{}: {} tokens/s, {}, TTFT {:.0f} ms", to_string(p.layout),
+                     with_commas(std::llround(p.estimate.output_tokens_per_second.mean)), tpot_words(p.estimate),
                      p.estimate.ttft_ms.mean);
 }
 

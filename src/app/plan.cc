@@ -11,6 +11,7 @@
 #include "base/input_error.h"
 #include "base/text.h"
 #include "config/json.h"
+#include "config/json_fields.h"
 #include "hardware/generations.h"
 #include "memory/what_if.h"
 #include "model/load.h"
@@ -25,12 +26,13 @@ namespace {
 constexpr std::size_t kFinalists = 10;
 
 Pins pins_of(const PlanRequest& request) {
+  expect_plausible(request.pinned);
   Pins pins = request.pins;
   for (const auto* d : dimensions())
     if (auto given = argument(request.pinned, *d)) pins.try_emplace(d->name, std::move(*given));
   const Json eplb = Json::parse(request.pinned.eplb_config.value_or("{}"), nullptr, false);
   if (eplb.is_object() && eplb.contains("num_redundant_experts"))
-    pins.try_emplace("num_redundant_experts", eplb.value("num_redundant_experts", 0));
+    pins.try_emplace("num_redundant_experts", int_at(eplb, "num_redundant_experts").value_or(0));
   return pins;
 }
 
@@ -62,6 +64,14 @@ Layout pinned_layout(const Pins& pins) {
       throw InputError(flag_of(d), 0, "", value_text(pin) + " is no size", "write 1 or more");
     set_value(d, layout, pin);
   }
+  const auto& p = layout.parallel;
+  double gpus = layout.replicas;
+  for (const int size :
+       {p.tensor_parallel_size, p.pipeline_parallel_size, p.prefill_context_parallel_size, p.data_parallel_size})
+    gpus *= size;
+  if (gpus > static_cast<double>(kMostGpus))
+    throw InputError("plan", 0, "", "the pinned sizes multiply to " + number_text(gpus) + " GPUs",
+                     "at most " + std::to_string(kMostGpus));
   return layout;
 }
 
@@ -110,6 +120,7 @@ void pin(Pins& pins, const std::string& question) {
                        words_of(*d).empty() ? "e.g. --why-not tp=8,pp=1" : join(words_of(*d), " or "));
     pins.insert_or_assign(d->name, std::move(*value));
   }
+  (void)pinned_layout(pins);
 }
 
 /// The repository's own code is run where nothing else reads its configuration, or its tokenizer.
@@ -296,6 +307,11 @@ PlanAnswer make_plan(const PlanRequest& given) {
     answer.warnings.push_back("not as given, the plan decides: " + flags);
   if (request.explain) answer.explanation = explain(answer, s);
   return answer;
+}
+
+void expect_why_not(const std::string& question) {
+  Pins ignored;
+  pin(ignored, question);
 }
 
 WhyNot why_not(const PlanAnswer& answer, const std::string& question) {

@@ -32,6 +32,8 @@ std::vector<LaunchCommand> launch_plan(const PlanRequest& request, const Plan& p
 /// Launch files of any plan, by name below the target directory (docs/launch.md).
 std::map<std::string, std::string> launch_files_of(const PlanRequest& request, const Plan& plan);
 
+/// InputError if `question` is none.
+void expect_why_not(const std::string& question);
 WhyNot why_not(const PlanAnswer& answer, const std::string& question);
 
 }  // namespace shardwise

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -17,7 +18,8 @@ inline unsigned thread_count(unsigned threads) {
 
 /// Calls f(thread, i) for every i in [0, count), on up to `threads` threads (0 = one per core) that are numbered from
 /// 0, so that each may keep something. Each index must write only what belongs to it. The exception of the lowest
-/// failing index is rethrown after all threads have stopped.
+/// failing index is rethrown after all threads have stopped. Where the
+/// system gives fewer threads, those that run do all.
 template <class F>
 void parallel_for_threads(std::size_t count, unsigned threads, F&& f) {
   threads = static_cast<unsigned>(std::min<std::size_t>(thread_count(threads), count));
@@ -40,7 +42,14 @@ void parallel_for_threads(std::size_t count, unsigned threads, F&& f) {
     }
   };
   std::vector<std::thread> pool;
-  for (unsigned t = 1; t < threads; ++t) pool.emplace_back(work, t);
+  pool.reserve(threads - 1);
+  for (unsigned t = 1; t < threads; ++t) {
+    try {
+      pool.emplace_back(work, t);
+    } catch (const std::system_error&) {  // no more to be had: those that run do all
+      break;
+    }
+  }
   work(0);
   for (auto& t : pool) t.join();
   if (error) std::rethrow_exception(error);

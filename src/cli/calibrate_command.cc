@@ -1,11 +1,10 @@
-#include <cstdio>
-#include <fstream>
-
 #include "app/calibrate.h"
 #include "base/input_error.h"
 #include "cli/command.h"
 #include "cli/options.h"
+#include "cli/output.h"
 #include "config/text_source.h"
+#include "config/write_file.h"
 #include "report/report.h"
 
 namespace shardwise {
@@ -37,15 +36,10 @@ int run_calibrate(const CalibrateOptions& o, const std::vector<std::string>& fla
   }
   QuestionOptions terminal;
   const auto text = calibration_text(answer.calibration);
-  std::fputs((o.json ? calibration_json(answer) : calibration_answer_text(answer, terminal.style())).c_str(), stdout);
-  if (o.out.empty()) {
-    if (!o.json) std::fputs(("\n" + text).c_str(), stdout);
-  } else {
-    std::ofstream file(o.out, std::ios::binary);
-    file << text;
-    file.close();
-    if (!file) throw InputError("--out", 0, "", "cannot write " + o.out);
-  }
+  const Style style = terminal.style();
+  if (!o.out.empty()) write_file(o.out, text);
+  print(o.json ? calibration_json(answer) : calibration_answer_text(answer, style), style);
+  if (o.out.empty() && !o.json) print("\n" + text);
   return kExitFound;
 }
 

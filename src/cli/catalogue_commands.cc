@@ -1,12 +1,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdio>
 
 #include "base/input_error.h"
 #include "base/text.h"
 #include "cli/command.h"
 #include "cli/options.h"
+#include "cli/output.h"
 #include "config/text_source.h"
 #include "hardware/hardware.h"
 #include "model/load.h"
@@ -27,7 +27,7 @@ int list_models(const std::string& name) {
   }
   Style style;
   style.width = 160;
-  std::fputs(t.text(style, "").c_str(), stdout);
+  print(t.text(style, ""));
   return kExitFound;
 }
 
@@ -52,7 +52,7 @@ int list_gpus(const std::string& name) {
   }
   Style style;
   style.width = 240;
-  std::fputs(t.text(style, "").c_str(), stdout);
+  print(t.text(style, ""));
   return kExitFound;
 }
 
@@ -67,7 +67,7 @@ int list_instances(const std::string& name) {
              i.source});
   Style style;
   style.width = 240;
-  std::fputs(t.text(style, "").c_str(), stdout);
+  print(t.text(style, ""));
   return kExitFound;
 }
 
@@ -85,7 +85,7 @@ Handler add_rules(Command command, const std::vector<std::string>&) {
       for (const auto* r : rules()) ids.emplace_back(r->id);
       throw InputError("rules", 0, "", "unknown rule '" + *id + "'", did_you_mean(*id, ids));
     }
-    std::fputs(text.c_str(), stdout);
+    print(text);
     return kExitFound;
   };
 }

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cstdio>
 
 #include "app/check.h"
 #include "app/check_deployment.h"
@@ -8,6 +7,7 @@
 #include "base/input_error.h"
 #include "cli/command.h"
 #include "cli/options.h"
+#include "cli/output.h"
 #include "report/deployment.h"
 #include "report/report.h"
 
@@ -21,7 +21,8 @@ int run_check(const CommandOptions& o, const std::vector<std::string>& flags) {
     Progress progress("checking " + request.model->name);
     answer = check(request);
   }
-  std::fputs((o.question.json ? check_json(answer) : check_text(answer, o.question.style())).c_str(), stdout);
+  const Style style = o.question.style();
+  print(o.question.json ? check_json(answer) : check_text(answer, style), style);
   return answer.starts() && answer.plan->slos_kept ? kExitFound : kExitNo;
 }
 
@@ -73,20 +74,22 @@ int run_deployment(const DeploymentOptions& o, const std::vector<std::string>& w
   if (!q.gpus.empty()) request.cluster = cluster_of(q);
   if (!q.vllm.empty()) request.vllm_version = parse_vllm_version(q.vllm);
   const auto answer = check_deployments(request);
-  std::fputs((q.json ? deployment_json(answer) : deployment_text(answer, q.style())).c_str(), stdout);
+  const Style style = q.style();
+  print(q.json ? deployment_json(answer) : deployment_text(answer, style), style);
   return answer.works() ? kExitFound : kExitNo;
 }
 
 int run_memory(const CommandOptions& o, const std::vector<std::string>& flags) {
   const auto answer = memory_answer(check_request_of(o, flags));
-  std::fputs((o.question.json ? memory_answer_json(answer) : memory_answer_text(answer, o.question.style())).c_str(),
-             stdout);
+  const Style style = o.question.style();
+  print(o.question.json ? memory_answer_json(answer) : memory_answer_text(answer, style), style);
   return answer.refusal || answer.memory.refusal ? kExitNo : kExitFound;
 }
 
 int run_estimate(const CommandOptions& o, const std::vector<std::string>& flags) {
   const auto answer = estimate(check_request_of(o, flags));
-  std::fputs((o.question.json ? check_json(answer.check) : estimate_text(answer, o.question.style())).c_str(), stdout);
+  const Style style = o.question.style();
+  print(o.question.json ? check_json(answer.check) : estimate_text(answer, style), style);
   return answer.check.starts() ? kExitFound : kExitNo;
 }
 

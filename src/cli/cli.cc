@@ -2,15 +2,20 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cstdio>
+#include <cerrno>
 #include <exception>
+#include <sstream>
 
 #include "base/input_error.h"
+#include "base/printable.h"
 #include "base/text.h"
 #include "base/version.h"
 #include "cli/command.h"
 #include "cli/options.h"
+#include "cli/output.h"
 #include "config/json.h"
+#include "config/quantity.h"
+#include "config/write_file.h"
 #include "parallel/engine_args.h"
 
 namespace shardwise {
@@ -18,9 +23,15 @@ namespace shardwise {
 Option& Option::required() { return option_->required(), *this; }
 Option& Option::group(const std::string& heading) { return option_->group(heading), *this; }
 Option& Option::shown_default(const std::string& text) { return option_->default_str(text), *this; }
-Option& Option::positive() { return option_->check(CLI::PositiveNumber), *this; }
-Option& Option::non_negative() { return option_->check(CLI::NonNegativeNumber), *this; }
-Option& Option::between(double least, double most) { return option_->check(CLI::Range(least, most)), *this; }
+Option& Option::between(double least, double most) {
+  const auto range = number_text(least) + " to " + number_text(most);
+  const auto check = [least, most, range](const std::string& text) {
+    double value = 0;
+    const bool in = parse_number(text, value) && value >= least && value <= most;
+    return in ? std::string() : "'" + printable(text.substr(0, 40)) + "' is out of range (from " + range + ")";
+  };
+  return option_->check(CLI::Validator(check, "in [" + range + "]")), *this;
+}
 Option& Option::one_of(const std::vector<std::string>& words) { return option_->check(CLI::IsMember(words)), *this; }
 Option& Option::existing_file() { return option_->check(CLI::ExistingFile), *this; }
 Option& Option::comma_separated() { return option_->delimiter(','), *this; }
@@ -54,9 +65,9 @@ namespace {
 int fail(bool json, int code, const Json& error, const std::string& text) {
   if (json) {
     const Json answer = {{"schema", "shardwise.error/1"}, {"error", error}, {"exit_code", code}};
-    std::fputs((answer.dump(2, ' ', false, Json::error_handler_t::replace) + "\n").c_str(), stdout);
+    print(answer.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
   }
-  std::fprintf(stderr, "shardwise: %s\n", text.c_str());
+  tell(text);
   return code;
 }
 
@@ -110,14 +121,23 @@ int run(const Handler& handler, bool json) {
     return handler();
   } catch (const InputError& e) {
     return fail(json, kExitBadInput, error_json(e), e.what());
+  } catch (const OutputError& e) {
+    if (e.reason == EPIPE) throw;
+    return fail(json, kExitNotWritten, {{"message", e.what()}}, e.what());
   } catch (const std::exception& e) {
     return fail(json, kExitInternal, {{"message", e.what()}}, std::string("internal error: ") + e.what());
   }
 }
 
-}  // namespace
+/// --help and --version, and what CLI11 says of a command line.
+int say(const CLI::App& app, const CLI::ParseError& e) {
+  std::ostringstream out, err;
+  const int code = app.exit(e, out, err);
+  print(out.str());
+  return code;
+}
 
-int run_cli(int argc, char** argv) {
+int run_words(std::vector<std::string> own) {
   CLI::App app{
       "Plans tensor, data, pipeline and expert parallelism for vLLM: plans that vLLM accepts, that fit, and that are "
       "the best of all legal ones."};
@@ -126,7 +146,7 @@ int run_cli(int argc, char** argv) {
   app.require_subcommand(1);
   app.failure_message(CLI::FailureMessage::help);
   // What stands behind `--` belongs to vLLM and is cut off before CLI11 sees it.
-  std::vector<std::string> own(argv + 1, argv + argc), vllm;
+  std::vector<std::string> vllm;
   if (const auto cut = std::find(own.begin(), own.end(), "--"); cut != own.end()) {
     vllm.assign(cut + 1, own.end());
     own.erase(cut, own.end());
@@ -142,9 +162,9 @@ int run_cli(int argc, char** argv) {
     std::reverse(own.begin(), own.end());
     app.parse(own);
   } catch (const CLI::CallForHelp& e) {
-    return app.exit(e);
+    return say(app, e);
   } catch (const CLI::CallForVersion& e) {
-    return app.exit(e);
+    return say(app, e);
   } catch (const CLI::ExtrasError& e) {
     for (const auto& [sub, handler] : handlers) {
       if (!sub->parsed()) continue;
@@ -162,6 +182,18 @@ int run_cli(int argc, char** argv) {
   for (const auto& [sub, handler] : handlers)
     if (sub->parsed()) return run(handler, json);
   return kExitBadInput;
+}
+
+}  // namespace
+
+int run_cli(int argc, char** argv) {
+  prepare_output();
+  try {
+    return run_words({argv + 1, argv + argc});
+  } catch (const OutputError& e) {  // standard output; a reader that went away knows
+    if (e.reason != EPIPE) tell(e.what());
+    return kExitNotWritten;
+  }
 }
 
 }  // namespace shardwise

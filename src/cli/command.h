@@ -18,8 +18,12 @@ namespace shardwise {
 // Exit codes; docs/exit_codes.md.
 inline constexpr int kExitFound = 0;  ///< a plan stands; the command starts; all cases agree
 inline constexpr int kExitNo = 1;     ///< a clear no: nothing fits, vLLM refuses, SLO or rate not kept, cases disagree
-inline constexpr int kExitBadInput = 2;   ///< the question itself cannot be read
-inline constexpr int kExitInternal = 70;  ///< a bug
+inline constexpr int kExitBadInput = 2;     ///< the question itself cannot be read
+inline constexpr int kExitInternal = 70;    ///< a bug
+inline constexpr int kExitNotWritten = 74;  ///< an answer is lost: a full disk, a pipe that nobody reads
+
+/// What the counts of options may be: more than anybody has, less than an int holds.
+inline constexpr double kMostCopies = 65536, kMostRequests = 1e8, kMostTokens = 1 << 30;
 
 /// An option that was just added; each call narrows what it takes or says how --help shows it.
 class Option {
@@ -28,9 +32,7 @@ class Option {
   Option& required();
   Option& group(const std::string& heading);  ///< of --help
   Option& shown_default(const std::string& text);
-  Option& positive();                          ///< numbers above 0
-  Option& non_negative();                      ///< numbers from 0
-  Option& between(double least, double most);  ///< both included
+  Option& between(double least, double most);  ///< a number, both included
   Option& one_of(const std::vector<std::string>& words);
   Option& existing_file();
   Option& comma_separated();  ///< 2,0 is two values

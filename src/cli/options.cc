@@ -5,14 +5,15 @@
 
 #include <algorithm>
 #include <condition_variable>
-#include <cstdio>
 #include <cstdlib>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 #include "base/input_error.h"
+#include "cli/output.h"
 #include "config/hub.h"
-#include "config/quantity.h"
+#include "config/ranges.h"
 #include "config/text_source.h"
 #include "hardware/prices.h"
 #include "model/load.h"
@@ -63,7 +64,7 @@ void QuestionOptions::add_to(Command& command, bool model_positional, Gpus kind)
   command.option("--goal", goal, "throughput, latency, cost or balanced").shown_default("balanced");
   command.option("--calibration", calibration, "file of shardwise calibrate: predictions of the measured machine");
   command.option("--vllm", vllm, "vLLM version").shown_default(to_string(kDefaultVllmVersion));
-  command.option("--threads", threads, "worker threads; the answer does not depend on it");
+  command.option("--threads", threads, "worker threads; the answer does not depend on it").between(0, 1024);
   command.flag("--json", json, "machine-readable answer (docs/formats)");
   command.option("--color", color, "auto, always or never").one_of({"auto", "always", "never"});
 }
@@ -150,7 +151,8 @@ Cluster cluster_of(const QuestionOptions& o) {
   Cluster cluster = load_cluster(o.gpus);
   const std::string flag = "--memory-taken";
   if (!o.price.empty()) set_prices(cluster, o.price, "--price");
-  if (!o.memory_taken.empty()) take_memory(cluster, parse_bytes(o.memory_taken, {flag, 0, ""}), flag);
+  if (!o.memory_taken.empty())
+    take_memory(cluster, parse_bytes(o.memory_taken, {flag, 0, ""}, ranges::memory_taken), flag);
   return cluster;
 }
 
@@ -175,12 +177,16 @@ struct Progress::State {
 };
 
 Progress::Progress(std::string what) : state_(std::make_unique<State>()) {
-  state_->thread = std::thread([this, what = std::move(what)] {
+  const auto watch = [this, what = std::move(what)] {
     std::unique_lock lock(state_->mutex);
     int seconds = 0;
     while (!state_->done.wait_for(lock, std::chrono::seconds(1), [this] { return state_->finished; }))
-      std::fprintf(stderr, "shardwise: %s, %d s\n", what.c_str(), ++seconds);
-  });
+      tell(what + ", " + std::to_string(++seconds) + " s");
+  };
+  try {
+    state_->thread = std::thread(watch);
+  } catch (const std::system_error&) {  // no thread to be had: silent
+  }
 }
 
 Progress::~Progress() {
@@ -189,7 +195,7 @@ Progress::~Progress() {
     state_->finished = true;
   }
   state_->done.notify_all();
-  state_->thread.join();
+  if (state_->thread.joinable()) state_->thread.join();
 }
 
 }  // namespace shardwise

@@ -1,11 +1,10 @@
-#include <cstdio>
-#include <fstream>
-
 #include "app/place.h"
 #include "base/input_error.h"
 #include "cli/command.h"
 #include "cli/options.h"
+#include "cli/output.h"
 #include "config/text_source.h"
+#include "config/write_file.h"
 #include "report/report.h"
 
 namespace shardwise {
@@ -56,13 +55,8 @@ int run_place(const PlaceOptions& o) {
     QuestionOptions terminal;
     style = terminal.style();
   }
-  std::fputs((o.json ? place_json(answer) : place_text(answer, style)).c_str(), stdout);
-  if (!o.out.empty() && answer.best) {
-    std::ofstream out(o.out, std::ios::binary);
-    out << place_map_json(answer, answer.policies[*answer.best]);
-    out.close();
-    if (!out) throw InputError("--out", 0, "", "cannot write " + o.out);
-  }
+  if (!o.out.empty() && answer.best) write_file(o.out, place_map_json(answer, answer.policies[*answer.best]));
+  print(o.json ? place_json(answer) : place_text(answer, style), style);
   return answer.best ? kExitFound : kExitNo;
 }
 
@@ -71,15 +65,18 @@ int run_place(const PlaceOptions& o) {
 Handler add_place(Command command, const std::vector<std::string>&) {
   auto o = std::make_shared<PlaceOptions>();
   command.option("load", o->load, "token counts per layer and expert: JSON or CSV (docs/place.md)").required();
-  command.option("--ranks", o->ranks, "expert-parallel size: tensor x data parallel").required().positive();
-  command.option("--nodes", o->nodes, "nodes that the ranks are on").positive();
-  command.option("--tensor-parallel-size", o->tensor_parallel, "how much of --ranks is tensor parallel").positive();
-  command.option("--redundant-experts", o->redundant, "replicas beyond one an expert (EPLB)").non_negative();
+  command.option("--ranks", o->ranks, "expert-parallel size: tensor x data parallel")
+      .required()
+      .between(1, kMostCopies);
+  command.option("--nodes", o->nodes, "nodes that the ranks are on").between(1, kMostCopies);
+  command.option("--tensor-parallel-size", o->tensor_parallel, "how much of --ranks is tensor parallel")
+      .between(1, kMostCopies);
+  command.option("--redundant-experts", o->redundant, "replicas beyond one an expert (EPLB)").between(0, kMostCopies);
   command.option("--policy", o->policies, "linear, round_robin, eplb (vLLM's) or ours; default: all, compared")
       .comma_separated()
       .one_of({"linear", "round_robin", "eplb", "ours"});
   command.option("--num-expert-group", o->groups, "groups of grouped top-k; default: the file's or the model's")
-      .positive();
+      .between(1, kMostCopies);
   command.option("--all2all-backend", o->backend, "as in vLLM; decides whether round_robin holds");
   command.option("--model", o->model, "checks the file against a model and takes its expert groups");
   command.option("--min-gain", o->min_gain, "share of the most loaded rank's work that rebalancing must take off")

@@ -1,12 +1,12 @@
-#include <cstdio>
 #include <filesystem>
-#include <fstream>
 
 #include "app/compare.h"
 #include "app/plan.h"
 #include "base/input_error.h"
 #include "cli/command.h"
 #include "cli/options.h"
+#include "cli/output.h"
+#include "launch/launch_folder.h"
 #include "report/report.h"
 
 namespace shardwise {
@@ -21,24 +21,8 @@ struct PlanOptions {
   std::vector<int> taken;
   std::size_t show = 10;
   std::optional<std::size_t> simulate;
-  bool fewest = false, allow_replicas = false, no_explain = false;
+  bool force = false, fewest = false, allow_replicas = false, no_explain = false;
 };
-
-void write_files(const std::string& dir, const std::map<std::string, std::string>& files) {
-  std::error_code error;
-  std::filesystem::create_directories(dir, error);
-  if (error) throw InputError("--emit", 0, "", "cannot make " + dir + ": " + error.message());
-  for (const auto& [name, text] : files) {
-    const auto path = std::filesystem::path(dir) / name;
-    std::filesystem::create_directories(path.parent_path(), error);
-    std::ofstream out(path, std::ios::binary);
-    out << text;
-    if (!out) throw InputError("--emit", 0, "", "cannot write " + path.string());
-    if (text.starts_with("#!"))
-      std::filesystem::permissions(path, std::filesystem::perms::owner_exec | std::filesystem::perms::group_exec,
-                                   std::filesystem::perm_options::add, error);
-  }
-}
 
 PlanRequest plan_request_of(const PlanOptions& o, const std::vector<std::string>& vllm_flags,
                             std::vector<Assumption>& assumed) {
@@ -70,6 +54,7 @@ PlanRequest plan_request_of(const PlanOptions& o, const std::vector<std::string>
 
 int run_plan(const PlanOptions& o, const std::vector<std::string>& vllm_flags) {
   std::vector<Assumption> assumed;
+  if (!o.why_not.empty()) expect_why_not(o.why_not);
   const PlanRequest request = plan_request_of(o, vllm_flags, assumed);
   PlanAnswer answer;
   {
@@ -77,15 +62,16 @@ int run_plan(const PlanOptions& o, const std::vector<std::string>& vllm_flags) {
     answer = make_plan(request);
   }
   answer.assumptions.insert(answer.assumptions.begin(), assumed.begin(), assumed.end());
-  const Style style = o.question.style();
-  std::fputs((o.question.json ? plan_json(answer) : plan_text(answer, style, o.show)).c_str(), stdout);
-  if (!o.why_not.empty() && !o.question.json)
-    std::fputs(why_not_text(why_not(answer, o.why_not), style).c_str(), stdout);
   if (!o.emit.empty() && answer.found()) {
     const auto files = launch_files_of(answer.request, answer.search.plans.front());
-    write_files(o.emit, files);
-    std::fprintf(stderr, "shardwise: %zu files written to %s\n", files.size(), o.emit.c_str());
+    write_launch_folder(o.emit, files, o.force);
+    tell(std::to_string(files.size()) + " files written to " + o.emit);
+    if (const auto& folder = request.model->name; std::filesystem::is_directory(folder) && !folder.starts_with('/'))
+      tell("the model is the folder " + folder + " of this machine: every node needs it at the same place");
   }
+  const Style style = o.question.style();
+  print(o.question.json ? plan_json(answer) : plan_text(answer, style, o.show), style);
+  if (!o.why_not.empty() && !o.question.json) print(why_not_text(why_not(answer, o.why_not), style), style);
   return answer.found() ? kExitFound : kExitNo;
 }
 
@@ -102,21 +88,25 @@ int run_compare(PlanOptions o, const std::vector<std::string>& vllm_flags) {
                       " offers");
     answer = compare(requests);
   }
-  std::fputs((o.question.json ? comparison_json(answer) : comparison_text(answer, o.question.style())).c_str(), stdout);
+  const Style style = o.question.style();
+  print(o.question.json ? comparison_json(answer) : comparison_text(answer, style), style);
   return answer.most_tokens ? kExitFound : kExitNo;
 }
 
 /// What plan and compare ask alike.
 void add_plan_options(Command& command, PlanOptions& o) {
-  command.option("--min-model-len", o.min_model_len, "max_model_len of the plan must be at least this").positive();
-  command.option("--max-gpus", o.max_gpus, "use at most so many GPUs").positive();
+  command.option("--min-model-len", o.min_model_len, "max_model_len of the plan must be at least this")
+      .between(1, kMostTokens);
+  command.option("--max-gpus", o.max_gpus, "use at most so many GPUs").between(1, kMostGpus);
   command.flag("--fewest-gpus", o.fewest, "the smallest number of GPUs that serves this load within the SLOs");
-  command.option("--replicas", o.replicas, "separate deployments behind a router (pin)").positive();
+  command.option("--replicas", o.replicas, "separate deployments behind a router (pin)").between(1, kMostCopies);
   command.flag("--allow-replicas", o.allow_replicas,
                "let separate deployments of a dense model compete with data parallel");
-  command.option("--simulate", o.simulate,
-                 "of how many of the best plans the scheduler-exact simulator decides (and of those close behind); "
-                 "default 10 up to 20,000 requests in flight a replica, 0 = the closed form alone");
+  command
+      .option("--simulate", o.simulate,
+              "of how many of the best plans the scheduler-exact simulator decides (and of those close behind); "
+              "default 10 up to 20,000 requests in flight a replica, 0 = the closed form alone")
+      .between(0, 1e6);
 }
 
 /// vLLM's flags stand among the command's own, too.
@@ -151,10 +141,11 @@ Handler add_plan(Command command, const std::vector<std::string>& vllm) {
   auto o = std::make_shared<PlanOptions>();
   o->question.add_to(command);
   add_plan_options(command, *o);
-  command.option("--gpus-taken", o->taken, "GPUs in use by others, per node: 2,0").comma_separated();
+  command.option("--gpus-taken", o->taken, "GPUs in use by others, per node: 2,0").comma_separated().between(0, 1024);
   command.option("--why-not", o->why_not, "why another plan lost: tp=8,pp=1");
   command.option("--emit", o->emit, "directory for launch files");
-  command.option("--show", o->show, "plans listed").shown_default("10");
+  command.flag("--force", o->force, "write them into a directory that has other files, too");
+  command.option("--show", o->show, "plans listed").shown_default("10").between(0, 1e6);
   command.flag("--no-explain", o->no_explain, "leave out ladder and what-if searches");
   command.footer(
       "Every `vllm serve` flag is taken too and pins that part of the plan: --tensor-parallel-size 4, --kv-cache-dtype "

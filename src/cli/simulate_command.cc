@@ -1,12 +1,12 @@
 #include <algorithm>
-#include <cstdio>
-#include <fstream>
 
 #include "app/simulate.h"
 #include "base/input_error.h"
 #include "base/text.h"
 #include "cli/command.h"
 #include "cli/options.h"
+#include "cli/output.h"
+#include "config/write_file.h"
 #include "report/report.h"
 
 namespace shardwise {
@@ -98,15 +98,11 @@ int run_simulate(const SimulateOptions& o, const std::vector<std::string>& flags
   const bool json = o.command.question.json;
   for (const auto& check : {std::optional(answer.check), answer.prefill})
     if (check && !check->plan) {
-      std::fputs((json ? check_json(*check) : check_text(*check, style)).c_str(), stdout);
+      print(json ? check_json(*check) : check_text(*check, style), style);
       return kExitNo;
     }
-  if (!o.trace_out.empty() && answer.result) {
-    std::ofstream out(o.trace_out);
-    out << perfetto_trace(*answer.result);
-    if (!out) throw InputError("--trace-out", 0, "", "cannot write " + o.trace_out);
-  }
-  std::fputs((json ? simulation_json(answer) : simulation_text(answer, style)).c_str(), stdout);
+  if (!o.trace_out.empty() && answer.result) write_file(o.trace_out, perfetto_trace(*answer.result));
+  print(json ? simulation_json(answer) : simulation_text(answer, style), style);
   return answer.result && answer.result->slos_met() ? kExitFound : kExitNo;
 }
 
@@ -119,10 +115,11 @@ Handler add_simulate(Command command, const std::vector<std::string>& vllm) {
     return command.option(name, value, doc).group("Simulation");
   };
   option("--requests", o->requests, "how many requests; default 10 x concurrency, at least 1,000, or the whole trace")
-      .positive();
-  option("--warmup", o->warmup, "the first so many requests load the system but are not measured").non_negative();
+      .between(1, kMostRequests);
+  option("--warmup", o->warmup, "the first so many requests load the system but are not measured")
+      .between(0, kMostRequests);
   option("--seed", o->seed, "the same seed gives the same bytes");
-  option("--replicas", o->replicas, "equal servers behind a router").positive();
+  option("--replicas", o->replicas, "equal servers behind a router").between(1, kMostCopies);
   option("--routing", o->routing, "between replicas: round_robin, least_loaded or prefix_aware")
       .shown_default("round_robin");
   option("--dp-balancing", o->dp_balancing,
@@ -130,7 +127,7 @@ Handler add_simulate(Command command, const std::vector<std::string>& vllm) {
          "default: the version's");
   option("--prefill", o->prefill,
          "disaggregation: vLLM flags of the instances that prefill, e.g. '-tp 4'; the command then only decodes");
-  option("--prefill-replicas", o->prefill_replicas, "how many of them").positive();
+  option("--prefill-replicas", o->prefill_replicas, "how many of them").between(1, kMostCopies);
   option("--acceptance-rate", o->acceptance_rate, "chance that a draft token is accepted")
       .between(0.0, 1.0)
       .shown_default("0.7");

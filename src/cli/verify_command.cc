@@ -1,6 +1,5 @@
-#include <cstdio>
-
 #include "cli/command.h"
+#include "cli/output.h"
 #include "verify/serving.h"
 #include "verify/startup.h"
 #include "verify/verify.h"
@@ -20,13 +19,13 @@ Handler add_verify(Command command, const std::vector<std::string>&) {
   command.option("--vllm", *version, "vLLM version of cases that do not name theirs")
       .shown_default(to_string(kRecordedVllmVersion));
   command.flag("--json", o->json, "summary as JSON");
-  command.option("--threads", o->threads, "worker threads");
+  command.option("--threads", o->threads, "worker threads").between(0, 1024);
   command.footer("Topics: kv, legality, ranks, experts, eplb, weights, schedule (JSON lines); serving, startup (CSV).");
   return [o, method, version] {
     if (!version->empty()) o->version = parse_vllm_version(*version);
     if (o->topic == "startup") {
       const auto r = verify_startup(o->file, o->models_dir, o->predictions);
-      std::fputs(r.text.c_str(), stdout);
+      print(r.text);
       return r.exit_code;
     }
     if (o->topic == "serving") {
@@ -35,11 +34,11 @@ Handler add_verify(Command command, const std::vector<std::string>&) {
                                      : *method == "closed-form" ? ServingMethod::closed_form
                                                                 : ServingMethod::simulator,
                                      o->threads});
-      std::fputs(r.text.c_str(), stdout);
+      print(r.text);
       return r.exit_code;
     }
     const auto summary = verify(*o);
-    std::fputs((o->json ? to_json_text(summary) : to_text(summary)).c_str(), stdout);
+    print(o->json ? to_json_text(summary) : to_text(summary));
     return summary.all_agree() ? kExitFound : kExitNo;
   };
 }

@@ -24,40 +24,48 @@ std::string error_of(auto&& f) {
 }
 
 const TextPlace kPlace{"f.yaml", 3, "a.b"};
+constexpr Range<Bytes> kSizes{Bytes(0), Bytes(1'000'000'000'000'000'000)};
+constexpr Range<BytesPerSecond> kRates{BytesPerSecond(0), BytesPerSecond(1e18)};
+constexpr Range<Seconds> kTimes{Seconds(0), Seconds(1e9)};
+constexpr Range<FlopsPerSecond> kPeaks{FlopsPerSecond(0), FlopsPerSecond(1e21)};
+constexpr Range<Watts> kPowers{Watts(0), Watts(1e9)};
+constexpr Range<Dollars> kPrices{Dollars(0), Dollars(1e9)};
 
 TEST(Quantity, UnitsOfEachKind) {
-  EXPECT_EQ(parse_bytes("80 GiB", kPlace), gib(80));
-  EXPECT_EQ(parse_bytes("81559MiB", kPlace), mib(81559));
-  EXPECT_EQ(parse_bytes("80 GB", kPlace), Bytes(80'000'000'000));
-  EXPECT_DOUBLE_EQ(parse_bandwidth("400 Gbit/s", kPlace).value, 50e9);
-  EXPECT_DOUBLE_EQ(parse_bandwidth("3.35 TB/s", kPlace).value, 3.35e12);
-  EXPECT_DOUBLE_EQ(parse_seconds("5 us", kPlace).value, 5e-6);
-  EXPECT_DOUBLE_EQ(parse_flops("4.5 PFLOPS", kPlace).value, 4.5e15);
-  EXPECT_DOUBLE_EQ(parse_watts("0.7 kW", kPlace).value, 700);
-  EXPECT_DOUBLE_EQ(parse_price_per_hour("$2.5/h", kPlace).value, 2.5);
-  EXPECT_DOUBLE_EQ(parse_price_per_hour("2.5 USD/h", kPlace).value, 2.5);
+  EXPECT_EQ(parse_bytes("80 GiB", kPlace, kSizes), gib(80));
+  EXPECT_EQ(parse_bytes("81559MiB", kPlace, kSizes), mib(81559));
+  EXPECT_EQ(parse_bytes("80 GB", kPlace, kSizes), Bytes(80'000'000'000));
+  EXPECT_DOUBLE_EQ(parse_bandwidth("400 Gbit/s", kPlace, kRates).value, 50e9);
+  EXPECT_DOUBLE_EQ(parse_bandwidth("3.35 TB/s", kPlace, kRates).value, 3.35e12);
+  EXPECT_DOUBLE_EQ(parse_seconds("5 us", kPlace, kTimes).value, 5e-6);
+  EXPECT_DOUBLE_EQ(parse_flops("4.5 PFLOPS", kPlace, kPeaks).value, 4.5e15);
+  EXPECT_DOUBLE_EQ(parse_watts("0.7 kW", kPlace, kPowers).value, 700);
+  EXPECT_DOUBLE_EQ(parse_price_per_hour("$2.5/h", kPlace, kPrices).value, 2.5);
+  EXPECT_DOUBLE_EQ(parse_price_per_hour("2.5 USD/h", kPlace, kPrices).value, 2.5);
 }
 
 TEST(Quantity, TextReadsBack) {
   for (const double gbs : {450.0, 0.3, 53.125, 1.0 / 3, 12.5, 1e-9})
-    EXPECT_EQ(parse_bandwidth(bandwidth_text(gb_per_second(gbs)), kPlace), gb_per_second(gbs))
+    EXPECT_EQ(parse_bandwidth(bandwidth_text(gb_per_second(gbs)), kPlace, kRates), gb_per_second(gbs))
         << bandwidth_text(gb_per_second(gbs));
   for (const double us : {1.0, 0.1, 2.7, 1.0 / 7, 123456.789})
-    EXPECT_EQ(parse_seconds(seconds_text(microseconds(us)), kPlace), microseconds(us))
+    EXPECT_EQ(parse_seconds(seconds_text(microseconds(us)), kPlace, kTimes), microseconds(us))
         << seconds_text(microseconds(us));
   for (const std::int64_t b : {0LL, 1LL, 80'000'000'000LL, 85'030'076'416LL, 123'456'789LL})
-    EXPECT_EQ(parse_bytes(bytes_text(Bytes(b)), kPlace), Bytes(b)) << bytes_text(Bytes(b));
+    EXPECT_EQ(parse_bytes(bytes_text(Bytes(b)), kPlace, kSizes), Bytes(b)) << bytes_text(Bytes(b));
   EXPECT_EQ(bytes_text(gib(80)), "80 GiB");
   EXPECT_EQ(bandwidth_text(gb_per_second(50)), "50 GB/s");
 }
 
 TEST(Quantity, Errors) {
-  EXPECT_EQ(error_of([] { parse_bytes("80", kPlace); }),
+  EXPECT_EQ(error_of([] { parse_bytes("80", kPlace, kSizes); }),
             "f.yaml:3: a.b: '80' has no unit (write for example '80 GiB')");
-  EXPECT_EQ(error_of([] { parse_bytes("80 GIB", kPlace); }), "f.yaml:3: a.b: unknown unit 'GIB' (did you mean 'GiB'?)");
-  EXPECT_EQ(error_of([] { parse_seconds("-1 us", kPlace); }), "f.yaml:3: a.b: '-1 us' is negative");
-  EXPECT_THAT(error_of([] { parse_flops("fast", kPlace); }), HasSubstr("'fast' is not a peak rate"));
-  EXPECT_THAT(error_of([] { parse_bytes("1e300 GiB", kPlace); }), HasSubstr("is too large"));
+  EXPECT_EQ(error_of([] { parse_bytes("80 GIB", kPlace, kSizes); }),
+            "f.yaml:3: a.b: unknown unit 'GIB' (did you mean 'GiB'?)");
+  EXPECT_EQ(error_of([] { parse_seconds("-1 us", kPlace, kTimes); }),
+            "f.yaml:3: a.b: '-1 us' is out of range (from 0 s to 1e+09 s)");
+  EXPECT_THAT(error_of([] { parse_flops("fast", kPlace, kPeaks); }), HasSubstr("'fast' is not a peak rate"));
+  EXPECT_THAT(error_of([] { parse_bytes("1e300 GiB", kPlace, kSizes); }), HasSubstr("is out of range"));
 }
 
 TEST(Yaml, ValuesKnowLineAndPath) {

@@ -68,6 +68,16 @@ std::optional<Curl> load_curl() {
   return c;
 }
 
+/// https://user:secret@host/path?key -> https://host/path
+std::string without_credentials(const std::string& url) {
+  const auto scheme = url.find("://");
+  const auto host = scheme == std::string::npos ? 0 : scheme + 3;
+  const auto end = std::min(url.find_first_of("/?#", host), url.size());
+  const auto at = url.substr(0, end).rfind('@');
+  const auto shown = at != std::string::npos && at >= host ? url.substr(0, host) + url.substr(at + 1) : url;
+  return shown.substr(0, shown.find_first_of("?#"));
+}
+
 }  // namespace
 
 std::string hf_cache_dir() {
@@ -143,9 +153,10 @@ std::optional<std::string> HubSource::read(const std::string& name) {
   api->easy_setopt(curl.get(), CURLOPT_WRITEDATA, &body);
   const CURLcode code = api->easy_perform(curl.get());
   if (code != CURLE_OK)
-    throw InputError(repo, 0, "",
-                     std::string("the hub at ") + options_.endpoint + " cannot be reached: " + api->easy_strerror(code),
-                     "give a directory with its config.json, or a bundled name (shardwise models)");
+    throw InputError(
+        repo, 0, "",
+        "the hub at " + without_credentials(options_.endpoint) + " cannot be reached: " + api->easy_strerror(code),
+        "give a directory with its config.json, or a bundled name (shardwise models)");
   long status = 0;
   api->easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &status);
   if (status == 404) return std::nullopt;
@@ -156,7 +167,9 @@ std::optional<std::string> HubSource::read(const std::string& name) {
                          "): the repository is gated, private or does not exist",
                      options_.token.empty() ? "set HF_TOKEN, or check the name" : "check that HF_TOKEN may read it");
   }
-  if (status != 200) throw InputError(repo, 0, "", "the hub answers HTTP " + std::to_string(status) + " for " + url);
+  if (status != 200)
+    throw InputError(repo, 0, "",
+                     "the hub answers HTTP " + std::to_string(status) + " for " + without_credentials(url));
   return body;
 }
 

@@ -1,6 +1,7 @@
 #include "config/json_fields.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "config/json.h"
 
@@ -34,6 +35,19 @@ std::optional<bool> bool_at(const Json& object, std::string_view key) {
 std::optional<double> number_at(const Json& object, std::string_view key) {
   const Json* value = field_at(object, key);
   return value && value->is_number() ? std::optional(value->get<double>()) : std::nullopt;
+}
+
+std::optional<std::int64_t> integer_of(const Json& value) {
+  if (!value.is_number()) return std::nullopt;
+  constexpr double kMost = 9.2e18;
+  const double number = value.get<double>();
+  if (std::fabs(number) >= kMost) return number < 0 ? INT64_MIN : INT64_MAX;
+  return value.is_number_integer() ? value.get<std::int64_t>() : static_cast<std::int64_t>(number);
+}
+
+std::optional<std::int64_t> integer_at(const Json& object, std::string_view key) {
+  const Json* value = field_at(object, key);
+  return value ? integer_of(*value) : std::nullopt;
 }
 
 std::optional<int> int_at(const Json& object, std::string_view key) {

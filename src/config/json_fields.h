@@ -1,6 +1,7 @@
 #pragma once
 // Fields of JSON objects whose reader is lenient: absent, null and of another type all count as not there. A file that
 // people write is read strictly instead (yaml.h, model/fields.h).
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -17,5 +18,7 @@ std::optional<std::string> text_at(const Json& object, std::string_view key);
 std::optional<bool> bool_at(const Json& object, std::string_view key);
 std::optional<double> number_at(const Json& object, std::string_view key);
 std::optional<int> int_at(const Json& object, std::string_view key);  ///< of any number: without its fraction
+std::optional<std::int64_t> integer_of(const Json& value);
+std::optional<std::int64_t> integer_at(const Json& object, std::string_view key);  ///< the same, of 64 bits
 
 }  // namespace shardwise

@@ -27,11 +27,21 @@ constexpr Unit kFlops[] = {{"TFLOPS", 1e12}, {"PFLOPS", 1e15}, {"GFLOPS", 1e9},
 constexpr Unit kWatts[] = {{"W", 1}, {"kW", 1e3}};
 constexpr Unit kPrice[] = {{"USD/h", 1}, {"USD/hour", 1}, {"$/h", 1}};
 
-/// Largest value of any quantity: far above all hardware, far below what would overflow int64.
-constexpr double kLargest = 9e18;
+/// A kind of quantity: its units, the usual one first, what it is called, an example.
+struct Kind {
+  std::span<const Unit> units;
+  std::string_view what, example;
+};
 
-double parse_with_unit(std::string_view text, std::span<const Unit> units, std::string_view what,
-                       std::string_view example, const TextPlace& place) {
+constexpr Kind kSizes{kBytes, "a size", "80 GiB"}, kBandwidths{kBandwidth, "a bandwidth", "450 GB/s"},
+    kTimes{kSeconds, "a time", "5 us"}, kPeaks{kFlops, "a peak rate", "989.4 TFLOPS"},
+    kPowers{kWatts, "a power", "700 W"}, kPrices{kPrice, "a price per GPU-hour", "2.5 USD/h"};
+
+/// `text` in the unit that the quantity is held in; `range` and `shown`: how an end of it is written.
+template <class Q>
+double parse_with_unit(std::string_view text, const Kind& kind, const TextPlace& place, const Range<Q>& range,
+                       std::string (*shown_as)(Q)) {
+  const auto& units = kind.units;
   auto fail = [&](const std::string& message, const std::string& hint) -> double {
     throw InputError(place.file, place.line, place.path, message, hint);
   };
@@ -40,15 +50,16 @@ double parse_with_unit(std::string_view text, std::span<const Unit> units, std::
   const auto [end, error] = std::from_chars(trimmed.data(), trimmed.data() + trimmed.size(), number);
   const std::string shown(trimmed.substr(0, 60));
   if (error != std::errc() || !std::isfinite(number))
-    return fail("'" + shown + "' is not " + std::string(what), "write for example '" + std::string(example) + "'");
+    return fail("'" + shown + "' is not " + std::string(kind.what),
+                "write for example '" + std::string(kind.example) + "'");
   const std::string_view unit = trim(trimmed.substr(static_cast<std::size_t>(end - trimmed.data())));
   if (unit.empty())
     return fail("'" + shown + "' has no unit", "write for example '" + shown + " " + std::string(units[0].name) + "'");
   for (const Unit& candidate : units) {
     if (candidate.name != unit) continue;
     const double value = number * candidate.scale;
-    if (!(value >= 0)) return fail("'" + shown + "' is negative", "");
-    if (value > kLargest) return fail("'" + shown + "' is too large", "");
+    if (!(value >= static_cast<double>(range.least.value) && value <= static_cast<double>(range.most.value)))
+      return fail("'" + shown + "' is out of range", "from " + shown_as(range.least) + " to " + shown_as(range.most));
     return value;
   }
   std::vector<std::string> names;
@@ -84,28 +95,27 @@ bool parse_number(std::string_view text, std::int64_t& value) {
   return error == std::errc() && end == text.data() + text.size() && !text.empty();
 }
 
-Bytes parse_bytes(std::string_view text, const TextPlace& place) {
-  return Bytes(std::llround(parse_with_unit(text, kBytes, "a size", "80 GiB", place)));
+Bytes parse_bytes(std::string_view text, const TextPlace& place, Range<Bytes> range) {
+  return Bytes(std::llround(parse_with_unit(text, kSizes, place, range, bytes_text)));
 }
-BytesPerSecond parse_bandwidth(std::string_view text, const TextPlace& place) {
-  return BytesPerSecond(parse_with_unit(text, kBandwidth, "a bandwidth", "450 GB/s", place));
+BytesPerSecond parse_bandwidth(std::string_view text, const TextPlace& place, Range<BytesPerSecond> range) {
+  return BytesPerSecond(parse_with_unit(text, kBandwidths, place, range, bandwidth_text));
 }
-Seconds parse_seconds(std::string_view text, const TextPlace& place) {
-  return Seconds(parse_with_unit(text, kSeconds, "a time", "5 us", place));
+Seconds parse_seconds(std::string_view text, const TextPlace& place, Range<Seconds> range) {
+  return Seconds(parse_with_unit(text, kTimes, place, range, seconds_text));
 }
-FlopsPerSecond parse_flops(std::string_view text, const TextPlace& place) {
-  return FlopsPerSecond(parse_with_unit(text, kFlops, "a peak rate", "989.4 TFLOPS", place));
+FlopsPerSecond parse_flops(std::string_view text, const TextPlace& place, Range<FlopsPerSecond> range) {
+  return FlopsPerSecond(parse_with_unit(text, kPeaks, place, range, flops_text));
 }
-Watts parse_watts(std::string_view text, const TextPlace& place) {
-  return Watts(parse_with_unit(text, kWatts, "a power", "700 W", place));
+Watts parse_watts(std::string_view text, const TextPlace& place, Range<Watts> range) {
+  return Watts(parse_with_unit(text, kPowers, place, range, watts_text));
 }
-Dollars parse_price_per_hour(std::string_view text, const TextPlace& place) {
+Dollars parse_price_per_hour(std::string_view text, const TextPlace& place, Range<Dollars> range) {
   std::string_view trimmed = trim(text);
-  if (trimmed.starts_with('$') && trimmed.ends_with("/h")) {
-    const std::string rewritten = std::string(trimmed.substr(1, trimmed.size() - 3)) + " USD/h";
-    return Dollars(parse_with_unit(rewritten, kPrice, "a price per GPU-hour", "2.5 USD/h", place));
-  }
-  return Dollars(parse_with_unit(trimmed, kPrice, "a price per GPU-hour", "2.5 USD/h", place));
+  const bool in_front = trimmed.starts_with('$') && trimmed.ends_with("/h");
+  const std::string rewritten =
+      in_front ? std::string(trimmed.substr(1, trimmed.size() - 3)) + " USD/h" : std::string(trimmed);
+  return Dollars(parse_with_unit(rewritten, kPrices, place, range, price_per_hour_text));
 }
 
 std::string bytes_text(Bytes bytes) {

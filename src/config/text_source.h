@@ -1,6 +1,7 @@
 #pragma once
 // Where text comes from: the disk, memory (tests), or a model hub. Readers take a TextSource, never a path of their
 // own.
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,7 +16,10 @@ class TextSource {
   virtual std::optional<std::string> read(const std::string& name) = 0;
 };
 
-/// Files on disk; `name` is a path.
+/// No text that is read is longer: a device may have no end.
+inline constexpr std::size_t kMostText = std::size_t{64} << 20;
+
+/// Files on disk, pipes and devices; `name` is a path.
 class DiskSource : public TextSource {
  public:
   std::optional<std::string> read(const std::string& name) override;

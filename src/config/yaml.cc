@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "base/input_error.h"
+#include "base/printable.h"
 #include "base/text.h"
 
 namespace shardwise {
@@ -139,6 +140,8 @@ void YamlValue::fail(const std::string& message, const std::string& hint) const 
 
 const std::string& YamlValue::text() const {
   if (kind != Kind::scalar || scalar.empty()) fail("must be a text");
+  if (!is_printable(scalar))
+    fail("'" + printable(scalar.substr(0, 60)) + "' has characters that no terminal shows", "one line of UTF-8 text");
   return scalar;
 }
 
@@ -217,18 +220,16 @@ std::string yaml_scalar(std::string_view text) {
   for (const char* word : {"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
     plain = plain && lowered != word;
   if (plain) return std::string(text);
-  std::string out = "\"";
+  return yaml_quoted(text);
+}
+
+std::string yaml_quoted(std::string_view text) {
+  std::string out;
   for (const char c : text) {
-    constexpr const char* kHex = "0123456789abcdef";
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\')
-      out += '\\', out += c;
-    else if (byte < 0x20)
-      out += "\\x", out += kHex[byte >> 4], out += kHex[byte & 15];
-    else
-      out += c;
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
   }
-  return out + "\"";
+  return "\"" + escaped(out, "", [](unsigned char) -> std::string { return "\\ufffd"; }) + "\"";
 }
 
 }  // namespace shardwise

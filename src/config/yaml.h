@@ -21,7 +21,7 @@ struct YamlValue {
   std::vector<YamlValue> list;
   std::vector<YamlEntry> map;  ///< in the order of the text
 
-  const std::string& text() const;
+  const std::string& text() const;  ///< one printable line (base/printable.h)
   std::int64_t integer(std::int64_t least, std::int64_t most) const;
   double number(double least, double most) const;
   bool boolean() const;
@@ -46,5 +46,7 @@ YamlValue parse_yaml(std::string_view text, const std::string& file);
 
 /// `text` as a YAML scalar, quoted only where it would not read back as the same text.
 std::string yaml_scalar(std::string_view text);
+/// The same always in double quotes, on one line; a JSON string too. Bytes that are not UTF-8 become U+FFFD.
+std::string yaml_quoted(std::string_view text);
 
 }  // namespace shardwise

@@ -99,7 +99,7 @@ Part parse_part(std::string_view text, const std::string& flag) {
       speed.remove_suffix(1);
     else
       fail("'" + whole + "': the network has no unit", "Gbit/s per GPU, as in 8xH100@400G");
-    if (!parse_number(speed, gbits) || gbits <= 0 || gbits > 1e6)
+    if (!parse_number(speed, gbits) || gbits < 0.01 || gbits > 8e5)
       fail("'" + whole + "': '" + std::string(speed.substr(0, 20)) + "' is no network speed",
            "Gbit/s per GPU, as in 8xH100@400G");
     part.gbits = gbits;
@@ -225,7 +225,7 @@ Cluster on_which_vllm_runs(Cluster cluster) {
 }  // namespace
 
 Cluster load_cluster(const std::string& spec) {
-  if (spec.ends_with(".yaml") || spec.ends_with(".yml"))
+  if (spec.ends_with(".yaml") || spec.ends_with(".yml") || spec.find('/') != std::string::npos)
     return on_which_vllm_runs(read_cluster_yaml(read_file(spec), spec));
   if (spec == "auto")
     throw InputError("--gpus", 0, "", "'auto' is not supported yet",

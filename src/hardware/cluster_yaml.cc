@@ -4,6 +4,7 @@
 
 #include "base/input_error.h"
 #include "base/text.h"
+#include "config/ranges.h"
 #include "config/yaml.h"
 #include "hardware/catalogue.h"
 #include "hardware/cluster_parts.h"
@@ -55,9 +56,10 @@ Link read_link(const YamlValue& value, Link base) {
       kind->fail("unknown link kind", "scale_up, pcie, pcie_cross_numa or network");
   }
   if (const YamlValue* bandwidth = value.find("bandwidth"))
-    base.bandwidth = parse_bandwidth(bandwidth->text(), bandwidth->place);
-  if (const YamlValue* latency = value.find("latency")) base.latency = parse_seconds(latency->text(), latency->place);
-  if (base.bandwidth.value <= 0) value.fail("the bandwidth must be above 0");
+    base.bandwidth = parse_bandwidth(bandwidth->text(), bandwidth->place, ranges::link_bandwidth);
+  if (const YamlValue* latency = value.find("latency"))
+    base.latency = parse_seconds(latency->text(), latency->place, ranges::link_latency);
+  if (base.bandwidth.value <= 0) value.fail("the bandwidth is missing");
   return base;
 }
 
@@ -98,12 +100,10 @@ Gpu read_gpu(const YamlValue& value) {
     gpu.gpus_per_nic = 8;
     gpu.source = "cluster file " + value.place.file;
   }
-  auto bytes = [&](const char* key, Bytes& into, bool required) {
+  auto bytes = [&](const char* key, Bytes& into, const Range<Bytes>& range, bool required = false) {
     const YamlValue* v = required && !based ? &value.at(key) : value.find(key);
-    if (!v) return false;
-    into = parse_bytes(v->text(), v->place);
-    if (into.value <= 0) v->fail("must be above 0");
-    return true;
+    if (v) into = parse_bytes(v->text(), v->place, range);
+    return v != nullptr;
   };
   auto text = [&](const char* key, std::string& into, bool required) {
     const YamlValue* v = required && !based ? &value.at(key) : value.find(key);
@@ -118,8 +118,8 @@ Gpu read_gpu(const YamlValue& value) {
   text("pcie", gpu.pcie, false);
   if (gpu.pcie.starts_with("PCIe ")) gpu.pcie.erase(0, 5);
   if (const YamlValue* v = value.find("compute_capability")) gpu.compute_capability = read_compute_capability(*v);
-  const bool new_memory = bytes("memory", gpu.memory_nominal, true);
-  if (bytes("memory_total", gpu.memory_total, false)) {
+  const bool new_memory = bytes("memory", gpu.memory_nominal, ranges::gpu_memory, true);
+  if (bytes("memory_total", gpu.memory_total, ranges::gpu_memory)) {
     gpu.memory_total_source = "cluster file " + value.place.file;
   } else if (new_memory) {
     // Drivers keep 0.5 to 2 % of a card; 1.5 % of the binary size is between.
@@ -127,20 +127,15 @@ Gpu read_gpu(const YamlValue& value) {
     gpu.memory_total_source = "estimated: nominal size in GiB less 1.5 % for the driver";
   }
   text("memory_total_source", gpu.memory_total_source, false);
-  bytes("memory_taken", gpu.memory_taken, false);
+  bytes("memory_taken", gpu.memory_taken, ranges::memory_taken);
   if (gpu.memory_taken >= gpu.memory_total) value.at("memory_taken").fail("nothing of the memory would be left");
-  if (const YamlValue* v = based ? value.find("memory_bandwidth") : &value.at("memory_bandwidth")) {
-    gpu.memory_bandwidth = parse_bandwidth(v->text(), v->place);
-    if (gpu.memory_bandwidth.value <= 0) v->fail("must be above 0");
-  }
+  if (const YamlValue* v = based ? value.find("memory_bandwidth") : &value.at("memory_bandwidth"))
+    gpu.memory_bandwidth = parse_bandwidth(v->text(), v->place, ranges::memory_bandwidth);
   if (const YamlValue* v = based ? value.find("peak") : &value.at("peak")) {
     v->only_keys({"fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4"});
     gpu.peak.clear();
     for (const auto& [name, dtype] : kDTypes)
-      if (const YamlValue* peak = v->find(name)) {
-        gpu.peak[dtype] = parse_flops(peak->text(), peak->place);
-        if (gpu.peak[dtype].value <= 0) peak->fail("must be above 0", "leave out what the GPU does not support");
-      }
+      if (const YamlValue* peak = v->find(name)) gpu.peak[dtype] = parse_flops(peak->text(), peak->place, ranges::peak);
     if (!gpu.peak.count(GpuDType::bf16) && !gpu.peak.count(GpuDType::fp16)) v->fail("needs bf16 or fp16");
   }
   if (const YamlValue* v = value.find("scale_up")) {
@@ -148,16 +143,16 @@ Gpu read_gpu(const YamlValue& value) {
       gpu.scale_up.reset();
     } else {
       v->only_keys({"name", "bandwidth", "domain"});
-      const auto& link = gpu.scale_up.emplace(ScaleUp{
-          named_link(v->at("name")).link.name, parse_bandwidth(v->at("bandwidth").text(), v->at("bandwidth").place),
-          static_cast<int>(v->at("domain").integer(1, 100000))});
-      if (link.domain > 1 && link.bandwidth.value <= 0) v->at("bandwidth").fail("must be above 0");
+      gpu.scale_up.emplace(
+          ScaleUp{named_link(v->at("name")).link.name,
+                  parse_bandwidth(v->at("bandwidth").text(), v->at("bandwidth").place, ranges::link_bandwidth),
+                  static_cast<int>(v->at("domain").integer(1, 100000))});
     }
   }
   if (const YamlValue* v = value.find("pcie_peer_to_peer")) gpu.pcie_peer_to_peer = v->boolean();
-  bytes("l2_cache", gpu.l2_cache, false);
+  bytes("l2_cache", gpu.l2_cache, ranges::cache);
   if (const YamlValue* v = value.find("sm_count")) gpu.sm_count = static_cast<int>(v->integer(1, 100000));
-  if (const YamlValue* v = value.find("power")) gpu.power = parse_watts(v->text(), v->place);
+  if (const YamlValue* v = value.find("power")) gpu.power = parse_watts(v->text(), v->place, ranges::power);
   if (const YamlValue* v = value.find("gpus_per_nic")) gpu.gpus_per_nic = static_cast<int>(v->integer(1, 1024));
   if (gpu.vendor != "nvidia" && gpu.vendor != "amd" && gpu.vendor != "intel")
     value.at("vendor").fail("unknown vendor '" + gpu.vendor.substr(0, 40) + "'", "nvidia, amd or intel");
@@ -231,7 +226,8 @@ Node read_node(const YamlValue& value, const Cluster& cluster, const std::map<st
     node.network.bandwidth = find_link(gpu.network).link.bandwidth * (static_cast<double>(node.nics) / node.gpus);
   }
   if (const YamlValue* v = value.find("available")) node.available = static_cast<int>(v->integer(0, node.gpus));
-  if (const YamlValue* v = value.find("price")) node.price_per_gpu_hour = parse_price_per_hour(v->text(), v->place);
+  if (const YamlValue* v = value.find("price"))
+    node.price_per_gpu_hour = parse_price_per_hour(v->text(), v->place, ranges::price_per_hour);
   return node;
 }
 
@@ -311,7 +307,9 @@ Cluster read_cluster_yaml(std::string_view text, const std::string& file) {
     if (cluster.nodes.size() + count > kMaxNodes) value.fail("more than " + std::to_string(kMaxNodes) + " nodes");
     for (std::size_t i = 0; i < count; ++i) {
       cluster.nodes.push_back(node);
-      if (addresses) cluster.nodes.back().address = addresses->items()[i].text();
+      if (!addresses) continue;
+      const YamlValue& address = addresses->items()[i];
+      cluster.nodes.back().address = parse_host_name(address.text(), address.place);
     }
     cluster.gpus.emplace(gpu.name, gpu);
     add_defaults(cluster, node, defaulted, usual_for(node));
@@ -352,7 +350,7 @@ std::string cluster_yaml(const Cluster& cluster) {
     if (node.price_per_gpu_hour) line("price", price_per_hour_text(*node.price_per_gpu_hour));
     if (node.address) {
       std::string list = "[";
-      for (std::size_t n = i; n < end; ++n) list += (n > i ? ", " : "") + yaml_scalar(*cluster.nodes[n].address);
+      for (std::size_t n = i; n < end; ++n) list += (n > i ? ", " : "") + yaml_scalar(cluster.nodes[n].address->text());
       line("addresses", list + "]");
     }
     i = end;

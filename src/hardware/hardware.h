@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/units.h"
+#include "hardware/host_name.h"
 
 namespace shardwise {
 
@@ -78,7 +79,7 @@ struct Node {
                          ///< run of such nodes: 8 in an HGX node, 2 with a bridge, 72 across the nodes of an NVL72
   Link pcie;             ///< between GPUs of one node outside a scale-up domain, same NUMA domain
   Link pcie_cross_numa;  ///< the same across NUMA domains
-  std::optional<std::string> address;  ///< host name or IP address for launch commands
+  std::optional<HostName> address;  ///< for launch commands
   int usable_gpus() const { return available.value_or(gpus); }
   friend bool operator==(const Node&, const Node&) = default;
 };
@@ -160,7 +161,7 @@ Cluster parse_cluster(std::string_view text, const std::string& flag = "--gpus")
 Cluster read_cluster_yaml(std::string_view text, const std::string& file);
 /// The same GPUs with so much of each taken by others. InputError if nothing is left.
 void take_memory(Cluster& cluster, Bytes taken, const std::string& flag);
-/// What the command line calls --gpus: a path ending in .yaml/.yml, else a cluster string.
+/// What the command line calls --gpus: a path (with a / in it, or ending in .yaml/.yml), else a cluster string.
 Cluster load_cluster(const std::string& spec);
 /// parse_cluster(cluster_string(c)) == c where c is expressible so: usual links, all GPUs available, no prices, no own
 /// GPUs.

@@ -316,7 +316,7 @@ TEST(ClusterYaml, OwnGpuPricesAndTakenGpus) {
   const Cluster cluster = read_cluster_yaml(kOwnGpu, "lab.yaml");
   EXPECT_EQ(cluster.nodes.size(), 5u);
   EXPECT_EQ(cluster.total_gpus(), 3 + 3 + 16 + 4);
-  EXPECT_EQ(cluster.nodes[1].address, "node-b");
+  EXPECT_EQ(cluster.nodes[1].address, HostName::parse("node-b"));
   EXPECT_EQ(cluster.gpu(cluster.nodes[0]).peak.at(GpuDType::fp8), tflops(1000));
   EXPECT_DOUBLE_EQ(cluster.nodes[0].network.bandwidth.value, 12.5e9 * 2 / 4);
   EXPECT_DOUBLE_EQ(cluster.nodes[2].network.bandwidth.value, 25e9);

@@ -2,7 +2,7 @@
 
 #include "base/input_error.h"
 #include "base/text.h"
-#include "config/quantity.h"
+#include "config/ranges.h"
 #include "hardware/catalogue.h"
 
 namespace shardwise {
@@ -11,11 +11,11 @@ namespace {
 Dollars price_of(std::string_view text, const std::string& flag) {
   double value = 0;
   if (parse_number(text, value)) {
-    if (value > 0) return Dollars(value);
+    if (value > 0 && value <= ranges::price_per_hour.most.value) return Dollars(value);
     throw InputError(flag, 0, "", "'" + std::string(text.substr(0, 40)) + "' is no price",
                      "USD per GPU-hour, as in 2.5");
   }
-  return parse_price_per_hour(text, {flag, 0, ""});
+  return parse_price_per_hour(text, {flag, 0, ""}, ranges::price_per_hour);
 }
 
 }  // namespace

@@ -2,23 +2,12 @@
 #include <algorithm>
 
 #include "base/text.h"
-#include "config/json.h"
+#include "config/yaml.h"
 #include "launch/parts.h"
+#include "launch/quoting.h"
 
 namespace shardwise {
 namespace {
-
-/// A double-quoted YAML string (JSON strings are YAML).
-std::string yaml_text(const std::string& text) {
-  return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-/// The same where the reader expands $ (Compose).
-std::string quoted_no_dollar(const std::string& text) {
-  std::string escaped;
-  for (const char c : text) escaped += c == '$' ? std::string("$$") : std::string(1, c);
-  return yaml_text(escaped);
-}
 
 std::string service_name(const LaunchCommand& command) {
   return "replica" + std::to_string(command.replica) + (command.serves_http ? "" : "-engines");
@@ -35,7 +24,7 @@ std::string compose_file(const PlacedLaunch& launch, int node) {
       const std::string& word = command->argv[i];
       const auto address = address_at(launch, *command, i);
       out += "      - " +
-             (address ? "\"${NODE" + std::to_string(*address) + "_ADDRESS:-" + word + "}\"" : quoted_no_dollar(word)) +
+             (address ? "\"${NODE" + std::to_string(*address) + "_ADDRESS:-" + word + "}\"" : compose_text(word)) +
              "\n";
     }
     out +=
@@ -43,11 +32,13 @@ std::string compose_file(const PlacedLaunch& launch, int node) {
         "${HF_TOKEN:-}\n";
     // The container sees only its own GPUs, numbered from 0: CUDA_VISIBLE_DEVICES would count them twice.
     for (const auto& [name, value] : command->env)
-      if (name != "CUDA_VISIBLE_DEVICES" || launch.amd())
-        out += "      " + name + ": " + quoted_no_dollar(value) + "\n";
+      if (name != "CUDA_VISIBLE_DEVICES" || launch.amd()) out += "      " + name + ": " + compose_text(value) + "\n";
     out += "    volumes:\n      - ${HF_HOME:-~/.cache/huggingface}:/root/.cache/huggingface\n";
-    if (launch.request.model.starts_with("/"))
-      out += "      - " + quoted_no_dollar(launch.request.model + ":" + launch.request.model + ":ro") + "\n";
+    if (const auto& folder = launch.request.model_folder) {
+      const auto path = compose_text(folder->path);
+      out += "      - {type: bind, source: " + path + ", target: " + path + ", read_only: true}\n";
+      if (!launch.request.model.starts_with("/")) out += "    working_dir: " + compose_text(folder->from) + "\n";
+    }
     if (launch.amd()) {
       out += "    devices: [/dev/kfd, /dev/dri]\n    group_add: [video]\n    security_opt: [\"seccomp=unconfined\"]\n";
     } else {
@@ -78,7 +69,7 @@ std::string pod_command(const LaunchCommand& command, int dp_ranks_per_node) {
   std::string out = "exec";
   for (std::size_t i = 0; i < argv.size(); ++i) {
     const auto at = i > 0 ? raw.find(argv[i - 1]) : raw.end();
-    out += " " + (at != raw.end() ? at->second : shell_word(argv[i]));
+    out += " " + (at != raw.end() ? at->second : pod_text(shell_word(argv[i])));
   }
   return out;
 }
@@ -91,14 +82,14 @@ std::string pod_spec(const PlacedLaunch& launch, const LaunchCommand& command, c
   line("  - name: vllm");
   line("    image: " + container_image(launch));
   line("    command: [\"/bin/bash\", \"-c\"]");
-  line("    args: [" + yaml_text(pod_command(command, share.dp_ranks)) + "]");
+  line("    args: [" + yaml_quoted(pod_command(command, share.dp_ranks)) + "]");
   line("    env:");
   line("      - name: HF_TOKEN");
   line("        valueFrom: {secretKeyRef: {name: hf-token, key: token, optional: true}}");
   for (const auto& [name, value] : command.env) {
     // Devices and addresses are the pod's own.
     if (name == "CUDA_VISIBLE_DEVICES" || name == "VLLM_HOST_IP") continue;
-    line("      - {name: " + name + ", value: " + yaml_text(value) + "}");
+    line("      - {name: " + name + ", value: " + yaml_quoted(pod_text(value)) + "}");
   }
   line("    resources:");
   const std::string gpus =
@@ -111,8 +102,14 @@ std::string pod_spec(const PlacedLaunch& launch, const LaunchCommand& command, c
     line("      httpGet: {path: /health, port: " + std::to_string(command.port) + "}");
     line("      periodSeconds: 10");
   }
-  line("    volumeMounts: [{name: shm, mountPath: /dev/shm}]");
-  line("volumes: [{name: shm, emptyDir: {medium: Memory}}]");
+  std::string mounts = "{name: shm, mountPath: /dev/shm}", volumes = "{name: shm, emptyDir: {medium: Memory}}";
+  if (const auto& folder = launch.request.model_folder) {
+    mounts += ", {name: model, mountPath: " + yaml_quoted(folder->path) + ", readOnly: true}";
+    volumes += ", {name: model, hostPath: {path: " + yaml_quoted(folder->path) + ", type: Directory}}";
+    if (!launch.request.model.starts_with("/")) line("    workingDir: " + yaml_quoted(folder->from));
+  }
+  line("    volumeMounts: [" + mounts + "]");
+  line("volumes: [" + volumes + "]");
   return out;
 }
 

@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "base/units.h"
 #include "config/json.h"
+#include "config/quantity.h"
 #include "parallel/dimensions.h"
 
 namespace shardwise {
@@ -44,21 +45,24 @@ void add_node_args(EngineArgs& args, const LaunchRequest& request, const Deploym
   const bool rank_over_nodes = deployment.nodes_per_dp_rank > 1;
   const bool ranks_over_nodes = !rank_over_nodes && deployment.shares.size() > 1;
   const bool only = request.replicas == 1;
-  const auto head = [&](const std::optional<std::string>& address) {
-    return only && address ? *address : node_address(request, deployment.shares.front().node);
+  const auto head = [&](const std::optional<std::string>& address, const char* flag) {
+    const bool given_one = only && address;
+    return (given_one ? parse_host_name(*address, {flag, 0, ""})
+                      : node_address(request, deployment.shares.front().node))
+        .text();
   };
   if (rank_over_nodes) {
     args.nnodes = static_cast<std::int64_t>(deployment.shares.size());
     args.node_rank = static_cast<std::int64_t>(share_index);
   }
-  if (rank_over_nodes || (only && given.master_addr)) args.master_addr = head(given.master_addr);
+  if (rank_over_nodes || (only && given.master_addr)) args.master_addr = head(given.master_addr, "--master-addr");
   if (rank_over_nodes || given.master_port) args.master_port = given.master_port.value_or(kMasterPort) + replica;
   if (ranks_over_nodes) {
     args.data_parallel_size_local = share.dp_ranks;
     if (share_index > 0) args.data_parallel_start_rank = share.first_dp_rank;
   }
   if (ranks_over_nodes || (only && given.data_parallel_address))
-    args.data_parallel_address = head(given.data_parallel_address);
+    args.data_parallel_address = head(given.data_parallel_address, "--data-parallel-address");
   if (ranks_over_nodes || (rank_over_nodes && request.engine.parallel.data_parallel_size > 1) ||
       given.data_parallel_rpc_port)
     args.data_parallel_rpc_port = given.data_parallel_rpc_port.value_or(kDataParallelRpcPort) + replica;
@@ -101,9 +105,9 @@ int node_number(const LaunchRequest& request, int node) {
   return request.node_numbers.empty() ? node : request.node_numbers.at(static_cast<std::size_t>(node));
 }
 
-std::string node_address(const LaunchRequest& request, int node) {
+HostName node_address(const LaunchRequest& request, int node) {
   const auto& given = request.cluster.nodes[static_cast<std::size_t>(node)].address;
-  return given ? *given : "node" + std::to_string(node_number(request, node));
+  return given ? *given : parse_host_name("node" + std::to_string(node_number(request, node)), {"addresses", 0, ""});
 }
 
 namespace {
@@ -227,22 +231,13 @@ std::variant<std::vector<LaunchCommand>, PlacementProblem> launch_commands(const
       }
       command.env.merge(environment({0, request.engine.parallel, request.replicas}));
       // vLLM wants an IP address here, no host name.
-      if (deployment.shares.size() > 1 && node.address &&
-          node.address->find_first_not_of("0123456789.:") == std::string::npos)
-        command.env["VLLM_HOST_IP"] = *node.address;
+      if (deployment.shares.size() > 1 && node.address && node.address->is_ip())
+        command.env["VLLM_HOST_IP"] = node.address->text();
       command.note = note_of(request, deployment, i, static_cast<int>(replica));
       commands.push_back(std::move(command));
     }
   }
   return commands;
-}
-
-std::string shell_word(const std::string& word) {
-  static constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+./:,@%";
-  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
-  std::string out = "'";
-  for (const char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return out + "'";
 }
 
 std::string shell_line(const LaunchCommand& command, bool wrap) {

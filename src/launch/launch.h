@@ -1,6 +1,7 @@
 #pragma once
 // A chosen plan as the commands and files that launch exactly it.
 #include <map>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -15,9 +16,16 @@ namespace shardwise {
 /// Ports of the first server, of ranks that span nodes and of data parallel start-up, where the user gives none.
 inline constexpr int kPort = 8000, kMasterPort = 29501, kDataParallelRpcPort = 13345;
 
+/// A model that is a folder of the machine that plans.
+struct ModelFolder {
+  std::string path;  ///< absolute
+  std::string from;  ///< folder that a relative name of the model is meant from; absolute
+};
+
 /// What to launch. `engine` is the resolved engine whose memory and speed were predicted.
 struct LaunchRequest {
   std::string model;  ///< what `vllm serve` is given: hub id or path
+  std::optional<ModelFolder> model_folder;
   bool is_moe = false;
   EngineConfig engine;
   int replicas = 1;  ///< separate deployments behind a router
@@ -41,7 +49,7 @@ struct LaunchCommand {
 /// What people call node `node` of request.cluster.
 int node_number(const LaunchRequest& request, int node);
 /// Its address, or "node<number>" where the cluster gives none.
-std::string node_address(const LaunchRequest& request, int node);
+HostName node_address(const LaunchRequest& request, int node);
 
 /// The user's arguments with the plan laid over them: its layout, and every engine setting that its prediction rests
 /// on. Holds for every command that serves; those that do not are without FlagPart::server.
@@ -51,7 +59,8 @@ EngineArgs plan_args(const LaunchRequest& request);
 std::vector<GivenFlag> laid_over(const EngineArgs& given, const std::vector<LaunchCommand>& commands,
                                  VllmVersion version = kDefaultVllmVersion);
 
-/// Commands by replica, then node; PlacementProblem if the cluster has no room.
+/// Commands by replica, then node; PlacementProblem if the cluster has no room. InputError if an address that the user
+/// gives is none.
 std::variant<std::vector<LaunchCommand>, PlacementProblem> launch_commands(const LaunchRequest& request);
 
 /// `command` for a POSIX shell: VAR=value ... vllm serve ..., quoted where needed; one line, or with `wrap` one flag a

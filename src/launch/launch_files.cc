@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "config/json.h"
 #include "launch/parts.h"
+#include "launch/quoting.h"
 #include "parallel/layout_json.h"
 
 namespace shardwise {
@@ -59,7 +60,7 @@ std::string ray_notes(const PlacedLaunch& launch) {
       "# With Ray instead of one command a node\n\n"
       "The run scripts start every node by itself and need no Ray. Where a Ray cluster is there already:\n\n"
       "1. on the first node: `ray start --head --port 6379`; on every other node: `ray start --address NODE0:6379`;\n"
-      "2. then one command, on the first node only:\n\n```\n";
+      "2. then one command, on the first node only:\n\n";
   LaunchCommand command;
   EngineArgs args = plan_args(launch.request);
   if (parallel.data_parallel_size > 1)
@@ -75,7 +76,7 @@ std::string ray_notes(const PlacedLaunch& launch) {
   for (const auto& flag : given_flags(launch.request.given))
     if (flag.row->name == "port")
       for (auto& word : to_argv(flag)) command.argv.push_back(std::move(word));
-  out += shell_line(command, true) + "\n```\n\n";
+  out += markdown_code(shell_line(command, true)) + "\n";
   out +=
       "Ray decides at run time which GPUs a rank gets, so the placement that was predicted (TP inside a node) is "
       "likely but not\n"
@@ -83,20 +84,46 @@ std::string ray_notes(const PlacedLaunch& launch) {
   return out;
 }
 
+namespace {
+
+/// The names that a target gives its files, by the node that each is for (the first one's where it is for all).
+std::vector<std::pair<int, std::string>> names_of(const LaunchTarget& target, const PlacedLaunch& launch) {
+  const auto nodes = launch.nodes();
+  const auto at = target.file.find("<N>");
+  if (at == std::string_view::npos) return {{nodes.front(), std::string(target.file)}};
+  std::vector<std::pair<int, std::string>> out;
+  for (const int node : nodes) {
+    std::string name(target.file);
+    out.emplace_back(node, name.replace(at, 3, std::to_string(launch.number(node))));
+  }
+  return out;
+}
+
+std::vector<std::string> file_names(const PlacedLaunch& launch) {
+  std::vector<std::string> out;
+  for (const auto& target : launch_targets())
+    if (target.applies(launch))
+      for (auto& [node, name] : names_of(target, launch)) out.push_back(std::move(name));
+  return out;
+}
+
+}  // namespace
+
 std::string manifest(const PlacedLaunch& launch) {
   const LaunchRequest& request = launch.request;
   Json out;
-  out["format"] = "shardwise launch 1";
+  out["format"] = kLaunchFormat;
   out["model"] = request.model;
   out["vllm_version"] = to_string(request.engine.vllm_version);
   out["cluster"] = request.cluster.name;
   out.update(layout_json({0, request.engine.parallel, request.replicas}));
   out["gpus"] = launch.placement.gpus_used();
+  out["files"] = file_names(launch);
   out["launch"] = Json::array();
   for (const auto& command : launch.commands) {
     Json one;
     one["node"] = launch.number(command.node);
-    one["address"] = node_address(request, command.node);
+    one["address"] = node_address(request, command.node).text();
     one["replica"] = command.replica;
     one["devices"] = launch.share(command).devices;
     one["data_parallel_start_rank"] = launch.share(command).first_dp_rank;
@@ -113,7 +140,8 @@ std::string manifest(const PlacedLaunch& launch) {
 std::string readme(const PlacedLaunch& launch) {
   const LaunchRequest& request = launch.request;
   const ParallelConfig& parallel = request.engine.parallel;
-  std::string out = "# " + request.model + " on " + request.cluster.name + "\n\n" + to_string(parallel);
+  std::string out =
+      "# " + markdown_text(request.model) + " on " + markdown_text(request.cluster.name) + "\n\n" + to_string(parallel);
   if (request.replicas > 1) out += ", " + std::to_string(request.replicas) + " replicas";
   out += ": " + std::to_string(launch.placement.gpus_used()) + " GPUs, vLLM " + to_string(request.engine.vllm_version) +
          ".\n\n";
@@ -121,9 +149,12 @@ std::string readme(const PlacedLaunch& launch) {
   for (const auto& command : launch.commands) {
     std::vector<std::string> devices;
     for (const int device : launch.share(command).devices) devices.push_back(std::to_string(device));
-    out += "| " + std::to_string(launch.number(command.node)) + " | " + node_address(request, command.node) + " | " +
-           join(devices, ",") + " | " + command.note + " |\n";
+    out += "| " + std::to_string(launch.number(command.node)) + " | " + node_address(request, command.node).text() +
+           " | " + join(devices, ",") + " | " + command.note + " |\n";
   }
+  if (const auto& folder = request.model_folder)
+    out += "\n**The model is a folder of the machine that planned this**: every node needs it at `" +
+           markdown_text(folder->path) + "`; container files mount it there.\n";
   out += "\n## Start\n\n1. `./preflight.sh N` on every node N: GPUs, memory, vLLM version, ports.\n";
   if (launch.over_nodes())
     out +=
@@ -174,14 +205,9 @@ constexpr LaunchTarget kTargets[] = {
 using Files = std::map<std::string, std::string>;
 
 void write(const LaunchTarget& target, const PlacedLaunch& launch, Files& files) {
-  if (const auto* one = std::get_if<0>(&target.write)) {
-    files[std::string(target.file)] = (*one)(launch);
-    return;
-  }
-  const auto at = target.file.find("<N>");
-  for (const int node : launch.nodes()) {
-    std::string name(target.file);
-    files[name.replace(at, 3, std::to_string(launch.number(node)))] = std::get<1>(target.write)(launch, node);
+  for (const auto& [node, name] : names_of(target, launch)) {
+    const auto* one = std::get_if<0>(&target.write);
+    files[name] = one ? (*one)(launch) : std::get<1>(target.write)(launch, node);
   }
 }
 

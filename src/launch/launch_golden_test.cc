@@ -26,7 +26,7 @@ LaunchRequest request_of(const Json& row) {
   parallel.enable_expert_parallel = first.contains("enable_expert_parallel");
   request.cluster = parse_cluster(std::to_string(row["commands"].size()) + "x" + row["gpus"].dump() + "xH100");
   for (std::size_t i = 0; i < request.cluster.nodes.size(); ++i) {
-    request.cluster.nodes[i].address = "10.0.0." + std::to_string(i + 1);
+    request.cluster.nodes[i].address = HostName::parse("10.0.0." + std::to_string(i + 1));
     request.cluster.nodes[i].available = static_cast<int>(row["workers"][i].size());
   }
   return request;

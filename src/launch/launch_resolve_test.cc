@@ -19,7 +19,7 @@ NodeFacts node_facts(const LaunchRequest& request, const LaunchCommand& command)
   facts.gpus = visible == command.env.end()
                    ? request.cluster.nodes[static_cast<std::size_t>(command.node)].gpus
                    : 1 + static_cast<int>(std::count(visible->second.begin(), visible->second.end(), ','));
-  facts.host_ip = node_address(request, command.node);
+  facts.host_ip = node_address(request, command.node).text();
   return facts;
 }
 

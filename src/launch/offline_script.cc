@@ -2,22 +2,11 @@
 #include "base/embedded.h"
 #include "base/text.h"
 #include "launch/parts.h"
+#include "launch/quoting.h"
 #include "parallel/dimensions.h"
 
 namespace shardwise {
 namespace {
-
-std::string python_string(const std::string& text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    if (c == '\n')
-      out += "\\n";
-    else
-      out += c;
-  }
-  return out + "\"";
-}
 
 std::string python_list(const std::vector<std::string>& words, bool quoted) {
   std::vector<std::string> items;
@@ -94,7 +83,7 @@ std::string constants(const PlacedLaunch& launch) {
   return "DP_SIZE = " + std::to_string(parallel.data_parallel_size) +
          "\nWORLD_SIZE = " + std::to_string(parallel.world_size()) +
          "  # GPUs of one data-parallel rank\nDP_RANKS_OF_NODE = " + python_list(ranks, false) +
-         "\nMASTER_ADDR = " + python_string(node_address(request, shares.front().node)) +
+         "\nMASTER_ADDR = " + python_string(node_address(request, shares.front().node).text()) +
          "\nMASTER_PORT = " + (alone ? "None  # a free one" : port) + "\nENGINE = dict(\n" + python_arguments(request) +
          ")\n";
 }

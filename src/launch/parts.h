@@ -12,6 +12,9 @@
 
 namespace shardwise {
 
+/// What manifest.json calls itself.
+inline constexpr const char* kLaunchFormat = "shardwise launch 1";
+
 /// A plan that has been placed, with its commands.
 struct PlacedLaunch {
   const LaunchRequest& request;

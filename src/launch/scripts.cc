@@ -1,9 +1,16 @@
 // Shell scripts: a node's commands, checks before the start, Slurm, the router.
+#include "base/printable.h"
 #include "base/text.h"
 #include "launch/parts.h"
+#include "launch/quoting.h"
 
 namespace shardwise {
 namespace {
+
+/// NODE<number>_ADDRESS where it is set, else `address`.
+std::string address_default(int number, const std::string& address) {
+  return shell_default("NODE" + std::to_string(number) + "_ADDRESS", address);
+}
 
 /// A command for a script: node addresses can be set from outside as NODE<i>_ADDRESS.
 std::string script_command(const PlacedLaunch& launch, const LaunchCommand& command) {
@@ -17,7 +24,7 @@ std::string script_command(const PlacedLaunch& launch, const LaunchCommand& comm
     const std::string& word = command.argv[i];
     if (i > 0) out += word.starts_with("--") ? " \\\n    " : " ";
     if (const auto node = address_at(launch, command, i))
-      out += "\"${NODE" + std::to_string(*node) + "_ADDRESS:-" + word + "}\"";
+      out += address_default(*node, word);
     else
       out += shell_word(word);
   }
@@ -29,7 +36,7 @@ std::string script_command(const PlacedLaunch& launch, const LaunchCommand& comm
 std::string run_script(const PlacedLaunch& launch, int node) {
   const auto commands = launch.on_node(node);
   std::string out = "#!/usr/bin/env bash\n# Node " + std::to_string(launch.number(node)) + ": " +
-                    std::to_string(launch.node(node).gpus) + " x " + launch.node(node).gpu +
+                    std::to_string(launch.node(node).gpus) + " x " + printable(launch.node(node).gpu) +
                     ". Further arguments are handed to every command.\nset -euo pipefail\n\n";
   if (commands.size() == 1)
     return out + "# " + commands[0]->note + "\nexec " + script_command(launch, *commands[0]) + " \"$@\"\n";
@@ -57,13 +64,12 @@ std::string preflight_script(const PlacedLaunch& launch) {
       for (const int device : launch.share(*command).devices) highest = std::max(highest, device);
       if (command->serves_http) ports += (ports.empty() ? "" : " ") + std::to_string(command->port);
     }
-    std::string head_words;
+    std::string head = "''";
     for (const LaunchCommand* command : launch.on_node(node))
       for (std::size_t i = 0; i < command->argv.size(); ++i)
-        if (const auto at = address_at(launch, *command, i))
-          head_words = "${NODE" + std::to_string(*at) + "_ADDRESS:-" + command->argv[i] + "}";
+        if (const auto at = address_at(launch, *command, i)) head = address_default(*at, command->argv[i]);
     out += "  " + std::to_string(launch.number(node)) + ") gpus=" + std::to_string(highest + 1) + " ports='" + ports +
-           "' head=\"" + head_words + "\" ;;\n";
+           "' head=" + head + " ;;\n";
   }
   const Gpu& gpu = launch.request.cluster.gpu(launch.node(launch.commands.front().node));
   out += "  *) echo \"the plan does not use node $node\"; exit 2 ;;\nesac\n\n";
@@ -78,12 +84,12 @@ std::string preflight_script(const PlacedLaunch& launch) {
         "# vLLM takes gpu_memory_utilization of all memory and refuses to start if less is free.\n"
         "nvidia-smi --query-gpu=index,name,memory.total,memory.used --format=csv,noheader,nounits 2>/dev/null | head "
         "-n \"$gpus\" |\n"
-        "  awk -F', ' -v u=" +
-        number_text(engine.gpu_memory_utilization) + " -v want=" + std::to_string(gpu.memory_total.value >> 20) +
+        "  planned=" +
+        shell_word(gpu.name) + " awk -F', ' -v u=" + number_text(engine.gpu_memory_utilization) +
+        " -v want=" + std::to_string(gpu.memory_total.value >> 20) +
         " '\n"
-        "    $3 < want * 0.97 { print \"FAIL  GPU \" $1 \" (\" $2 \") has \" $3 \" MiB, planned for " +
-        gpu.name +
-        " with \" want; bad = 1 }\n"
+        "    $3 < want * 0.97 { print \"FAIL  GPU \" $1 \" (\" $2 \") has \" $3 \" MiB, planned for \" "
+        "ENVIRON[\"planned\"] \" with \" want; bad = 1 }\n"
         "    $4 > $3 * (1 - u) { print \"FAIL  GPU \" $1 \": \" $4 \" MiB are in use, at most \" $3 * (1 - u) \" may "
         "be\"; bad = 1 }\n"
         "    END { exit bad }' && good 'GPU memory' || bad=1\n";
@@ -114,7 +120,7 @@ std::string slurm_script(const PlacedLaunch& launch) {
   std::vector<std::string> addresses;
   for (const int node : nodes) {
     gpus = std::max(gpus, launch.node(node).gpus);
-    if (const auto& address = launch.node(node).address) addresses.push_back(*address);
+    if (const auto& address = launch.node(node).address) addresses.push_back(address->text());
   }
   std::string out = "#!/usr/bin/env bash\n#SBATCH --job-name=" + plain_label(launch.request.model) +
                     "\n#SBATCH --nodes=" + std::to_string(nodes.size()) +
@@ -139,7 +145,8 @@ std::string router_conf(const PlacedLaunch& launch) {
       "upstream vllm_replicas {\n    least_conn;\n";
   for (const auto& command : launch.commands)
     if (command.serves_http)
-      out += "    server " + node_address(launch.request, command.node) + ":" + std::to_string(command.port) + ";\n";
+      out += "    server " + node_address(launch.request, command.node).before_port() + ":" +
+             std::to_string(command.port) + ";\n";
   return out +
          "}\nserver {\n    listen 80;\n    location / {\n        proxy_pass http://vllm_replicas;\n        "
          "proxy_http_version 1.1;\n"

@@ -86,6 +86,20 @@ std::optional<MemoryRefusal> weights_too_large(const MemoryPlan& plan) {
   return std::nullopt;
 }
 
+/// vLLM takes the size that is given without profiling, and runs out when it allocates.
+std::optional<MemoryRefusal> given_cache_too_large(const MemoryPlan& plan, const EngineConfig& engine) {
+  if (!engine.kv_cache_memory_bytes) return std::nullopt;
+  for (const auto& stage : plan.stages) {
+    const auto missing = stage.weights.total() + stage.kv_cache - plan.gpu_total;
+    if (missing.value <= 0) continue;
+    const auto message = fmt::format(
+        "kv_cache_memory_bytes asks for {:.2f} GiB beside {:.2f} GiB of weights of stage {}, the GPU has {:.2f} GiB",
+        to_gib(stage.kv_cache), to_gib(stage.weights.total()), stage.pp_rank, to_gib(plan.gpu_total));
+    return MemoryRefusal{refuse("memory_kv_cache_bytes", message), missing, std::nullopt};
+  }
+  return std::nullopt;
+}
+
 /// vLLM's own refusal; `missing`: GiB.
 MemoryRefusal no_kv_cache(const MemoryPlan& plan, const KvRefusal& refused, double missing) {
   const auto& binding = plan.stages[static_cast<std::size_t>(plan.binding_stage)];
@@ -216,6 +230,7 @@ MemoryPlan MemoryPlanner::plan(const EngineConfig& engine) {
   }
   plan.refusal = not_free(plan, engine, gpu_.memory_taken);
   if (!plan.refusal) plan.refusal = weights_too_large(plan);
+  if (!plan.refusal) plan.refusal = given_cache_too_large(plan, engine);
   if (plan.refusal) {
     plan.probability_fits = 0;
   } else if (const auto* refused = std::get_if<KvRefusal>(&result)) {

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/input_error.h"
+#include "base/text.h"
 #include "config/json.h"
 #include "config/json_fields.h"
 #include "model/layers.h"
@@ -58,7 +59,10 @@ void derive_max_len(const Fields& top, const Fields& text, Model& model) {
   double longest = std::numeric_limits<double>::infinity();
   for (const char* key : {"max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length",
                           "max_target_positions", "max_sequence_length", "max_seq_length", "seq_len"})
-    if (const auto value = text.number({key})) longest = std::min(longest, *value);
+    if (const auto value = text.number({key})) {
+      if (!(*value >= 1)) text.fail(key, "is " + number_text(*value) + ", out of range", "tokens, at least 1");
+      longest = std::min(longest, *value);
+    }
   if (const auto value = text.number({"model_max_length"}); value && *value > 0) longest = *value;
   if (!(longest >= 1) || longest > 1e15) {
     model.default_max_model_len = 2048;

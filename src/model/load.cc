@@ -21,7 +21,7 @@ bool is_repo_id(const std::string& spec) {
     return false;
   return std::all_of(spec.begin(), spec.end(),
                      [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_' || c == '.' || c == '/'; }) &&
-         !spec.starts_with('.');
+         !spec.starts_with('.') && spec[slash + 1] != '.';
 }
 
 std::string directory_of(const std::string& path) {
@@ -44,10 +44,9 @@ std::optional<Model> read_directory(TextSource& source, const std::string& direc
 }
 
 /// A file given by its path: vLLM is given the directory that holds it.
-Model read_file_of(TextSource& disk, const std::string& path, Producer producer) {
+Model read_file_of(TextSource& disk, const std::string& path, const std::string& text, Producer producer) {
   const auto directory = directory_of(path);
   const auto file = path.substr(path.rfind('/') + 1);
-  const auto text = disk.read(path).value();
   Model model = file == "params.json"
                     ? read_mistral_params(text, path)
                     : read_hf_config(text, disk.read(directory + "/hf_quant_config.json").value_or(""), path, producer);
@@ -98,7 +97,8 @@ bool is_gguf(const std::string& path) {
 }
 
 std::optional<Model> load_path(const std::string& path, TextSource& disk, Producer producer) {
-  if (path.ends_with(".json") && disk.read(path)) return read_file_of(disk, path, producer);
+  if (path.ends_with(".json") || path.starts_with("/dev/"))  // a pipe is read once
+    if (const auto text = disk.read(path)) return read_file_of(disk, path, *text, producer);
   if (auto model = read_directory(disk, path, path, producer)) return model;
   if (const auto snapshot = hf_snapshot_in(path, disk)) return read_directory(disk, *snapshot, *snapshot, producer);
   return std::nullopt;

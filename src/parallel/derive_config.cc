@@ -1,8 +1,11 @@
 // How vLLM's values come about up to ParallelConfig: arguments, serve command, model, launch options.
 #include <algorithm>
 
+#include "base/input_error.h"
 #include "base/text.h"
 #include "config/json.h"
+#include "config/json_fields.h"
+#include "parallel/python_text.h"
 #include "parallel/rule_rows.h"
 
 namespace shardwise {
@@ -13,7 +16,11 @@ using S = ResolveState;
 std::optional<std::int64_t> env_integer(const Environment& env, std::string_view name) {
   const auto it = env.find(name);
   if (it == env.end()) return std::nullopt;
-  return std::strtoll(it->second.c_str(), nullptr, 10);
+  const auto value = python_int(it->second).value_or(0);
+  if (value < 0 || value > kMostGpus)
+    throw InputError("--env", 0, std::string(name), it->second.substr(0, 40) + " is out of range",
+                     "from 0 to " + std::to_string(kMostGpus));
+  return value;
 }
 
 void read_compilation(S& s, const std::string& text) {
@@ -38,8 +45,8 @@ void read_compilation(S& s, const std::string& text) {
   if (const auto it = c.find("cudagraph_capture_sizes"); it != c.end() && it->is_array()) {
     s.capture_sizes.emplace();
     for (const auto& size : *it)
-      s.capture_sizes->push_back(size.is_string() ? std::strtoll(size.get<std::string>().c_str(), nullptr, 10)
-                                                  : size.get<std::int64_t>());
+      if (const auto number = size.is_string() ? python_int(size.get<std::string>()) : integer_of(size))
+        s.capture_sizes->push_back(*number);
   }
   if (const auto it = c.find("max_cudagraph_capture_size"); it != c.end() && it->is_number_integer())
     s.max_capture_size = it->get<std::int64_t>();
@@ -70,9 +77,9 @@ void derive_arguments(S& s) {
   if (a.eplb_config) {
     const Json c = Json::parse(*a.eplb_config, nullptr, false);
     if (c.is_object()) {
-      r.num_redundant_experts = c.value("num_redundant_experts", std::int64_t{0});
-      s.eplb_use_async = c.value("use_async", s.eplb_use_async);
-      s.eplb_policy = c.value("policy", std::string("default"));
+      r.num_redundant_experts = integer_at(c, "num_redundant_experts").value_or(0);
+      s.eplb_use_async = bool_at(c, "use_async").value_or(s.eplb_use_async);
+      s.eplb_policy = text_at(c, "policy").value_or("default");
       s.eplb_communicator_given = c.contains("communicator");
       if (const auto it = c.find("communicator"); it != c.end() && it->is_string())
         s.eplb_communicator = it->get<std::string>();
@@ -85,8 +92,8 @@ void derive_arguments(S& s) {
     s.has_spec = true;
     const Json c = a.speculative_config ? Json::parse(*a.speculative_config, nullptr, false) : Json::object();
     if (c.is_object()) {
-      s.spec_method = c.value("method", std::string());
-      s.spec_model = c.value("model", std::string());
+      s.spec_method = text_at(c, "method").value_or("");
+      s.spec_model = text_at(c, "model").value_or("");
       for (const char* key : {"num_speculative_tokens", "num-speculative-tokens"})
         if (const auto it = c.find(key); it != c.end() && it->is_number_integer())
           s.spec_tokens = it->get<std::int64_t>();

@@ -4,6 +4,7 @@
 // JSON, writing a command line and --help all come from the row.
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
@@ -114,6 +115,12 @@ struct FlagVersions {
   bool contains(VllmVersion v) const { return since <= v && v < gone; }
 };
 
+/// What the numbers of an argument may be, both included: far beyond every deployment, far inside what is computed with
+/// exactly. vLLM's own bounds are rules (field_range).
+struct FlagRange {
+  double least = -std::numeric_limits<double>::infinity(), most = std::numeric_limits<double>::infinity();
+};
+
 /// One argument. `member` is monostate for the ones that are accepted but not used.
 struct FlagRow {
   std::string_view name;  ///< tensor_parallel_size
@@ -122,6 +129,7 @@ struct FlagRow {
   FlagVersions versions;
   FlagMember member;
   std::string_view doc;  ///< empty for arguments that are not used
+  FlagRange range;
 };
 
 /// Every argument that `vllm serve` knows, used ones first.
@@ -140,6 +148,11 @@ EngineArgs parse_or_refuse(std::span<const std::string> argv, VllmVersion versio
 
 /// Reads arguments by vLLM's names from a JSON object, as in EngineArgs(**kwargs). `file` names it in errors.
 EngineArgs read_engine_args(const Json& object, const std::string& file);
+
+/// Throws InputError on a number outside of its range (FlagRow), or only on those above it, and on sizes that multiply
+/// to more GPUs than any cluster has.
+void expect_plausible(const EngineArgs& args, bool upper_only = false);
+inline constexpr std::int64_t kMostGpus = 1 << 24;
 
 /// What to say of arguments that no known version has; nullopt if none was given.
 std::optional<std::string> unknown_arguments_note(const EngineArgs& args, VllmVersion version);

@@ -132,7 +132,9 @@ Resolution resolve(const EngineArgs& args, const ModelFacts& model, const NodeFa
     if (!applies(phase, s)) continue;
     derive(phase, s);
     if (auto refusal = first_violation(phase, layout_view(s, phase), &s)) return std::move(*refusal);
+    if (phase == Phase::arguments) expect_plausible(args, true);
   }
+  expect_plausible(args);
   read_pp_partition(s);
   s.r.effective_placement = effective_placement(parallel_config(s.r), model.num_expert_group, version);
   return std::move(s.r);
@@ -179,7 +181,7 @@ EngineConfig engine_config(const Resolved& r) {
   if (r.block_size_given) e.block_size = static_cast<int>(r.block_size);
   e.kv_cache_dtype = r.cache_dtype;
   e.gpu_memory_utilization = r.gpu_memory_utilization;
-  e.kv_cache_memory_bytes = r.kv_cache_memory_bytes;
+  if (r.kv_cache_memory_bytes != 0) e.kv_cache_memory_bytes = r.kv_cache_memory_bytes;  // 0 is no size to the worker
   e.enforce_eager = r.enforce_eager;
   e.cudagraph_mode = r.cudagraph_mode == "NONE"               ? CudagraphMode::none
                      : r.cudagraph_mode == "PIECEWISE"        ? CudagraphMode::piecewise

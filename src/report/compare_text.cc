@@ -18,7 +18,7 @@ std::vector<std::string> offer_cells(const Offer& o, bool best, const Style& sty
           std::to_string(o.plan->layout.gpus()),
           fmt::format("{:.0f}", e.concurrency),
           with_commas(std::llround(e.output_tokens_per_second.mean)),
-          fmt::format("{:.{}f}", ms, ms < 10 ? 2 : 1),
+          e.has_tpot ? fmt::format("{:.{}f}", ms, ms < 10 ? 2 : 1) : "-",
           fmt::format("{:.0f}", e.ttft_ms.mean),
           o.cost->usd ? money_text(o.cost->per_hour) : "-",
           money_text(o.cost->per_million_output_tokens),

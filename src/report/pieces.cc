@@ -43,7 +43,10 @@ std::string prediction_table(const ServingEstimate& e, const Style& style) {
   t.column("mean [90 %]");
   t.column("p99");
   t.row({"TTFT ms", interval_text(e.ttft_ms, 0), fmt::format("{:.0f}", e.ttft_p99_ms.mean)});
-  t.row({"TPOT ms", interval_text(e.tpot_ms, 2), fmt::format("{:.2f}", e.tpot_p99_ms.mean)});
+  if (!e.has_tpot)
+    t.row({"TPOT ms", "-", "-"});
+  else
+    t.row({"TPOT ms", interval_text(e.tpot_ms, 2), fmt::format("{:.2f}", e.tpot_p99_ms.mean)});
   t.row({"E2E ms", interval_text(e.e2e_ms, 0), fmt::format("{:.0f}", e.e2e_p99_ms.mean)});
   t.row({"output tokens/s", interval_text(e.output_tokens_per_second, 0), ""});
   t.row({"per GPU", interval_text(e.output_tokens_per_second_per_gpu, 0), ""});

@@ -47,10 +47,10 @@ Json memory_json(const MemoryPlan& m) {
 
 Json estimate_json(const ServingEstimate& e) {
   return {{"ttft_ms", interval(e.ttft_ms)},
-          {"tpot_ms", interval(e.tpot_ms)},
+          {"tpot_ms", e.has_tpot ? interval(e.tpot_ms) : Json()},
           {"e2e_ms", interval(e.e2e_ms)},
           {"ttft_p99_ms", interval(e.ttft_p99_ms)},
-          {"tpot_p99_ms", interval(e.tpot_p99_ms)},
+          {"tpot_p99_ms", e.has_tpot ? interval(e.tpot_p99_ms) : Json()},
           {"e2e_p99_ms", interval(e.e2e_p99_ms)},
           {"output_tokens_per_second", interval(e.output_tokens_per_second)},
           {"output_tokens_per_second_per_gpu", interval(e.output_tokens_per_second_per_gpu)},

@@ -25,13 +25,19 @@ struct PlanColumn {
   std::string (*cell)(const Plan& plan);
 };
 
-std::string tpot_cell(const Plan& p) { return interval_text(p.estimate.tpot_ms, p.estimate.tpot_ms.mean < 10 ? 2 : 1); }
+/// What no plan has where no request has a second token.
+constexpr const char* kNone = "-";
+
+std::string tpot_cell(const Plan& p) {
+  const auto& e = p.estimate;
+  return e.has_tpot ? interval_text(e.tpot_ms, e.tpot_ms.mean < 10 ? 2 : 1) : kNone;
+}
 
 /// Narrow enough for every terminal: without intervals.
 constexpr std::size_t kNeededRank = 5;
 constexpr PlanColumn kTpot = {"TPOT ms", 1, [](const Plan& p) {
                                 const double ms = p.estimate.tpot_ms.mean;
-                                return fmt::format("{:.{}f}", ms, ms < 10 ? 2 : 1);
+                                return p.estimate.has_tpot ? fmt::format("{:.{}f}", ms, ms < 10 ? 2 : 1) : kNone;
                               }};
 constexpr PlanColumn kTtft = {"TTFT ms", 2,
                               [](const Plan& p) { return fmt::format("{:.0f}", p.estimate.ttft_ms.mean); }};
@@ -43,9 +49,7 @@ constexpr PlanColumn kPlanColumns[] = {
     {"per GPU", 7,
      [](const Plan& p) { return fmt::format("{:.0f}", p.estimate.output_tokens_per_second_per_gpu.mean); }},
     {"per user", 8,
-     [](const Plan& p) {
-       return fmt::format("{:.1f}", p.estimate.tpot_ms.mean > 0 ? 1e3 / p.estimate.tpot_ms.mean : 0);
-     }},
+     [](const Plan& p) { return p.estimate.has_tpot ? fmt::format("{:.1f}", 1e3 / p.estimate.tpot_ms.mean) : kNone; }},
     {"TPOT ms [90 %]", 1, tpot_cell},
     {"TTFT ms [90 %]", 2, [](const Plan& p) { return interval_text(p.estimate.ttft_ms, 0); }},
     {"max rate/s", 6,
@@ -200,8 +204,8 @@ std::string ladder(const Explanation& x, const Style& style) {
     const auto& e = s.estimate;
     t.row({s.change, to_string(s.layout), std::to_string(s.layout.gpus()),
            e ? with_commas(std::llround(e->output_tokens_per_second.mean)) : "-",
-           e ? fmt::format("{:.1f}", e->tpot_ms.mean) : "-", e ? fmt::format("{:.0f}", e->ttft_ms.mean) : "-",
-           shorten(s.note, style.width - 86)});
+           e && e->has_tpot ? fmt::format("{:.1f}", e->tpot_ms.mean) : kNone,
+           e ? fmt::format("{:.0f}", e->ttft_ms.mean) : "-", shorten(s.note, style.width - 86)});
   }
   return heading(style, "From the simplest plan to this one") + t.text(style);
 }

@@ -6,6 +6,7 @@ namespace shardwise {
 namespace {
 
 Json latency(const LatencySummary& s) {
+  if (s.count == 0) return nullptr;
   Json cdf = Json::array();
   for (const double seconds : s.cdf) cdf.push_back(1e3 * seconds);
   return {{"count", s.count},         {"mean", 1e3 * s.mean}, {"mean_half_width", 1e3 * s.mean_half_width},

@@ -201,6 +201,7 @@ ServingEstimate estimate_serving(const CompiledStep& step, const MemoryPlan& mem
   capacity = std::clamp(capacity, 1.0, static_cast<double>(engine.max_num_seqs));
 
   ServingEstimate e;
+  e.has_tpot = load.osl.max() > 1;
   Answer a;
   double per_rank = 0;
   if (load.request_rate) {

@@ -1,8 +1,14 @@
 #include "serve/estimate.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace shardwise {
+
+std::string tpot_words(const ServingEstimate& e) {
+  return e.has_tpot ? fmt::format("TPOT {:.1f} ms", e.tpot_ms.mean) : "no TPOT";
+}
 
 void set_intervals(ServingEstimate& e, double output_tokens) {
   e.ttft_ms = band(BandMetric::ttft, e.ttft_ms.mean, e.slice);

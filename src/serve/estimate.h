@@ -19,11 +19,15 @@ struct ServingEstimate {
   double queue_ms = 0;
   double kv_utilisation = 0;                                 ///< of usable blocks
   double concurrency = 0;                                    ///< the load on the whole deployment this is for
+  bool has_tpot = true;                                      ///< false: no request has a second token
   bool saturated = false;                                    ///< offered load is above what the deployment can serve
   BandSlice slice;                                           ///< what decided the intervals
   std::string band_reason;                                   ///< why the interval is as wide as it is
   double quantile_ms(SloMetric metric, SloStat stat) const;  ///< mean estimate of that statistic
 };
+
+/// "TPOT 28.4 ms", "no TPOT".
+std::string tpot_words(const ServingEstimate& estimate);
 
 /// The intervals around the means of an estimate, by its slice; `output_tokens`: mean of a request.
 void set_intervals(ServingEstimate& estimate, double output_tokens);

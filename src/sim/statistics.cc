@@ -4,6 +4,9 @@
 #include <bit>
 #include <cmath>
 
+#include "base/input_error.h"
+#include "base/text.h"
+
 namespace shardwise {
 namespace {
 
@@ -11,6 +14,11 @@ constexpr int kBits = 8;  // 256 buckets per power of two
 constexpr std::size_t kPerOctave = std::size_t{1} << kBits;
 
 }  // namespace
+
+void beyond_the_clock(double seconds) {
+  throw InputError("simulation", 0, "", number_text(seconds) + " s is no time that can be simulated",
+                   "at most " + number_text(kLongestSeconds) + " s: fewer requests, or a higher rate");
+}
 
 std::size_t Distribution::bucket(Nanoseconds value) {
   const auto v = static_cast<std::uint64_t>(std::max<Nanoseconds>(value, 0));

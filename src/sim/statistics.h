@@ -9,7 +9,12 @@ namespace shardwise {
 /// Simulated time and durations: integer nanoseconds, so that sums are exact.
 using Nanoseconds = std::int64_t;
 constexpr double to_seconds(Nanoseconds t) { return static_cast<double>(t) * 1e-9; }
+/// No time that is simulated is longer (127 years), so that the sum of two is one, too.
+constexpr double kLongestSeconds = 4e9;
+/// InputError: of a time that no clock holds.
+[[noreturn]] void beyond_the_clock(double seconds);
 constexpr Nanoseconds to_nanoseconds(double seconds) {
+  if (!(seconds >= -kLongestSeconds && seconds <= kLongestSeconds)) beyond_the_clock(seconds);
   return static_cast<Nanoseconds>(seconds * 1e9 + (seconds < 0 ? -0.5 : 0.5));
 }
 

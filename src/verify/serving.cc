@@ -5,13 +5,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <fstream>
 #include <map>
 
 #include "base/input_error.h"
 #include "base/parallel_map.h"
 #include "base/text.h"
 #include "config/text_source.h"
+#include "config/write_file.h"
 #include "measured/serving_rows.h"
 
 namespace shardwise {
@@ -70,10 +70,9 @@ std::string prediction_line(const Answered& a) {
 }
 
 void write_predictions(const std::string& file, const std::vector<Answered>& answers) {
-  std::ofstream out(file);
-  if (!out) throw InputError(file, 0, "", "cannot be written");
-  out << "id,ttft_ms,tpot_ms,output_tok_s_per_gpu,ttft_lo,ttft_hi,tpot_lo,tpot_hi,tput_lo,tput_hi,reason\n";
-  for (const auto& a : answers) out << prediction_line(a);
+  std::string out = "id,ttft_ms,tpot_ms,output_tok_s_per_gpu,ttft_lo,ttft_hi,tpot_lo,tpot_hi,tput_lo,tput_hi,reason\n";
+  for (const auto& a : answers) out += prediction_line(a);
+  write_file(file, out);
 }
 
 /// Errors of closed loops that are not saturated.

@@ -3,13 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
 #include <map>
 #include <set>
 
 #include "base/input_error.h"
 #include "base/text.h"
 #include "config/text_source.h"
+#include "config/write_file.h"
 #include "measured/startup_launch.h"
 #include "memory/memory_plan.h"
 #include "memory/startup.h"
@@ -192,11 +192,7 @@ StartupVerification verify_startup(const std::string& file, const std::optional<
   int answered = 0;
   std::string out = join(std::vector<std::string>(std::begin(kColumns), std::end(kColumns)), ",") + "\n";
   for (const auto& row : csv.rows) out += answer(read_start_row({csv, row}), models, unknown, answered).line();
-  if (predictions) {
-    std::ofstream to(*predictions);
-    if (!to) throw InputError(*predictions, 0, "", "cannot be written");
-    to << out;
-  }
+  if (predictions) write_file(*predictions, out);
   return {unknown.models.empty() ? 0 : 3,
           fmt::format("{} rows, {} answered\n", csv.rows.size(), answered) + unknown.text()};
 }

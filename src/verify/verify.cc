@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <fstream>
 #include <map>
 
 #include "base/input_error.h"
@@ -13,6 +12,7 @@
 #include "base/text.h"
 #include "config/json.h"
 #include "config/text_source.h"
+#include "config/write_file.h"
 
 namespace shardwise {
 
@@ -142,9 +142,9 @@ VerifySummary verify(const VerifyOptions& options) {
     if (!options.predictions) results[i].predict = nullptr;
   });
   if (options.predictions) {
-    std::ofstream out(*options.predictions);
-    if (!out) throw InputError(*options.predictions, 0, "", "cannot be written");
-    for (const auto& result : results) out << Json{{"id", result.id}, {"predict", result.predict}}.dump() << '\n';
+    std::string out;
+    for (const auto& result : results) out += Json{{"id", result.id}, {"predict", result.predict}}.dump() + "\n";
+    write_file(*options.predictions, out);
   }
   auto summary = summarise(results);
   summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -3,7 +3,7 @@
 
 #include "base/input_error.h"
 #include "base/text.h"
-#include "config/quantity.h"
+#include "config/ranges.h"
 #include "workload/workload.h"
 
 namespace shardwise {
@@ -53,12 +53,9 @@ Slo parse_slo(std::string_view text, const std::string& flag) {
   if (double bare = 0; parse_number(trim(limit), bare))
     throw InputError(flag, 0, "", "'" + std::string(text.substr(0, 60)) + "': the limit has no unit",
                      "write for example " + std::string(text.substr(0, 60)) + "ms");
-  Slo slo{value_of(trim(text.substr(0, colon)), kMetrics, "metric", flag),
+  return {value_of(trim(text.substr(0, colon)), kMetrics, "metric", flag),
           value_of(trim(text.substr(colon + 1, below - colon - 1)), kStats, "statistic", flag),
-          parse_seconds(limit, {flag, 0, ""})};
-  if (slo.limit.value <= 0)
-    throw InputError(flag, 0, "", "'" + std::string(text.substr(0, 60)) + "': the limit must be above 0");
-  return slo;
+          parse_seconds(limit, {flag, 0, ""}, ranges::slo_limit)};
 }
 
 std::string to_string(const Slo& slo) {

@@ -6,6 +6,7 @@
 
 #include "base/input_error.h"
 #include "base/text.h"
+#include "config/ranges.h"
 #include "config/text_source.h"
 #include "config/yaml.h"
 
@@ -17,19 +18,21 @@ constexpr WorkloadOption kOptions[] = {
      "prompt tokens: 1024, uniform[800,1200], random[1024,0.5] (vllm bench serve --random-range-ratio), "
      "lognormal[mean=1024,sigma=0.6], percentiles[p50=900,p99=8000]"},
     {"osl", "output tokens, in the same forms"},
-    {"concurrency", "requests in flight on the whole deployment (closed loop)"},
-    {"rate", "requests per second on the whole deployment (open loop); inf: all at once"},
-    {"burstiness", "shape of the gaps between requests, as in vllm bench serve; 1 = Poisson, below 1 burstier"},
+    {"concurrency", "requests in flight on the whole deployment (closed loop)", false, 1, 1e6},
+    {"rate", "requests per second on the whole deployment (open loop); inf: all at once", false, 1e-6, 1e9},
+    {"burstiness", "shape of the gaps between requests, as in vllm bench serve; 1 = Poisson, below 1 burstier", false,
+     1e-3, 1e6},
     {"ramp_up_strategy", "linear or exponential: the rate changes from the first request to the last"},
-    {"ramp_up_start_rps", "requests per second at the first request of a ramp"},
-    {"ramp_up_end_rps", "requests per second at the last request of a ramp"},
-    {"prefix_share", "share of each prompt that requests have in common, 0 to 1"},
-    {"prefix_tokens", "the same in tokens, the first of each prompt"},
-    {"prefix_groups", "how many different such prefixes there are"},
-    {"turns", "requests of a session, each with all text before it and isl new tokens (simulated only)"},
+    {"ramp_up_start_rps", "requests per second at the first request of a ramp", false, 1e-6, 1e9},
+    {"ramp_up_end_rps", "requests per second at the last request of a ramp", false, 1e-6, 1e9},
+    {"prefix_share", "share of each prompt that requests have in common, 0 to 1", false, 0, 1},
+    {"prefix_tokens", "the same in tokens, the first of each prompt", false, 1, 1e9},
+    {"prefix_groups", "how many different such prefixes there are", false, 1, 1e6},
+    {"turns", "requests of a session, each with all text before it and isl new tokens (simulated only)", false, 1,
+     10'000},
     {"think_time", "between an answer and the session's next turn: 5s (simulated only)"},
     {"trace", "file of requests: JSONL, Mooncake JSONL or Azure CSV; replaces lengths and load"},
-    {"time_scale", "of the trace's times: 0.5 = twice as fast"},
+    {"time_scale", "of the trace's times: 0.5 = twice as fast", false, 1e-6, 1e6},
     {"ttft", "SLO on time to first token: 500ms, p99<2s", true},
     {"tpot", "SLO on time per output token: 30ms, p95<50ms", true},
     {"e2e", "SLO on the whole request: 10s, p90<20s", true},
@@ -65,21 +68,25 @@ struct Parts {
     for (const char* other : others)
       if (find(other)) fail(*part, why + " " + option_of(other) + " says", "leave out " + option_of(other));
   }
-  std::optional<double> number(const char* name, double above, double most) const {
+  /// A value of the type and in the range of its option.
+  template <class T>
+  std::optional<T> number(const char* name) const {
     const auto* p = find(name);
     if (!p) return std::nullopt;
-    double value = 0;
-    if (!parse_number(trim(p->value), value) || !(value > above) || !(value <= most))
-      fail(*p, "'" + p->value.substr(0, 40) + "' is no number above " + number_text(above), "");
+    const auto& option = *std::find_if(std::begin(kOptions), std::end(kOptions),
+                                       [&](const auto& o) { return std::string_view(o.name) == name; });
+    T value = 0;
+    const std::string range = "from " + range_end<T>(option.least) + " to " + range_end<T>(option.most);
+    const std::string shown = "'" + p->value.substr(0, 40) + "'";
+    if (!parse_number(trim(p->value), value))
+      fail(*p, shown + (std::is_integral_v<T> ? " is no whole number" : " is no number"), range);
+    if (!(static_cast<double>(value) >= option.least && static_cast<double>(value) <= option.most))
+      fail(*p, shown + " is out of range", range);
     return value;
   }
-  std::optional<std::int64_t> whole(const char* name, std::int64_t most) const {
-    const auto* p = find(name);
-    if (!p) return std::nullopt;
-    std::int64_t value = 0;
-    if (!parse_number(trim(p->value), value) || value < 1 || value > most)
-      fail(*p, "'" + p->value.substr(0, 40) + "' is no whole number from 1 to " + std::to_string(most), "");
-    return value;
+  template <class T>
+  static std::string range_end(double value) {
+    return std::is_integral_v<T> ? std::to_string(static_cast<std::int64_t>(value)) : number_text(value);
   }
 };
 
@@ -93,8 +100,8 @@ void read_lengths(const Parts& parts, Workload& w) {
 }
 
 void read_load(const Parts& parts, Workload& w) {
-  if (const auto n = parts.whole("concurrency", 1'000'000)) w.concurrency = static_cast<int>(*n);
-  w.burstiness = parts.number("burstiness", 0, 1e6).value_or(1);
+  if (const auto n = parts.number<std::int64_t>("concurrency")) w.concurrency = static_cast<int>(*n);
+  w.burstiness = parts.number<double>("burstiness").value_or(1);
   const auto open = [&](double rate) {
     w.request_rate = rate;
     w.arrivals = w.burstiness == 1 ? Arrivals::poisson : Arrivals::gamma;
@@ -103,10 +110,10 @@ void read_load(const Parts& parts, Workload& w) {
   if (rate && trim(rate->value) == "inf") {
     if (!w.concurrency) w.arrivals = Arrivals::burst;
   } else if (rate) {
-    open(*parts.number("rate", 0, 1e9));
+    open(*parts.number<double>("rate"));
   }
   const auto* strategy = parts.find("ramp_up_strategy");
-  const auto start = parts.number("ramp_up_start_rps", 0, 1e9), end = parts.number("ramp_up_end_rps", 0, 1e9);
+  const auto start = parts.number<double>("ramp_up_start_rps"), end = parts.number<double>("ramp_up_end_rps");
   if (!strategy) {
     for (const char* name : {"ramp_up_start_rps", "ramp_up_end_rps"})
       if (const auto* p = parts.find(name)) Parts::fail(*p, "a ramp needs --ramp-up-strategy", "linear or exponential");
@@ -134,8 +141,8 @@ Workload read_trace_load(const Parts& parts, const WorkloadPart& trace) {
                     kSays);
   parts.contradicts("time_scale", {"rate"}, "the scaled trace has a rate, as");
   Workload w = workload_of(std::make_shared<const Trace>(read_trace(read_file(trace.value), trace.value)));
-  if (const auto scale = parts.number("time_scale", 0, 1e6)) w.time_scale = *scale;
-  if (const auto rate = parts.number("rate", 0, 1e9)) {
+  if (const auto scale = parts.number<double>("time_scale")) w.time_scale = *scale;
+  if (const auto rate = parts.number<double>("rate")) {
     if (!w.request_rate)
       Parts::fail(*parts.find("rate"), "all requests of the trace come at once: it has no rate to scale", "");
     w.time_scale = *w.request_rate / *rate;
@@ -146,18 +153,15 @@ Workload read_trace_load(const Parts& parts, const WorkloadPart& trace) {
 
 void read_sharing(const Parts& parts, Workload& w) {
   parts.contradicts("prefix_share", {"prefix_tokens"}, "the shared prefix is what");
-  if (const auto* p = parts.find("prefix_share")) {
-    if (!parse_number(trim(p->value), w.prefix_share) || !(w.prefix_share >= 0 && w.prefix_share <= 1))
-      Parts::fail(*p, "'" + p->value.substr(0, 40) + "' is no share", "0 to 1");
-  }
-  if (const auto tokens = parts.whole("prefix_tokens", 1'000'000'000)) {
+  w.prefix_share = parts.number<double>("prefix_share").value_or(0);
+  if (const auto tokens = parts.number<std::int64_t>("prefix_tokens")) {
     w.prefix_tokens = *tokens;
     w.prefix_share = std::min(1.0, static_cast<double>(*tokens) / std::max(1.0, w.isl.mean()));
   }
-  w.prefix_groups = static_cast<int>(parts.whole("prefix_groups", 1'000'000).value_or(1));
-  w.turns = static_cast<int>(parts.whole("turns", 10'000).value_or(1));
+  w.prefix_groups = static_cast<int>(parts.number<std::int64_t>("prefix_groups").value_or(1));
+  w.turns = static_cast<int>(parts.number<std::int64_t>("turns").value_or(1));
   if (const auto* p = parts.find("think_time")) {
-    w.think_time = parse_seconds(p->value, p->place);
+    w.think_time = parse_seconds(p->value, p->place, ranges::think_time);
     if (w.turns == 1) Parts::fail(*p, "a session of one request has no next turn", "give --turns");
   }
 }

@@ -14,7 +14,8 @@ namespace shardwise {
 struct WorkloadOption {
   const char* name;
   const char* doc;
-  bool repeatable = false;  ///< several values add up; otherwise the last one counts
+  bool repeatable = false;     ///< several values add up; otherwise the last one counts
+  double least = 0, most = 0;  ///< of one that is a number, both included
 };
 std::span<const WorkloadOption> workload_options();
 

@@ -64,11 +64,11 @@ TEST(WorkloadOptions, LaterPartsReplaceEarlierOnes) {
 TEST(WorkloadOptions, Errors) {
   EXPECT_EQ(error_of("isll: 3\n"), "w.yaml:1: isll: unknown key 'isll' (did you mean 'isl'?)");
   EXPECT_EQ(error_of("osl: 3\nisl: 0\n"), "w.yaml:2: length 0 is out of range (1 to 1000000000 tokens)");
-  EXPECT_EQ(error_of("concurrency: 2.5\n"), "w.yaml:1: concurrency: '2.5' is no whole number from 1 to 1000000");
+  EXPECT_EQ(error_of("concurrency: 2.5\n"), "w.yaml:1: concurrency: '2.5' is no whole number (from 1 to 1000000)");
   EXPECT_EQ(error_of("isl: [1, 2]\n"), "w.yaml:1: isl: takes one value (no list)");
   EXPECT_EQ(error_of("ramp_up_start_rps: 3\n"),
             "w.yaml:1: ramp_up_start_rps: a ramp needs --ramp-up-strategy (linear or exponential)");
-  EXPECT_EQ(error_of("prefix_share: 2\n"), "w.yaml:1: prefix_share: '2' is no share (0 to 1)");
+  EXPECT_EQ(error_of("prefix_share: 2\n"), "w.yaml:1: prefix_share: '2' is out of range (from 0 to 1)");
   EXPECT_EQ(error_of("think_time: 5s\n"),
             "w.yaml:1: think_time: a session of one request has no next turn (give --turns)");
   EXPECT_EQ(error_of("time_scale: 2\n"), "w.yaml:1: time_scale: only a trace has times to scale (give --trace)");

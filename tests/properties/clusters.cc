@@ -33,9 +33,10 @@ Cluster any_cluster() {
   for (Node& node : cluster.nodes) {
     if (*rc::gen::inRange(0, 2)) node.available = *rc::gen::inRange(1, node.gpus + 1);
     if (*rc::gen::inRange(0, 2)) node.price_per_gpu_hour = Dollars(*rc::gen::inRange(1, 100000) / 1000.0);
-    if (*rc::gen::inRange(0, 2)) node.address = "10.0.0." + std::to_string(*rc::gen::inRange(1, 255));
+    if (*rc::gen::inRange(0, 2)) node.address = HostName::parse("10.0.0." + std::to_string(*rc::gen::inRange(1, 255)));
     if (*rc::gen::inRange(0, 3) == 0)
-      node.network = {"fabric #1: fast", LinkClass::network, BytesPerSecond(*rc::gen::inRange(1, 2000000000) * 7.0),
+      node.network = {"fabric #1: fast", LinkClass::network,
+                      BytesPerSecond(*rc::gen::inRange(200000, 2000000000) * 7.0),
                       microseconds(*rc::gen::inRange(1, 1000) / 7.0)};
     if (*rc::gen::inRange(0, 3) == 0) node.numa_domains = *rc::gen::inRange(1, 5);
   }
