@@ -9,7 +9,10 @@ VLLM_PYTHON ?= python3
 with_vllm = if $(VLLM_PYTHON) -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("vllm") is None)' 2>/dev/null; \
   then $(2); else echo "$(1): SKIPPED, $(VLLM_PYTHON) has no vLLM installed (give VLLM_PYTHON=.../bin/python)"; fi
 
-.PHONY: run build test bench packages lint cases accuracy sanitize install-test fuzz differential clean
+.PHONY: help run build install test bench packages lint tidy cases accuracy sanitize install-test fuzz differential clean
+
+help:  ## what there is to make
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 packages:  ## the Debian/Ubuntu packages of apt-packages.txt
 	@tools/checks/packages.sh apt-packages.txt
@@ -17,6 +20,10 @@ packages:  ## the Debian/Ubuntu packages of apt-packages.txt
 build: packages  ## the optimised binary, build/release/shardwise
 	@cmake --preset release >build-configure.log 2>&1 || { cat build-configure.log; rm -f build-configure.log; exit 1; }; rm -f build-configure.log
 	@cmake --build --preset release -j$(JOBS) --target shardwise
+
+PREFIX ?= /usr/local
+install: build  ## the binary, the library and its headers below PREFIX (/usr/local)
+	cmake --install build/release --prefix $(PREFIX)
 
 run: build  ## plan a real model
 	./build/release/shardwise plan $(PLAN)
@@ -45,18 +52,22 @@ accuracy: build  ## predictions of rows the fit has not seen, beside AIConfigura
 lint: packages  ## formatting, layer table, headers that compile alone; every other line meets clang in `make fuzz`
 	@tools/checks/lint.sh
 
-sanitize:  ## the tests under address, undefined-behaviour and thread sanitizers
+tidy: packages  ## clang-tidy with the short list of .clang-tidy on every source; FILES='src/sim/*.cc' for some
+	@tools/checks/tidy.sh $(FILES)
+
+sanitize: packages  ## the tests under address, undefined-behaviour and thread sanitizers
 	@tools/checks/sanitize.sh
 
 install-test: build  ## find_package(shardwise) from a project of its own
 	@tests/install/run.sh
 
-fuzz:  ## libFuzzer on every reader, FUZZ_SECONDS each
+fuzz: packages  ## libFuzzer on every reader, FUZZ_SECONDS each
+	@tools/checks/packages.sh tools/checks/lint-packages.txt
 	@tests/fuzz/run.sh $(or $(FUZZ_SECONDS),30)
 
 differential:  ## N random commands (SEED) asked of shardwise and of the vLLM that VLLM_PYTHON has installed; docs/oracle.md
 	@$(call with_vllm,differential,$(MAKE) --no-print-directory build && \
 	  $(VLLM_PYTHON) tools/oracle/differential.py build/release/shardwise --n $(or $(N),300) --seed $(or $(SEED),1))
 
-clean:
+clean:  ## remove build/
 	rm -rf build

@@ -18,6 +18,7 @@
 #include "app/place.h"          // experts to ranks from their loads
 #include "app/plan.h"           // ranked plans, why, launch commands and files
 #include "app/simulate.h"       // vLLM's scheduler step by step
+#include "base/input_error.h"   // what bad input is answered with
 #include "config/text_source.h"
 #include "model/load.h"        // names, directories and config.json -> Model
 #include "report/report.h"     // answers -> text and JSON

@@ -1,3 +1,4 @@
+#include "base/text.h"
 #include "cli/command.h"
 #include "cli/output.h"
 #include "verify/serving.h"
@@ -20,7 +21,9 @@ Handler add_verify(Command command, const std::vector<std::string>&) {
       .shown_default(to_string(kRecordedVllmVersion));
   command.flag("--json", o->json, "summary as JSON");
   command.option("--threads", o->threads, "worker threads").between(0, 1024);
-  command.footer("Topics: kv, legality, ranks, experts, eplb, weights, schedule (JSON lines); serving, startup (CSV).");
+  std::vector<std::string> topics;
+  for (const auto& topic : verify_topics()) topics.push_back(topic.name);
+  command.footer("Topics: " + join(topics, ", ") + " (JSON lines); serving, startup (CSV).");
   return [o, method, version] {
     if (!version->empty()) o->version = parse_vllm_version(*version);
     if (o->topic == "startup") {

@@ -67,8 +67,8 @@ Json predict_eplb(const Json& input) {
   const auto loads = loads_of(input);
   const EplbShape shape{input.at("num_replicas").get<int>(), input.at("num_groups").get<int>(),
                         input.at("num_nodes").get<int>(), input.at("num_ranks").get<int>()};
-  if (const auto refusal = eplb_refusal(loads.experts, shape); !refusal.empty())
-    return {{"ok", false}, {"error", "AssertionError: assert " + refusal}};
+  if (const auto refusal = eplb_refusal(loads.experts, shape))
+    return {{"ok", false}, {"error", "AssertionError: assert " + *refusal}};
   std::vector<int> old;
   if (const auto it = input.find("old_global_expert_indices"); it != input.end())
     for (const auto& row : *it)

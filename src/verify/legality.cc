@@ -18,7 +18,7 @@ Json optional_json(const std::optional<T>& value) {
 
 Json launch_json(const Launch& launch) {
   Json out = Json::object();
-  if (!launch.executor.empty()) out["executor"] = launch.executor;
+  if (launch.executor) out["executor"] = *launch.executor;
   if (launch.headless_workers_only) out["headless_workers_only"] = true;
   if (launch.dp_coordinator) out["dp_coordinator"] = true;
   if (launch.ray_actors) out["ray_actors"] = true;
@@ -29,7 +29,7 @@ Json launch_json(const Launch& launch) {
     out["local_engines"] = std::move(engines);
   }
   if (launch.served) out["api_server_count"] = optional_json(launch.api_server_count);
-  if (!launch.engine_core.empty()) out["engine_core"] = launch.engine_core;
+  if (launch.engine_core) out["engine_core"] = *launch.engine_core;
   if (!launch.worker_devices.empty()) {
     Json devices = Json::object();
     auto add = [&](const auto& entry) {

@@ -9,24 +9,8 @@
 namespace shardwise {
 namespace {
 
-ParallelConfig parallel_of(const Json& input) {
-  ParallelConfig p;
-  p.tensor_parallel_size = int_at(input, "tensor_parallel_size").value_or(1);
-  p.pipeline_parallel_size = int_at(input, "pipeline_parallel_size").value_or(1);
-  p.prefill_context_parallel_size = int_at(input, "prefill_context_parallel_size").value_or(1);
-  p.decode_context_parallel_size = int_at(input, "decode_context_parallel_size").value_or(1);
-  p.data_parallel_size = int_at(input, "data_parallel_size").value_or(1);
-  p.enable_expert_parallel = input.value("enable_expert_parallel", false);
-  p.enable_eplb = input.value("enable_eplb", false);
-  p.num_redundant_experts = input.value("num_redundant_experts", 0);
-  p.all2all_backend = input.value("all2all_backend", std::string("allgather_reducescatter"));
-  if (input.value("expert_placement_strategy", std::string()) == "round_robin")
-    p.expert_placement_strategy = ExpertPlacement::round_robin;
-  return p;
-}
-
 Json predict_groups(const Json& input) {
-  const auto made = rank_groups(parallel_of(input), input.at("is_moe").get<bool>(), recorded_version(input));
+  const auto made = rank_groups(recorded_parallel(input), input.at("is_moe").get<bool>(), recorded_version(input));
   Json groups = Json::object();
   for (const auto& g : made.groups) groups[g.name] = g.groups;
   return {{"ok", true}, {"torch_world_size", made.torch_world_size}, {"groups", std::move(groups)}};
@@ -54,8 +38,8 @@ Json predict_nodes(const Json& input, VerifyModels& models) {
     out["accept"] = true;
     out["data_parallel_size_local"] = r.data_parallel_size_local;
     out["data_parallel_rank"] = r.data_parallel_rank;
-    out["executor"] = launch.executor.empty() ? Json(nullptr) : Json(launch.executor);
-    out["engine_core"] = launch.engine_core.empty() ? Json(nullptr) : Json(launch.engine_core);
+    out["executor"] = launch.executor ? Json(*launch.executor) : Json(nullptr);
+    out["engine_core"] = launch.engine_core ? Json(*launch.engine_core) : Json(nullptr);
     out["headless_workers_only"] = launch.headless_workers_only;
     out["api_server_count"] = launch.api_server_count ? Json(*launch.api_server_count) : Json(nullptr);
     out["dp_coordinator"] = launch.dp_coordinator;
@@ -74,7 +58,7 @@ Json predict_nodes(const Json& input, VerifyModels& models) {
 Json predict_experts(const Json& input) {
   const auto& group = input.at("num_expert_group");
   const auto made =
-      expert_map(parallel_of(input), input.at("num_experts").get<int>(),
+      expert_map(recorded_parallel(input), input.at("num_experts").get<int>(),
                  group.is_null() ? std::nullopt : std::optional(group.get<int>()), recorded_version(input));
   if (const auto* error = std::get_if<ExpertMapError>(&made))
     return {{"ok", false}, {"error", error->error}, {"message", error->message}};

@@ -5,6 +5,7 @@
 #include "config/json_fields.h"
 #include "config/quantity.h"
 #include "hardware/catalogue.h"
+#include "parallel/dimensions.h"
 
 namespace shardwise {
 
@@ -48,6 +49,19 @@ NodeFacts recorded_node(const Json& node) {
   auto out = recorded_node(node.at("gpu").get<std::string>(), node.at("gpus").get<int>());
   out.ray_installed = node.at("ray_installed").get<bool>();
   return out;
+}
+
+ParallelConfig recorded_parallel(const Json& args) {
+  Layout layout;
+  for (const auto* d : dimensions()) {
+    const auto value = args.find(std::string(d->name));
+    if (value == args.end() || value->is_null()) continue;
+    const std::string text = value->is_string() ? value->get<std::string>() : value->dump();
+    const auto read = read_value(*d, text);
+    if (!read) throw InputError("verify", 0, "input." + std::string(d->name), "'" + text + "' is no value of it");
+    set_value(*d, layout, *read);
+  }
+  return layout.parallel;
 }
 
 int recorded_capability(const Json& input) {

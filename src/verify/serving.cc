@@ -13,6 +13,7 @@
 #include "config/text_source.h"
 #include "config/write_file.h"
 #include "measured/serving_rows.h"
+#include "verify/verify.h"
 
 namespace shardwise {
 namespace {
@@ -94,6 +95,7 @@ ServingVerifyResult verify_serving(const ServingVerifyOptions& options) {
   using Clock = std::chrono::steady_clock;
   const auto start = Clock::now();
   const auto rows = read_serving_rows(read_file(options.file), options.file, options.threads);
+  if (rows.empty()) throw no_cases(options.file);
   const auto read = Clock::now();
   std::vector<Answered> answers(rows.size());
   parallel_for(rows.size(), options.threads, [&](std::size_t i) { answers[i] = answer(rows[i], options.method); });

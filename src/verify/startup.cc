@@ -187,6 +187,7 @@ Prediction answer(const StartRow& row, VerifyModels& models, Unknown& unknown, i
 StartupVerification verify_startup(const std::string& file, const std::optional<std::string>& models_dir,
                                    const std::optional<std::string>& predictions) {
   const CsvTable csv = parse_csv(read_file(file), file);
+  if (csv.rows.empty()) throw no_cases(file);
   VerifyModels models(models_dir);
   Unknown unknown;
   int answered = 0;

@@ -130,14 +130,20 @@ VerifySummary verify(const VerifyOptions& options) {
   const std::string text = read_file(options.file);
   const auto lines = lines_of(text);
   VerifyModels models(options.models_dir);
+  if (lines.empty()) throw no_cases(options.file);
   std::vector<CaseResult> results(lines.size());
   parallel_for(lines.size(), options.threads, [&](std::size_t i) {
     Json item = parse_json(lines[i], options.file);
     if (options.version && item.is_object() && item.contains("input"))
       item["input"].emplace("vllm_version", to_string(*options.version));
-    auto result = answer(topic, item, models);
-    if (!result)
-      throw InputError(options.file, static_cast<int>(i) + 1, "", "a case is an object with \"id\" and \"input\"");
+    const int line = static_cast<int>(i) + 1;
+    std::optional<CaseResult> result;
+    try {
+      result = answer(topic, item, models);
+    } catch (const Json::exception& e) {
+      throw InputError(options.file, line, "input", e.what(), "as the cases below tests/golden");
+    }
+    if (!result) throw InputError(options.file, line, "", "a case is an object with \"id\" and \"input\"");
     results[i] = std::move(*result);
     if (!options.predictions) results[i].predict = nullptr;
   });
@@ -147,15 +153,22 @@ VerifySummary verify(const VerifyOptions& options) {
     write_file(*options.predictions, out);
   }
   auto summary = summarise(results);
+  if (summary.compared == 0 && !options.predictions)
+    throw InputError(options.file, 0, "", "no case has an answer (\"expect\") to compare with",
+                     "--predictions FILE writes what is predicted");
   summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return summary;
 }
 
+InputError no_cases(const std::string& file) {
+  return InputError(file, 0, "", "holds no case", "one recorded case a line");
+}
+
 std::string to_text(const VerifySummary& s) {
-  std::string out = fmt::format(
-      "{} cases, {} with a recorded answer, {} agree in every field ({:.2f} %), {:.2f} s\n", s.cases, s.compared,
-      s.agreed, s.compared ? 100.0 * static_cast<double>(s.agreed) / static_cast<double>(s.compared) : 100.0,
-      s.seconds);
+  if (s.compared == 0) return fmt::format("{} cases, none with a recorded answer, {:.2f} s\n", s.cases, s.seconds);
+  std::string out = fmt::format("{} cases, {} with a recorded answer, {} agree in every field ({:.2f} %), {:.2f} s\n",
+                                s.cases, s.compared, s.agreed,
+                                100.0 * static_cast<double>(s.agreed) / static_cast<double>(s.compared), s.seconds);
   for (const auto& f : s.fields)
     if (f.agreed != f.compared)
       out += fmt::format("  {:<34} {:>7} of {:>7} agree ({:.2f} %)\n", f.name, f.agreed, f.compared,

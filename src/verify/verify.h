@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/input_error.h"
 #include "base/version.h"
 #include "config/json_fwd.h"
 #include "verify/models.h"
@@ -48,7 +49,10 @@ struct VerifySummary {
   bool all_agree() const { return agreed == compared; }
 };
 
+/// Throws InputError on a file without a case, or, where no predictions are wanted, without a recorded answer.
 VerifySummary verify(const VerifyOptions& options);
+/// What a file without a case is answered with.
+InputError no_cases(const std::string& file);
 std::string to_text(const VerifySummary& summary);
 std::string to_json_text(const VerifySummary& summary);
 

@@ -42,26 +42,12 @@ class PreparedModels {
 
 EngineConfig engine_of(const Json& args, const NodeFacts& node) {
   EngineConfig engine;
-  auto& p = engine.parallel;
+  engine.parallel = recorded_parallel(args);
   // vLLM's default for 80 GiB and for larger GPUs
   engine.max_num_batched_tokens = node.memory_bytes >= std::int64_t{160} << 30 ? 16384 : 8192;
   for (const auto& [key, value] : args.items()) {
-    if (key == "tensor_parallel_size")
-      p.tensor_parallel_size = value.get<int>();
-    else if (key == "pipeline_parallel_size")
-      p.pipeline_parallel_size = value.get<int>();
-    else if (key == "data_parallel_size")
-      p.data_parallel_size = value.get<int>();
-    else if (key == "prefill_context_parallel_size")
-      p.prefill_context_parallel_size = value.get<int>();
-    else if (key == "decode_context_parallel_size")
-      p.decode_context_parallel_size = value.get<int>();
-    else if (key == "enable_expert_parallel")
-      p.enable_expert_parallel = value.get<bool>();
-    else if (key == "enable_eplb")
-      p.enable_eplb = value.get<bool>();
-    else if (key == "eplb_config")
-      p.num_redundant_experts = value.value("num_redundant_experts", 0);
+    if (key == "eplb_config")
+      engine.parallel.num_redundant_experts = value.value("num_redundant_experts", 0);
     else if (key == "max_num_batched_tokens")
       engine.max_num_batched_tokens = value.get<std::int64_t>();
     else if (key == "max_model_len")

@@ -10,6 +10,8 @@ A '>' line may hold '*' runs written as {*}: any text; {vllm} is the version of 
 without --vllm means. What a command with --json prints must keep its schema (docs/formats/schema); behind it may stand
     = answers/plan.json                      (the answer, numbers to nine digits; "{*}" in it: any value)
 
+What README.md has as examples ("    shardwise plan ...") has an answer: exit code 0.
+
 --update rewrites expected lines that have no '...' and no {*}, answers, and the sessions; those with them are checked
 only. Commands run as many at a time as there are cores.
 
@@ -26,6 +28,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 
 import schemas
 
@@ -35,7 +38,7 @@ from default_version import default_version  # noqa: E402
 
 DEFAULT = default_version()
 README = HERE.parents[1] / "README.md"
-SESSION = "    $ shardwise "
+SESSION, EXAMPLE = "    $ shardwise ", "    shardwise "
 PROGRESS = re.compile(r"^shardwise: .*, \d+ s\n", re.M)  # of commands that take longer than a second
 WIDTHS = {README: 112}  # columns of the terminal; elsewhere 120
 
@@ -58,8 +61,15 @@ def parse(path):
     return blocks
 
 
+def answerable(args):
+    """Whether all files that an example names are here."""
+    words = shlex.split(args)
+    files = [word for before, word in zip(["", *words], words) if before != "--emit" and re.search(r"\.(yaml|json|csv)$", word)]
+    return all((HERE / word).exists() for word in files)
+
+
 def parse_sessions(path):
-    """Of a document: '    $ shardwise ...' and the indented lines below it."""
+    """Of a document: '    $ shardwise ...' and the indented lines below it; examples."""
     blocks, block = [], None
     for number, line in enumerate(path.read_text().splitlines(), 1):
         if line.startswith(SESSION):
@@ -74,6 +84,8 @@ def parse_sessions(path):
                 blocks.append({"text": ""})
             block = None
             blocks.append({"text": line})
+            if line.startswith(EXAMPLE) and answerable(line[len(EXAMPLE):]):
+                blocks[-1].update(line=number, args=line[len(EXAMPLE):], exit=0, want=["..."])
     return blocks
 
 
@@ -81,7 +93,7 @@ def written(path, blocks):
     """The file's text."""
     out = []
     for block in blocks:
-        if "args" not in block:
+        if "text" in block:
             out.append(block["text"])
             continue
         out.append(block["head"])
@@ -187,7 +199,11 @@ def judge(binary, block, width, update):
     env = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "VLLM_"))}
     env.update(NO_COLOR="1", COLUMNS=str(width), HF_HUB_OFFLINE="1", HOME="/nonexistent")
     words = shlex.split(block["args"])
-    run = subprocess.run([binary, *words], capture_output=True, text=True, env=env, cwd=HERE, timeout=120)
+    with tempfile.TemporaryDirectory() as folder:
+        if "text" in block:  # an example may write files
+            for path in HERE.iterdir():
+                pathlib.Path(folder, path.name).symlink_to(path)
+        run = subprocess.run([binary, *words], capture_output=True, text=True, env=env, cwd=folder if "text" in block else HERE, timeout=120)
     printed = run.stdout + PROGRESS.sub("", run.stderr)
     got = printed.rstrip("\n").split("\n") if printed else []
     if run.returncode != block["exit"]:

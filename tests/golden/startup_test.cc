@@ -3,6 +3,7 @@
 #include "verify/startup.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -22,7 +23,8 @@ double quantile(std::vector<double> values, double p) {
 
 TEST(GoldenStartup, WeightsAndKvMemory) {
   const std::string file = SHARDWISE_SOURCE_DIR "/tests/golden/startup/starts.csv";
-  const auto out = (std::filesystem::temp_directory_path() / "shardwise_startup_test.csv").string();
+  const auto out =
+      (std::filesystem::temp_directory_path() / ("shardwise_startup_" + std::to_string(::getpid()) + ".csv")).string();
   verify_startup(file, std::nullopt, out);
   const CsvTable measured = parse_csv(read_file(file), file), predicted = parse_csv(read_file(out), out);
   std::filesystem::remove(out);

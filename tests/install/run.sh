@@ -12,4 +12,7 @@ cmake -S tests/install/consumer -B "$prefix/build" -G Ninja -DCMAKE_PREFIX_PATH=
 cmake --build "$prefix/build"
 "$prefix/build/consumer"
 [ -x "$prefix/install/bin/shardwise" ]
+# Every header that is installed compiles with what is installed.
+(cd "$prefix/install/include" && find shardwise -name '*.h' -printf '#include <%p>\n' | sort) >"$prefix/headers.cc"
+${CXX:-g++} -std=c++20 -fsyntax-only -I"$prefix/install/include" -I"$prefix/install/include/shardwise" "$prefix/headers.cc"
 echo "install test passed"

@@ -9,6 +9,7 @@ import tempfile
 import unittest
 
 SHARDWISE = sys.argv.pop(1)
+FOLDERS = tempfile.TemporaryDirectory(prefix="deployment-")
 
 PLANS = [("Llama-3.1-70B", "2x8xH100", ["-tp", "8", "-pp", "2"]),
          ("Llama-3.1-70B", "2x8xH100", ["-tp", "4", "-dp", "4"]),
@@ -31,7 +32,7 @@ def check(path, *more):
 
 
 def folder(**files):
-    path = pathlib.Path(tempfile.mkdtemp(prefix="deployment-"))
+    path = pathlib.Path(tempfile.mkdtemp(dir=FOLDERS.name))
     for name, text in files.items():
         (path / name.replace("__", ".")).write_text(text)
     return path
@@ -61,7 +62,7 @@ class Deployment(unittest.TestCase):
     def setUpClass(cls):
         cls.plans = []
         for model, gpus, flags in PLANS:
-            path = pathlib.Path(tempfile.mkdtemp(prefix="deployment-"))
+            path = pathlib.Path(tempfile.mkdtemp(dir=FOLDERS.name))
             subprocess.run([SHARDWISE, "plan", model, "--gpus", gpus, "--no-explain", "--simulate", "0", "--emit", path, "--", *flags],
                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
             cls.plans.append((gpus, path))

@@ -10,10 +10,11 @@ import unittest
 
 HERE = pathlib.Path(__file__).parent
 SHARDWISE = sys.argv.pop(1)
+FOLDERS = tempfile.TemporaryDirectory(prefix="emitted-")
 
 
 def emitted(model, gpus, *flags):
-    folder = tempfile.mkdtemp(prefix="emitted-")
+    folder = tempfile.mkdtemp(dir=FOLDERS.name)
     subprocess.run([SHARDWISE, "plan", model, "--gpus", gpus, "--no-explain", "--simulate", "0", "--emit", folder, "--", *flags],
                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
     return pathlib.Path(folder, "offline_data_parallel.py")
@@ -36,7 +37,7 @@ class Offline(unittest.TestCase):
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     def prompts(self, data):
-        path = pathlib.Path(tempfile.mkdtemp(prefix="emitted-"), "prompts.txt")
+        path = pathlib.Path(tempfile.mkdtemp(dir=FOLDERS.name), "prompts.txt")
         path.write_bytes(data)
         return str(path)
 

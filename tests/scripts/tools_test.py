@@ -1,10 +1,10 @@
 """The scripts of tools/ still fit together: --help of each, calls that match what they call, and small real runs of those
 that need no vLLM. What a script imports and this machine lacks is stood in for. Usage: tools_test.py SHARDWISE"""
 import ast
-import importlib.machinery
 import inspect
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,63 +15,23 @@ HERE = pathlib.Path(__file__).resolve()
 TOOLS = HERE.parents[2] / "tools"
 GOLDEN = HERE.parents[1] / "golden"
 LACKING = ("torch", "vllm", "numpy", "scipy", "pyarrow", "matplotlib", "transformers", "huggingface_hub", "emulated_node", "emulated_model")
+sys.path.append(str(TOOLS / "oracle"))
+import default_version  # noqa: E402
+import stand_ins  # noqa: E402
 
 
-class Anything(type):
-    """A class that stands for any attribute of a module that is not there."""
-    def __getattr__(cls, name):
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return cls
-
-    def __iter__(cls):
-        return iter(())
-
-    def __getitem__(cls, key):
-        return cls
-
-    def __or__(cls, other):
-        return cls
-
-    def __ror__(cls, other):
-        return cls
-
-    for name in ("add", "sub", "mul", "truediv", "pow", "radd", "rsub", "rmul", "rtruediv", "rpow", "neg"):
-        locals()[f"__{name}__"] = lambda cls, *other: cls
-
-    def __call__(cls, *words, **more):
-        if len(words) == 1 and isinstance(words[0], types.FunctionType):
-            return words[0]  # a decorator
-        return cls if cls is Stub else super().__call__(*words, **more)
-
-
-class Stub(metaclass=Anything):
-    pass
-
-
-class Finder:
-    """Imports LACKING and everything below as modules of stubs."""
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        if name.split(".")[0] in LACKING:
-            return importlib.machinery.ModuleSpec(name, Finder, is_package=True)
-
-    @staticmethod
-    def create_module(spec):
-        module = types.ModuleType(spec.name)
-        module.__getattr__ = lambda name: getattr(Stub, name)
-        module.__version__, module.__file__ = "0.0.0", "/nowhere/__init__.py"
-        return module
-
-    @staticmethod
-    def exec_module(module):
-        pass
+def stub_module(name):
+    module = types.ModuleType(name)
+    stub = stand_ins.Anything()
+    module.__getattr__ = lambda attribute: getattr(stub, attribute)
+    module.__version__, module.__file__ = "0.0.0", "/nowhere/__init__.py"
+    return module
 
 
 def run_stubbed(script, *arguments, modules=""):
     """Runs a script as itself where LACKING is stood in for; `modules` is Python that runs first."""
     code = (f"import runpy, sys; sys.path[:0] = [{str(HERE.parent)!r}]; sys.argv = sys.argv[:1]; import tools_test as t\n"
-            f"sys.meta_path.insert(0, t.Finder); sys.path[0] = {str(script.parent)!r}\n{modules}\n"
+            f"sys.meta_path.insert(0, t.stand_ins.Finder(t.LACKING, t.stub_module)); sys.path[0] = {str(script.parent)!r}\n{modules}\n"
             f"sys.argv = {[str(script), *map(str, arguments)]!r}; runpy.run_path(sys.argv[0], run_name='__main__')")
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
 
@@ -149,6 +109,63 @@ class Tools(unittest.TestCase):
         recording = GOLDEN / "legality" / "legality.jsonl"
         done = subprocess.run([sys.executable, TOOLS / "oracle" / "compare.py", recording, recording, "--whole"], capture_output=True, text=True)
         self.assertEqual(done.returncode, 0, done.stdout[-500:] + done.stderr[-500:])
+
+    def compare(self, recorded, new, *more):
+        """compare.py's exit status and last line for cases {id: (version, answer)}."""
+        with tempfile.TemporaryDirectory() as folder:
+            paths = []
+            for cases in (recorded, new):
+                paths.append(pathlib.Path(folder, f"{len(paths)}.jsonl"))
+                paths[-1].write_text("".join(json.dumps({"id": name, "input": {"vllm_version": version}, "expect": {"n": answer}}) + "\n"
+                                             for name, (version, answer) in cases.items()))
+            done = subprocess.run([sys.executable, TOOLS / "oracle" / "compare.py", *paths, *more], capture_output=True, text=True)
+            return done.returncode, done.stdout.splitlines()[-1]
+
+    def test_what_compare_says(self):
+        two = {"a": ("1.0.0", 1), "b": ("2.0.0", 2)}
+        for recorded, new, status, says in (
+                (two, {"a": ("1.0.0", 1)}, 0, "1 of 1 agree"),  # of another version: not counted
+                (two, {"a": ("1.0.0", 3)}, 1, "0 of 1 agree: n 1"),
+                (two | {"c": ("1.0.0", 3)}, {"a": ("1.0.0", 1)}, 1, "1 of 1 agree, 1 were not asked"),
+                (two, {"a": ("3.0.0", 1)}, 0, "1 of 1 agree"),  # nothing recorded from 3.0.0: what it says to the same question
+                (two, {"a": ("3.0.0", 2)}, 1, "0 of 1 agree: n 1"),
+                (two, {}, 1, "nothing to compare: 2 recorded answers, 0 new ones"),
+                ({}, two, 1, "nothing to compare: 0 recorded answers, 2 new ones"),
+                (two, {"x": ("1.0.0", 1)}, 1, "nothing to compare: 2 recorded answers, 1 new ones")):
+            self.assertEqual(self.compare(recorded, new), (status, says), (recorded, new))
+
+    def new_version(self, parts, **scripts):
+        """new_version.sh among scripts that say what they are given here, or nothing; its exit status and its report's end."""
+        with tempfile.TemporaryDirectory() as folder:
+            root, work = pathlib.Path(folder, "root"), pathlib.Path(folder, "work")
+            for path in ("tools/oracle", "src/base", "data/vllm", "work/env/bin"):
+                (root / path if path != "work/env/bin" else pathlib.Path(folder, path)).mkdir(parents=True)
+            for path in ("tools/oracle/new_version.sh", "tools/oracle/default_version.py", "src/base/version.cc",
+                         "data/vllm/arguments.csv", "data/vllm/config_fields.csv"):
+                shutil.copy(TOOLS.parent / path, root / path)
+            (work / "env/bin/python").symlink_to(sys.executable)
+            facts = "import sys; open(sys.argv[-1], 'w').write('x')"
+            given = {"install.py": "", "ask_facts.py": facts, "ask_parser.py": "import sys; open(sys.argv[1], 'w').write('x')",
+                     "parser_table.py": "", "differences.py": "", "regenerate.sh": "#!/bin/sh\nexit 1\n"} | scripts
+            for name, text in given.items():
+                (root / "tools/oracle" / name).write_text(text)
+            (root / "tools/oracle/regenerate.sh").chmod(0o755)
+            done = subprocess.run([root / "tools/oracle/new_version.sh", "9.9.9", work, *parts], capture_output=True, text=True)
+            report = (work / "records/9.9.9/report.txt").read_text()
+            return done.returncode, report[report.rindex("\n\n"):].split("\n")[2:-1]
+
+    def test_a_new_versions_failures_are_kept(self):
+        fails, last = "import sys; sys.exit('no')", default_version.default_version()
+        for parts, scripts, failed in (
+                (["registry", "parser"], {}, []),
+                ([], {}, []),  # recorded answers that differ are no fault
+                (["registry"], {"differences.py": fails}, ["differences of registry"]),
+                (["registry"], {"ask_facts.py": fails}, [f"registry of {last}"]),
+                (["parser"], {"ask_parser.py": fails}, ["parser of 9.9.9"]),
+                (["parser"], {"parser_table.py": fails}, ["parser tables of 9.9.9"]),
+                (["no_such_part"], {"regenerate.sh": "#!/bin/sh\nexit 2\n"}, ["answers"])):
+            status, end = self.new_version(parts, **scripts)
+            self.assertEqual((status, end), (bool(failed), ["failed:", *("  " + f for f in failed)] if failed else ["nothing failed"]), (parts, scripts))
 
     def test_models_are_laid_out(self):
         with tempfile.TemporaryDirectory() as folder:

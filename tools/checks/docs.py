@@ -43,5 +43,30 @@ for name in sorted(documents):
     if name.startswith("docs/") and name not in seen:
         problems.append(f"{name}: no way there from README.md")
 
+# Libraries that the binary holds: NOTICE names each as CMake does.
+notice = (root / "NOTICE").read_text()
+for listed in [root / "CMakeLists.txt", *(root / "cmake").glob("*.cmake")]:
+    for library in re.findall(r"^find_package\(([\w-]+)", listed.read_text(), re.M):
+        if library not in ("Threads", "Python3") and library not in notice:
+            problems.append(f"NOTICE: does not name {library} of {listed.name}")
+
+# Figures of README.md: each stands in the document that it is of.
+def cells(name, *first):
+    """The numbers of a table's row, by its first cells."""
+    row = re.search(r"^\| *" + r" *\| *".join(map(re.escape, first)) + r" *\|(.*)\|$", documents[name], re.M)
+    return re.findall(r"[\d.]+", row[1]) if row else []
+
+
+_, tpot, tpot_aic, ttft, ttft_aic, tput, tput_aic, *_ = cells("docs/accuracy.md", "all") or ["?"] * 7
+_, picked, _, picked_aic, *_ = cells("docs/accuracy.md", "fixed_budget") or ["nan"] * 4
+_, _, calibrated, *_ = cells("docs/accuracy.md", "TTFT") or ["?"] * 3
+memory = re.search(r"without it: median ([\d.]+ %), p90 ([\d.]+ %)", documents["docs/memory.md"]) or ["?"] * 3
+readme = " ".join(documents["README.md"].split())
+for figure in (f"TPOT {tpot} %, throughput {tput} %, TTFT {ttft} % mean error", f"(AIConfigurator 0.12 on the same rows: {tpot_aic}, {tput_aic}, {ttft_aic} %)",
+               f"TTFT {calibrated} % with one low-load row", f"picked in {float(picked):.0f} % ({float(picked_aic):.0f} %)",
+               f"KV cache memory {memory[1]} median error, {memory[2]} at the 90th percentile"):
+    if figure not in readme:
+        problems.append(f"README.md: does not say '{figure}', as docs/accuracy.md and docs/memory.md do")
+
 print("\n".join(problems) or f"docs: {len(documents)} documents hold")
 sys.exit(bool(problems))

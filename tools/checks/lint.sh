@@ -4,7 +4,11 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 tools/checks/packages.sh tools/checks/lint-packages.txt
 python3 tools/checks/layers.py src
-find src tests bench -name '*.h' -o -name '*.cc' | grep -v compile_fail | xargs clang-format-14 --dry-run -Werror
+find src tests tools bench -name '*.h' -o -name '*.cc' | grep -v compile_fail | xargs clang-format-14 --dry-run -Werror
+# Numbers are read by functions that say whether they could: parse_number, python_int, from_chars.
+if grep -rnE '\b(strto(l|ll|ul|ull|d|f)|sto(i|l|ll|ul|ull|d|f)|ato(i|l|ll|f)|sscanf) ?\(' src tools --include='*.h' --include='*.cc' | grep -v '_test\.cc:'; then
+  echo "unchecked reading of numbers" >&2; exit 1
+fi
 python3 - <<'PY'
 import ast, pathlib
 for path in [*pathlib.Path("tools").rglob("*.py"), *pathlib.Path("tests").rglob("*.py")]:

@@ -79,8 +79,8 @@ std::string accuracy_report(const std::vector<Row>& rows, const std::vector<Pred
   std::string md =
       "Mean |relative error| in %, closed-loop rows that are not saturated. Every figure is of rows whose (model, GPU "
       "system), or whole\n"
-      "model, the coefficients were fitted without. AIC = AIConfigurator 0.12.0 at its best inputs, on the rows that "
-      "both price.\n\n";
+      "model, the coefficients were fitted without. AIC = AIConfigurator 0.12.0 at its best inputs; where it prices "
+      "rows of a slice,\nTPOT, TTFT and tok/s are of those rows, else of all of them.\n\n";
   const auto section = [&](const std::string& title, const std::function<std::string(const Row&)>& key,
                            std::size_t least) {
     struct Slice {

@@ -23,8 +23,9 @@ struct Residual {
 std::vector<BandRow> transfer_bands(const std::vector<Residual>& left_out, BandMetric metric, double level,
                                     const std::string& except);
 
-/// The least level whose intervals, each made without the group it is asked for, hold nine tenths of the measurements and
-/// eight tenths of those of every slice: a few groups' quantiles are narrower than those of all groups there could be.
+/// The least level whose intervals, each made without the group it is asked for, hold nine tenths of the measurements
+/// and eight tenths of those of every slice: a few groups' quantiles are narrower than those of all groups there could
+/// be.
 double transfer_level(const std::vector<Residual>& left_out, BandMetric metric);
 
 /// Rows of each combination of model and GPU with enough measurements, from the residuals of the fit that saw them.

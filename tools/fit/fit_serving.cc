@@ -402,9 +402,10 @@ int main(int argc, char** argv) {
     std::ofstream md(report);
     md << "# Accuracy of the timing model\n\n"
        << fmt::format(
-              "Made on {} by `make accuracy` from bench/data/serving.csv ({} rows), kernel tables of "
-              "aiconfigurator-core 0.12.0.\n\n",
-              date, cases.size())
+              "Made on {} by `make accuracy` from bench/data/serving.csv ({} rows that can be priced, {} of them "
+              "scored), "
+              "kernel tables of\naiconfigurator-core 0.12.0.\n\n",
+              date, cases.size(), scored.size())
        << accuracy_report(scored, group_out, model_out, baseline, ranking) << calibration << coverage;
   }
 

@@ -3,8 +3,8 @@ of what another version's models report.
 
   python ask_kv.py CASES.jsonl OUT.jsonl --models DIR
 
-Asked are the cases recorded from the installed version; if there are none, those of the newest version recorded. One H100,
-offline entry, one pipeline stage.
+Asked are the cases recorded from the installed version; if there are none, those of the newest version recorded. The answers
+name the version that gave them. One H100, offline entry, one pipeline stage.
 """
 import contextlib
 import copy
@@ -114,12 +114,13 @@ def main():
         cases = list(map(json.loads, file))
     recorded = {case["input"]["vllm_version"] for case in cases}
     newest = max(recorded, key=lambda version: [int(part) for part in version.split(".")])
-    version = emulated_node.vllm_version()
-    version = version if version in recorded else newest
+    installed = emulated_node.vllm_version()
+    of = installed if installed in recorded else newest
     with open(options.out, "w") as out:
         for case in cases:
-            if case["input"]["vllm_version"] == version:
-                json.dump({"id": case["id"], "input": case["input"], "expect": answer(case["input"], options.models)}, out)
+            if case["input"]["vllm_version"] == of:
+                given = case["input"] | {"vllm_version": installed}
+                json.dump({"id": case["id"], "input": given, "expect": answer(given, options.models)}, out)
                 out.write("\n")
 
 

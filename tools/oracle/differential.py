@@ -128,11 +128,18 @@ def main():
     if importlib.util.find_spec("vllm") is None:
         print("differential: SKIPPED, no vLLM in this Python (set VLLM_PYTHON to one that has it)")
         return 0
+    if options.keep:
+        pathlib.Path(options.keep).mkdir(parents=True, exist_ok=True)
+        return ask(options, pathlib.Path(options.keep))
+    with tempfile.TemporaryDirectory(prefix="differential-") as work:
+        return ask(options, pathlib.Path(work))
+
+
+def ask(options, work):
+    """Exit status: 1 if any answer differs."""
     with contextlib.redirect_stdout(sys.stderr):
         import ask_legality
         import emulated_node
-    work = pathlib.Path(options.keep or tempfile.mkdtemp(prefix="differential-"))
-    work.mkdir(parents=True, exist_ok=True)
     folder = work / "models"
     names = sorted(bundled_models.lay_out(folder))
     r = random.Random(options.seed)

@@ -6,14 +6,14 @@ depends on would bring is said to be there, so that vLLM chooses the backends it
 supports something is answered; running one is an error. Process groups are vLLM's, over torch's `fake` backend.
 """
 import contextlib
-import importlib.abc
-import importlib.machinery
 import importlib.metadata
 import os
 import re
 import sys
 import types
 from types import SimpleNamespace
+
+from stand_ins import Anything, Finder
 
 # Languages that kernels are written in: read while modules define their kernels, never called.
 LANGUAGES = ("cutlass", "tilelang", "tvm", "quack", "vllm.vllm_flash_attn.cute")
@@ -45,29 +45,6 @@ class _NoKernel(RuntimeError):
     pass
 
 
-class _Anything:
-    """Takes part in any expression; as a decorator it leaves what it decorates."""
-
-    def __call__(self, *args, **kwargs):
-        decorated = len(args) == 1 and not kwargs and callable(args[0]) and not isinstance(args[0], _Anything)
-        return args[0] if decorated else self
-
-    def __getattr__(self, name):
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return self
-
-    def __iter__(self):
-        return iter(())
-
-    def __mro_entries__(self, bases):
-        return ()
-
-
-for _operation in "getitem or ror add radd sub rsub mul rmul truediv floordiv rfloordiv mod lshift rshift neg".split():
-    setattr(_Anything, f"__{_operation}__", lambda self, *_: self)
-
-
 class _Members(type):
     """A class whose attributes are their own names, as an enumeration's."""
 
@@ -93,22 +70,10 @@ class _Module(types.ModuleType):
         if name.startswith("__") and not (language and name == "__version__"):
             raise AttributeError(name)
         if language:
-            return _Anything()
+            return Anything()
         if name in QUESTIONS:
             return QUESTIONS[name]
         return _Members(name, (), {}) if name[0].isupper() else _kernel(name)
-
-
-class _Installed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    def find_spec(self, name, path=None, target=None):
-        there = any(name == root or name.startswith(root + ".") for root in LANGUAGES + PACKAGES)
-        return importlib.machinery.ModuleSpec(name, self, is_package=True) if there else None
-
-    def create_module(self, spec):
-        return _Module(spec.name)
-
-    def exec_module(self, module):
-        pass
 
 
 class _Operator:
@@ -128,7 +93,7 @@ class _Operator:
         return 0 if "workspace_size" in self.__name__ else _kernel(self.__name__)()
 
 
-sys.meta_path.append(_Installed())
+sys.meta_path.append(Finder(LANGUAGES + PACKAGES, _Module))
 import emulated_node  # noqa: E402
 import torch  # noqa: E402
 import torch.distributed as dist  # noqa: E402

@@ -15,7 +15,9 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 for _name, _value in {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_HOST_IP": "127.0.0.1", "VLLM_NO_USAGE_STATS": "1",
                       "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}.items():
     os.environ.setdefault(_name, _value)
-os.environ.setdefault("VLLM_CACHE_ROOT", tempfile.mkdtemp(prefix="oracle-cache-"))
+if "VLLM_CACHE_ROOT" not in os.environ:
+    _cache = tempfile.TemporaryDirectory(prefix="oracle-cache-", ignore_cleanup_errors=True)  # goes when the process ends
+    os.environ["VLLM_CACHE_ROOT"] = _cache.name
 
 MIB = 1024 * 1024
 # GPU: (device name, compute capability, MiB of memory as the driver reports them, streaming multiprocessors)

@@ -34,8 +34,10 @@ def wheel(folder, name, version, python):
     """Path of a wheel, downloaded if it is not there; None if there is no such release."""
     found = lambda: next(iter(folder.glob(f"{name.replace('-', '_')}-{version}-*.whl")), None)  # noqa: E731
     if found() is None:
-        subprocess.run([python, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), f"{name}=={version}"],
-                       check=False, stderr=subprocess.DEVNULL)
+        done = subprocess.run([python, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest", str(folder),
+                               f"{name}=={version}"], stderr=subprocess.PIPE, text=True)
+        if done.returncode and ("No matching distribution" not in done.stderr or "from versions: none" in done.stderr):
+            raise SystemExit(done.stderr.strip())  # no network, no room: not the same as no such release
     return found()
 
 
@@ -54,6 +56,15 @@ def requirements(meta, python):
     lines = "\n".join(meta.get_all("Requires-Dist") or [])
     out = subprocess.run([python, "-c", code], input=lines, capture_output=True, text=True, check=True).stdout
     return [(normal(name), line) for name, line in (row.split("\t", 1) for row in out.splitlines())]
+
+
+def unmet(lines, python):
+    """Those of the requirements that what is installed does not keep."""
+    code = ("import sys; from importlib.metadata import version; from pip._vendor.packaging.requirements import Requirement as R\n"
+            "for line in sys.stdin.read().splitlines():\n"
+            "    r = R(line)\n"
+            "    if not r.specifier.contains(version(r.name), prereleases=True): print(line, '- installed:', version(r.name))")
+    return subprocess.run([python, "-c", code], input="\n".join(lines), capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def installed(python):
@@ -96,6 +107,7 @@ def unpack(path, version, to):
     stub = to / f"vllm-{version}+cpu.dist-info"
     stub.mkdir(parents=True, exist_ok=True)
     lines = [f"Requires-Dist: {line}" for line in metadata(path).get_all("Requires-Dist") or []]
+    # Last: what is there is whole.
     (stub / "METADATA").write_text("\n".join(["Metadata-Version: 2.1", "Name: vllm", f"Version: {version}+cpu", *lines, ""]))
 
 
@@ -104,14 +116,19 @@ def add(work, version, python):
     if path is None:
         raise SystemExit(f"the registry has no vLLM {version}")
     to = work / version
-    if not (to / "vllm" / "__init__.py").exists():
+    if not (to / f"vllm-{version}+cpu.dist-info" / "METADATA").exists():
         unpack(path, version, to)
     there = installed(python)
     wanted = requirements(metadata(path), python)
     pip(python, *[line for name, line in wanted if name not in there and not SKIPPED.search(name)])
-    code = "import vllm, torch, transformers; print('vllm', vllm.__version__, 'torch', torch.__version__, 'transformers', transformers.__version__)"
-    subprocess.run([python, "-c", code], check=True, env={"PYTHONPATH": str(to), "VLLM_LOGGING_LEVEL": "ERROR", "PATH": "/usr/bin:/bin",
-                                                          "HOME": tempfile.gettempdir()})
+    for line in unmet([line for name, line in wanted if name in there and not SKIPPED.search(name)], python):
+        print(f"vLLM {version} asks for another release (left, other versions share WORK/env): {line}")
+    code = ("import sys, vllm, torch, transformers, importlib.metadata as m; found = m.version('vllm').split('+')[0]\n"
+            "print('vllm', found, 'torch', torch.__version__, 'transformers', transformers.__version__)\n"
+            f"sys.exit(found != {version!r} and f'vLLM {{found}} answers for {version}: {{vllm.__file__}}')")
+    with tempfile.TemporaryDirectory() as home:
+        subprocess.run([python, "-c", code], check=True, env={"PYTHONPATH": str(to), "VLLM_LOGGING_LEVEL": "ERROR", "PATH": "/usr/bin:/bin",
+                                                              "HOME": home})
 
 
 def main():

@@ -22,6 +22,10 @@ only=" ${*:3} "
 wanted() { [ "$only" = "  " ] || [[ "$only" == *" $1 "* ]]; }
 failed=()
 say() { printf '%s\n' "$*" | tee -a "$report"; }
+told() {  # COMMAND...: what it prints goes into the report, too; its exit status is kept
+  "$@" 2>&1 | tee -a "$report"
+  return "${PIPESTATUS[0]}"
+}
 : >"$report"
 say "vLLM $version beside $last"
 
@@ -31,26 +35,30 @@ for what in registry arguments defaults; do  # declared by both: laid side by si
   for of in "$last" "$version"; do
     out=$work/records/$of/$what.jsonl
     [ -s "$out" ] || PYTHONPATH=$work/$of "$work/env/bin/python" "$here/ask_facts.py" $what "$out" 2>"$out.log" || {
-      say "  failed for $of: $(tail -1 "$out.log")"; failed+=("$what of $of"); continue 2; }
+      say "  failed for $of: $(tail -1 "$out.log")"; failed+=("$what of $of"); rm -f "$out"; continue 2; }
   done
-  python3 "$here/differences.py" "$work/records/$last/$what.jsonl" "$records/$what.jsonl" | tee -a "$report"
+  told python3 "$here/differences.py" "$work/records/$last/$what.jsonl" "$records/$what.jsonl" || failed+=("differences of $what")
 done
 
 if wanted parser; then  # the tables with the new version behind them: what differs is what it changed
   say "" "== parser: rows of data/vllm that end and begin"
   out=$records/parser.json
-  [ -s "$out" ] || PYTHONPATH=$work/$version "$work/env/bin/python" "$here/ask_parser.py" "$out" 2>"$out.log" || failed+=("parser of $version")
   mkdir -p "$records/tables" && cp "$root"/data/vllm/{arguments,config_fields}.csv "$records/tables"
-  python3 "$here/parser_table.py" --add "$out" "$records/tables" 2>&1 | tee -a "$report"
-  for table in arguments config_fields; do diff "$root/data/vllm/$table.csv" "$records/tables/$table.csv" | grep '^[<>]' | tee -a "$report"; done
-  grep 'not mirrored' "$out.log" | tee -a "$report"
+  if [ -s "$out" ] || PYTHONPATH=$work/$version "$work/env/bin/python" "$here/ask_parser.py" "$out" 2>"$out.log"; then
+    told python3 "$here/parser_table.py" --add "$out" "$records/tables" || failed+=("parser tables of $version")
+    for table in arguments config_fields; do diff "$root/data/vllm/$table.csv" "$records/tables/$table.csv" | grep '^[<>]' | tee -a "$report"; done
+    grep 'not mirrored' "$out.log" | tee -a "$report"
+  else
+    say "  failed: $(tail -1 "$out.log")"; failed+=("parser of $version"); rm -f "$out"
+  fi
 fi
 
 parts=()
 for name in "${@:3}"; do case $name in registry | arguments | defaults | parser) ;; *) parts+=("$name") ;; esac; done
 if [ $# -eq 2 ] || [ ${#parts[@]} -gt 0 ]; then
   say "" "== answers: recorded cases asked again (recorded: another version's, as a rule $last)"
-  PYTHONPATH=$work/$version "$here/regenerate.sh" "$work/env" "$records" "${parts[@]+"${parts[@]}"}" | tee -a "$report"
+  PYTHONPATH=$work/$version told "$here/regenerate.sh" "$work/env" "$records" "${parts[@]+"${parts[@]}"}"
+  [ $? -le 1 ] || failed+=("answers")  # 1: some differ
   while read -r name; do failed+=("$name"); done < <(sed -n 's/^  failed: see .*\/\(.*\)\.log$/\1/p' "$report")
 fi
 
@@ -69,8 +77,9 @@ if [ -x "$binary" ]; then
     answers=$records/ours/$name
     "$binary" verify "$of" "$file" --models "$records/models" --vllm "$version" --predictions "$answers.jsonl" >"$answers.txt" 2>&1
     agree=$?
+    [ -s "$answers.jsonl" ] || { failed+=("shardwise: $name"); say "$name: $(cat "$answers.txt")"; continue; }
     case $name in legality | sweep)  # vLLM was stopped before its engines started
-      python3 "$here/compare.py" "$answers.jsonl" "$file" >"$answers.txt"
+      python3 "$here/compare.py" "$answers.jsonl" "$file" >"$answers.txt" 2>&1
       agree=$? ;;
     esac
     [ $agree -eq 0 ] || failed+=("shardwise: $name")

@@ -22,5 +22,12 @@ int main() {
   command.workload = question.workload;
   const std::vector<std::string> flags = {"-tp", "2"};
   command.args = parse_vllm_flags(flags);
-  return check(command).starts() ? 0 : 1;
+  if (!check(command).starts()) return 1;
+  try {
+    parse_cluster("8xH10");
+  } catch (const InputError& error) {
+    std::puts(error.what());
+    return 0;
+  }
+  return 1;
 }
