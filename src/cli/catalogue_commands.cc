@@ -1,107 +1,101 @@
-#include <fmt/format.h>
-
-#include <algorithm>
+#include <functional>
 
 #include "base/input_error.h"
 #include "base/text.h"
 #include "cli/command.h"
-#include "cli/options.h"
 #include "cli/output.h"
 #include "config/text_source.h"
 #include "hardware/hardware.h"
 #include "model/load.h"
 #include "parallel/rules.h"
-#include "report/report.h"
+#include "report/catalogue.h"
 
 namespace shardwise {
 namespace {
 
-int list_models(const std::string& name) {
-  Table t;
-  t.column("model", Table::Align::left);
-  t.column("what", Table::Align::left);
+/// What the commands of catalogues take.
+struct CatalogueOptions {
+  std::string name;
+  bool json = false, instances = false;
+  bool asks(const std::string& text) const { return to_lower(text).find(to_lower(name)) != std::string::npos; }
+};
+
+Style wide(int width) {
+  Style style;
+  style.width = width;
+  return style;
+}
+
+int show(const std::string& text) {
+  print(text);
+  return kExitFound;
+}
+
+/// Items whose text has what was asked for.
+template <class T, class F>
+std::vector<T> asked(const CatalogueOptions& o, const std::vector<T>& items, F&& text) {
+  std::vector<T> out;
+  for (const auto& item : items)
+    if (o.asks(text(item))) out.push_back(item);
+  return out;
+}
+
+int list_models(const CatalogueOptions& o) {
   DiskSource disk;
-  for (const auto& m : bundled_models()) {
-    if (!name.empty() && to_lower(m.name).find(to_lower(name)) == std::string::npos) continue;
-    t.row({m.name, model_line(load_model(m.name, disk))});
-  }
-  Style style;
-  style.width = 160;
-  print(t.text(style, ""));
-  return kExitFound;
+  std::vector<Model> models;
+  for (const auto& m : bundled_models())
+    if (o.asks(m.name)) models.push_back(load_model(m.name, disk));
+  return show(o.json ? models_json(models) : models_text(models, wide(160)));
 }
 
-int list_gpus(const std::string& name) {
-  Table t;
-  for (const char* header : {"gpu", "arch"}) t.column(header, Table::Align::left);
-  for (const char* header : {"GiB", "GB/s", "bf16 TF", "fp8 TF", "link GB/s", "PCIe GB/s", "L2 MiB", "W"})
-    t.column(header);
-  t.column("source", Table::Align::left);
-  for (const auto& g : gpu_catalogue()) {
-    if (!name.empty() && to_lower(g.name).find(to_lower(name)) == std::string::npos) continue;
-    const auto peak = [&](GpuDType d) {
-      const auto it = g.peak.find(d);
-      return it == g.peak.end() ? std::string("-") : fmt::format("{:.0f}", it->second.value / 1e12);
-    };
-    t.row({g.name, g.architecture, fmt::format("{:.1f}", to_gib(g.memory_total)),
-           fmt::format("{:.0f}", g.memory_bandwidth.value / 1e9), peak(GpuDType::bf16), peak(GpuDType::fp8),
-           g.scale_up ? fmt::format("{:.0f}", g.scale_up->bandwidth.value / 1e9) : "-",
-           fmt::format("{:.0f}", g.pcie_bandwidth.value / 1e9),
-           fmt::format("{:.0f}", static_cast<double>(g.l2_cache.value) / 1048576.0),
-           fmt::format("{:.0f}", g.power.value), g.source + ", " + g.date});
-  }
-  Style style;
-  style.width = 240;
-  print(t.text(style, ""));
-  return kExitFound;
+int list_gpus(const CatalogueOptions& o) {
+  const auto gpus = asked(o, gpu_catalogue(), [](const Gpu& g) { return g.name; });
+  return show(o.json ? gpus_json(gpus) : gpus_text(gpus, wide(240)));
 }
 
-int list_instances(const std::string& name) {
-  Table t;
-  for (const char* header : {"instance", "cloud", "GPU"}) t.column(header, Table::Align::left);
-  for (const char* header : {"GPUs", "NICs", "Gbit/s"}) t.column(header);
-  for (const char* header : {"network", "source"}) t.column(header, Table::Align::left);
-  for (const auto& i : instances())
-    if (name.empty() || to_lower(i.name + " " + i.gpu).find(to_lower(name)) != std::string::npos)
-      t.row({i.name, i.provider, i.gpu, std::to_string(i.gpus), std::to_string(i.nics), number_text(i.gbits), i.network,
-             i.source});
-  Style style;
-  style.width = 240;
-  print(t.text(style, ""));
-  return kExitFound;
+int list_instances(const CatalogueOptions& o) {
+  const auto found = asked(o, instances(), [](const Instance& i) { return i.name + " " + i.gpu; });
+  return show(o.json ? instances_json(found) : instances_text(found, wide(240)));
+}
+
+int list_rules(const CatalogueOptions& o) {
+  std::vector<const Rule*> found;
+  std::vector<std::string> ids;
+  for (const auto* r : rules()) {
+    if (o.name.empty() || r->id == o.name) found.push_back(r);
+    ids.emplace_back(r->id);
+  }
+  if (found.empty()) throw InputError("rules", 0, "", "unknown rule '" + o.name + "'", did_you_mean(o.name, ids));
+  if (o.json) return show(rules_json(found));
+  if (o.name.empty()) return show(rules_text(found, wide(160)));
+  std::string text;
+  for (const auto* r : found) text += rule_text(*r, wide(160));
+  return show(text);
+}
+
+std::shared_ptr<CatalogueOptions> catalogue_options(Command& command, const char* name, const char* doc) {
+  auto o = std::make_shared<CatalogueOptions>();
+  command.option(name, o->name, doc);
+  command.flag("--json", o->json, "as JSON (docs/formats/plan.md)");
+  return o;
 }
 
 }  // namespace
 
 Handler add_rules(Command command, const std::vector<std::string>&) {
-  auto id = std::make_shared<std::string>();
-  command.option("id", *id, "one rule in full");
-  return [id] {
-    Style style;
-    style.width = 160;
-    const auto text = rules_text(*id, style);
-    if (text.empty()) {
-      std::vector<std::string> ids;
-      for (const auto* r : rules()) ids.emplace_back(r->id);
-      throw InputError("rules", 0, "", "unknown rule '" + *id + "'", did_you_mean(*id, ids));
-    }
-    print(text);
-    return kExitFound;
-  };
+  auto o = catalogue_options(command, "id", "one rule in full");
+  return [o] { return list_rules(*o); };
 }
 
 Handler add_models(Command command, const std::vector<std::string>&) {
-  auto name = std::make_shared<std::string>();
-  command.option("name", *name, "part of a name");
-  return [name] { return list_models(*name); };
+  auto o = catalogue_options(command, "name", "part of a name");
+  return [o] { return list_models(*o); };
 }
 
 Handler add_gpus(Command command, const std::vector<std::string>&) {
-  auto name = std::make_shared<std::string>();
-  auto clouds = std::make_shared<bool>(false);
-  command.option("name", *name, "part of a name");
-  command.flag("--instances", *clouds, "the instances of clouds instead");
-  return [name, clouds] { return *clouds ? list_instances(*name) : list_gpus(*name); };
+  auto o = catalogue_options(command, "name", "part of a name");
+  command.flag("--instances", o->instances, "the instances of clouds instead");
+  return [o] { return o->instances ? list_instances(*o) : list_gpus(*o); };
 }
 
 }  // namespace shardwise

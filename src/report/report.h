@@ -35,8 +35,6 @@ std::string simulation_json(const SimulateAnswer& answer);  ///< docs/formats/pl
 std::string place_text(const PlaceAnswer& answer, const Style& style);
 std::string place_json(const PlaceAnswer& answer);                                  ///< docs/place.md
 std::string place_map_json(const PlaceAnswer& answer, const PlacedPolicy& policy);  ///< the map of one that stands
-/// All rules as a table, or one in full; "" if there is no such rule.
-std::string rules_text(const std::string& id, const Style& style);
 
 // Pieces that several reports share.
 std::string prediction_table(const ServingEstimate& estimate, const Style& style);  ///< means, intervals, p99

@@ -1,11 +1,10 @@
-// Text of memory, estimate and rules.
+// Text of memory and estimate.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "base/text.h"
-#include "parallel/rules.h"
 #include "report/report.h"
 
 namespace shardwise {
@@ -165,39 +164,6 @@ std::string estimate_text(const EstimateAnswer& a, const Style& style) {
   s.column("");
   for (const auto& x : a.sensitivities) s.row({x.of, fmt::format("{:+.2f} %", x.elasticity)});
   return out + s.text(style);
-}
-
-namespace {
-
-std::string versions_text(const When& when) {
-  const bool since = when.since > always, until = when.until < ever;
-  if (!since && !until) return "all";
-  return (since ? "from " + to_string(when.since) : "") + (since && until ? " to " : "") +
-         (until ? "before " + to_string(when.until) : "");
-}
-
-}  // namespace
-
-std::string rules_text(const std::string& id, const Style& style) {
-  std::string out;
-  if (id.empty()) {
-    Table t;
-    t.column("rule", Table::Align::left);
-    t.column("stage", Table::Align::left);
-    t.column("vLLM", Table::Align::left);
-    t.column("text", Table::Align::left);
-    for (const auto* r : rules())
-      t.row({std::string(r->id), std::string(r->stage()), versions_text(r->when),
-             shorten(std::string(r->text), style.width - 70)});
-    return t.text(style, "");
-  }
-  for (const auto* r : rules()) {
-    if (r->id != id) continue;
-    out += style.bold(std::string(r->id)) +
-           fmt::format(" ({})\n  {}\n  instead: {}\n  vllm/{}\n", r->stage(), r->text, r->instead, r->where);
-    if (const auto versions = versions_text(r->when); versions != "all") out += "  versions: " + versions + "\n";
-  }
-  return out;
 }
 
 }  // namespace shardwise
