@@ -92,6 +92,7 @@ struct Explanation {
   std::optional<std::size_t> runner_up;  ///< index into plans
   std::string runner_up_note;
   std::vector<LadderStep> ladder;
+  std::optional<int> ladder_load;  ///< requests in flight of every step, where the load is open
   std::vector<CurvePoint> curves;
   std::vector<Flip> flips;
 };

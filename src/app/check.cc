@@ -11,11 +11,9 @@
 #include "app/simulate_plan.h"
 #include "base/input_error.h"
 #include "base/text.h"
-#include "hardware/generations.h"
 #include "memory/startup.h"
 #include "memory/what_if.h"
-#include "parallel/checked_versions.h"
-#include "parallel/not_modelled.h"
+#include "parallel/dimensions.h"
 #include "parallel/rules.h"
 #include "search/goal.h"
 
@@ -190,6 +188,69 @@ void find_changes(CheckAnswer& answer) {
   if (answer.changes.size() > 6) answer.changes.resize(6);
 }
 
+/// What is true of any answer to such a command.
+void note_layout(CheckAnswer& answer, const EngineConfig& engine, const ModelFacts& facts) {
+  if (const char* why = placement_fallback(engine.parallel, facts.num_expert_group, answer.request.vllm_version))
+    answer.warnings.push_back(
+        fmt::format("expert_placement_strategy round_robin: effective placement is linear, because {}", why));
+  if (answer.resolved->is_moe && engine.parallel.data_parallel_size > 1 && !engine.parallel.enable_expert_parallel)
+    answer.warnings.push_back(
+        "experts are split over TP x DP ranks: every layer gathers tokens of all data parallel ranks; "
+        "--enable-expert-parallel keeps experts whole");
+}
+
+/// What vLLM refuses once its arguments are resolved: the layout, and the stages of a pipeline.
+std::optional<Refusal> refused_layout(const CheckAnswer& answer, const EngineConfig& engine, const ModelFacts& facts,
+                                      const NodeFacts& node) {
+  if (auto refused = check_layout(facts, engine.parallel, answer.request.vllm_version, &node)) return refused;
+  const auto& wrong = answer.resolved->pp_layers_error;
+  return wrong.empty() ? std::nullopt : std::optional(refuse("pp_layer_partition", wrong));
+}
+
+std::optional<Refusal> refused_size(const CheckRequest& request, const EngineConfig& engine) {
+  if (engine.parallel.gpus() <= request.cluster.total_gpus()) return std::nullopt;
+  return refuse("gpus", fmt::format("{} = {} GPUs, the cluster has {}", gpu_factors(layout_of(engine)),
+                                    engine.parallel.gpus(), request.cluster.total_gpus()));
+}
+
+std::optional<Refusal> refused_blocks(const CheckAnswer& answer, const EngineConfig& engine) {
+  const auto interleave = answer.resolved->cp_kv_cache_interleave_size;
+  const auto block_size = answer.memory->block_size;
+  if (engine.parallel.decode_context_parallel_size == 1 || block_size % interleave == 0) return std::nullopt;
+  return refuse("interleave_vs_block", fmt::format("block_size {} is not a multiple of cp_kv_cache_interleave_size {}",
+                                                   block_size, interleave));
+}
+
+/// The command as a plan, with its prediction, if it starts.
+void predict(CheckAnswer& answer, const EngineConfig& engine, const PlanRequest& p, const SearchRequest& s) {
+  const CheckRequest& request = answer.request;
+  std::optional<Refusal> why;
+  answer.plan = evaluate_layout(s, layout_of(engine), &why);
+  if (!answer.plan) return answer.warnings.push_back(why->message);
+  if (request.simulate && worth_simulating(*answer.plan)) answer.plan = simulated(p, s, *std::move(answer.plan), false);
+  answer.load = answer.plan->estimate.concurrency;
+  answer.decode_step = answer.plan->step->breakdown(decode_batch(*answer.plan, request.workload));
+  std::stable_sort(answer.decode_step.begin(), answer.decode_step.end(),
+                   [](const auto& a, const auto& b) { return a.time > b.time; });
+  if (answer.memory->probability_fits < 0.95)
+    answer.warnings.push_back(
+        fmt::format("starts with a probability of {:.0f} %", 100 * answer.memory->probability_fits));
+}
+
+/// The search's question about this command alone; a warning where it is none.
+std::optional<SearchRequest> question_of(CheckAnswer& answer, const PlanRequest& p, const EngineConfig& engine) {
+  try {
+    auto s = search_request(p, nullptr);
+    s.base.assign(s.base.size(), engine);
+    s.rules = [](const NodeGroup&, const ParallelConfig&) { return std::nullopt; };
+    s.min_probability_fits = 0;
+    return s;
+  } catch (const InputError& e) {
+    answer.warnings.push_back(e.what());
+    return std::nullopt;
+  }
+}
+
 }  // namespace
 
 CheckAnswer check(const CheckRequest& given) {
@@ -197,18 +258,12 @@ CheckAnswer check(const CheckRequest& given) {
   answer.request = given;
   answer.request.model = launched_model(given.model, given.args, given.vllm_version);
   const CheckRequest& request = answer.request;
-  if (const auto note = unchecked_version_note(request.vllm_version)) answer.warnings.push_back(*note);
-  if (const auto note = platform_note(request.cluster.first_gpu())) answer.warnings.push_back(*note);
-  if (const auto note = not_modelled_note(request.args); !note.empty()) answer.warnings.push_back(note);
-  if (const auto note = unknown_arguments_note(request.args, request.vllm_version)) answer.warnings.push_back(*note);
-  if (const auto note = ray_note(request.args)) answer.warnings.push_back(*note);
+  answer.warnings = notes_of(request.args, request.cluster, request.vllm_version);
   for (const auto& [name, values] : request.args.not_used) answer.not_used.push_back(name);
   const auto facts = model_facts(*request.model, request.args, request.vllm_version);
   const auto& gpu = request.cluster.first_gpu();
-  // One command on a cluster of several nodes: with --nnodes or a headless launch each node sees its own GPUs.
-  const bool many = request.args.nnodes.value_or(1) > 1 || request.args.data_parallel_size_local.has_value();
-  const int gpus_here = many ? request.cluster.nodes.front().gpus : std::max(request.cluster.nodes.front().gpus, 1);
-  const NodeFacts node = node_facts(gpu, gpus_here);
+  // Of a cluster of several nodes one command sees the first one's GPUs.
+  const NodeFacts node = node_facts(gpu, std::max(request.cluster.nodes.front().gpus, 1));
   const auto resolution = resolve(request.args, facts, node, request.env, request.vllm_version);
   if (const auto* refusal = std::get_if<Refusal>(&resolution)) {
     answer.refusal = *refusal;
@@ -217,67 +272,16 @@ CheckAnswer check(const CheckRequest& given) {
   answer.resolved = std::get<Resolved>(resolution);
   answer.rows = resolved_rows(request.args, *answer.resolved, facts, node);
   const auto engine = engine_config(*answer.resolved);
-  if (auto refused = check_layout(facts, engine.parallel, request.vllm_version, &node)) {
-    answer.refusal = refused;
-    return answer;
-  }
-  if (!answer.resolved->pp_layers_error.empty()) {
-    answer.refusal = refuse("pp_layer_partition", answer.resolved->pp_layers_error);
-    return answer;
-  }
-  if (const char* why = placement_fallback(engine.parallel, facts.num_expert_group, request.vllm_version))
-    answer.warnings.push_back(
-        fmt::format("expert_placement_strategy round_robin: effective placement is linear, because {}", why));
-  if (answer.resolved->is_moe && engine.parallel.data_parallel_size > 1 && !engine.parallel.enable_expert_parallel)
-    answer.warnings.push_back(
-        "experts are split over TP x DP ranks: every layer gathers tokens of all data parallel ranks; "
-        "--enable-expert-parallel keeps experts whole");
-  if (engine.parallel.gpus() > request.cluster.total_gpus()) {
-    answer.refusal =
-        refuse("gpus", fmt::format("TP {} x PP {} x PCP {} x DP {} = {} GPUs, the cluster has {}",
-                                   engine.parallel.tensor_parallel_size, engine.parallel.pipeline_parallel_size,
-                                   engine.parallel.prefill_context_parallel_size, engine.parallel.data_parallel_size,
-                                   engine.parallel.gpus(), request.cluster.total_gpus()));
-    return answer;
-  }
-
+  if ((answer.refusal = refused_layout(answer, engine, facts, node))) return answer;
+  note_layout(answer, engine, facts);
+  if ((answer.refusal = refused_size(request, engine))) return answer;
   answer.memory = plan_memory(*request.model, engine, gpu);
-  const auto interleave = answer.resolved->cp_kv_cache_interleave_size;
-  if (engine.parallel.decode_context_parallel_size > 1 && answer.memory->block_size % interleave != 0) {
-    answer.refusal =
-        refuse("interleave_vs_block", fmt::format("block_size {} is not a multiple of cp_kv_cache_interleave_size {}",
-                                                  answer.memory->block_size, interleave));
-    return answer;
-  }
+  if ((answer.refusal = refused_blocks(answer, engine))) return answer;
   auto p = plan_request(request, false);
   p.pinned.max_model_len = engine.max_model_len;
-  SearchRequest s;
-  try {
-    s = search_request(p, nullptr);
-  } catch (const InputError& e) {
-    answer.warnings.push_back(e.what());
-    return answer;
-  }
-  s.base.assign(s.base.size(), engine);
-  s.rules = [](const NodeGroup&, const ParallelConfig&) { return std::nullopt; };
-  s.min_probability_fits = 0;
-  if (!answer.memory->refusal) {
-    std::optional<Refusal> why;
-    answer.plan = evaluate_layout(s, layout_of(engine), &why);
-    if (answer.plan) {
-      if (request.simulate && worth_simulating(*answer.plan))
-        answer.plan = simulated(p, s, std::move(*answer.plan), false);
-      answer.load = answer.plan->estimate.concurrency;
-      answer.decode_step = answer.plan->step->breakdown(decode_batch(*answer.plan, request.workload));
-      std::stable_sort(answer.decode_step.begin(), answer.decode_step.end(),
-                       [](const auto& a, const auto& b) { return a.time > b.time; });
-      if (answer.memory->probability_fits < 0.95)
-        answer.warnings.push_back(
-            fmt::format("starts with a probability of {:.0f} %", 100 * answer.memory->probability_fits));
-    } else {
-      answer.warnings.push_back(why->message);
-    }
-  }
+  const auto s = question_of(answer, p, engine);
+  if (!s) return answer;
+  if (!answer.memory->refusal) predict(answer, engine, p, *s);
   if (answer.load < 1) answer.load = request.workload.concurrency.value_or(32);
   if (request.find_changes) find_changes(answer);
   return answer;

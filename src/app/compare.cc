@@ -11,11 +11,12 @@ namespace {
 
 Offer offer_of(PlanRequest request) {
   request.explain = false;
-  Offer offer{request.cluster, std::nullopt, std::nullopt, "", {}};
+  Offer offer{request, std::nullopt, std::nullopt, "", {}};
   try {
     auto answer = make_plan(request);
     offer.warnings = std::move(answer.warnings);
     offer.why_not = std::move(answer.no_reason);
+    offer.request = std::move(answer.request);  // as it was understood
     if (!answer.found()) return offer;
     offer.plan = std::move(answer.search.plans.front());
     offer.cost = cost_of(request.cluster, request.gpus_taken, *offer.plan, request.workload);
@@ -35,7 +36,7 @@ std::optional<std::size_t> least(const std::vector<Offer>& offers, const std::fu
 }  // namespace
 
 CompareAnswer compare(const std::vector<PlanRequest>& requests) {
-  CompareAnswer answer{requests.front(), {}, {}, {}, {}};
+  CompareAnswer answer{requests.front(), {}, {}, {}, {}, {}};
   for (const auto& request : requests) answer.offers.push_back(offer_of(request));
   const auto& offers = answer.offers;
   const auto priced = std::ranges::count_if(offers, [](const Offer& o) { return o.cost && o.cost->usd; });
@@ -43,6 +44,8 @@ CompareAnswer compare(const std::vector<PlanRequest>& requests) {
   if (priced == 0 || priced == standing)
     answer.cheapest = least(offers, [](const Offer& o) { return o.cost->per_million_output_tokens; });
   answer.most_tokens = least(offers, [](const Offer& o) { return -o.plan->estimate.output_tokens_per_second.mean; });
+  answer.best = requests.front().goal == Goal::cost ? answer.cheapest
+                                                    : least(offers, [](const Offer& o) { return -worth(*o.plan); });
   if (standing > 0 && requests.front().workload.osl.max() > 1)
     answer.lowest_tpot = least(offers, [](const Offer& o) { return o.plan->estimate.tpot_ms.mean; });
   return answer;

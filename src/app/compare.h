@@ -5,7 +5,7 @@
 namespace shardwise {
 
 struct Offer {
-  Cluster cluster;
+  PlanRequest request;
   std::optional<Plan> plan;  ///< the best; nullopt: none stands
   std::optional<Cost> cost;
   std::string why_not;
@@ -15,8 +15,9 @@ struct Offer {
 struct CompareAnswer {
   PlanRequest request;  ///< of the first offer
   std::vector<Offer> offers;
-  /// Indices into `offers`, of those with a plan; cheapest a token only where all have a price, or none has.
-  std::optional<std::size_t> cheapest, most_tokens, lowest_tpot;
+  /// Indices into `offers`, of those with a plan: by the goal (for cost: the cheapest), and by single figures.
+  /// Cheapest a token only where all have a price, or none has.
+  std::optional<std::size_t> best, cheapest, most_tokens, lowest_tpot;
 };
 
 /// Requests that differ in their clusters alone; at least one.

@@ -25,6 +25,10 @@ StepBatch decode_batch(const Plan& plan, const Workload& workload) {
 
 namespace {
 
+int requests_in_flight(const Plan& plan) { return static_cast<int>(std::lround(plan.estimate.concurrency)); }
+
+bool load_is_free(const Workload& w) { return !w.concurrency && !w.request_rate && !w.trace; }
+
 std::string percent(double ratio) { return fmt::format("{:+.0f} %", 100 * (ratio - 1)); }
 
 const char* goal_words(Goal goal) {
@@ -41,19 +45,22 @@ const char* goal_words(Goal goal) {
   return "";
 }
 
+/// What is explained; `asked` and `request` may be at a load that the user left open.
 struct Question {
   const PlanAnswer& answer;
+  const PlanRequest& asked;
   const SearchRequest& request;
   const Plan& w;
   LayoutEvaluator& layouts;
+  const SearchRequest& free;  ///< as the user asked it: what plans are worth
 };
 
-/// A plan as the winner was priced: simulated where that was.
+/// A plan as the winner was priced: simulated where that was. It is at its load already.
 Plan as_priced(const Question& q, Plan plan) {
   if (!q.answer.simulated) return plan;
   for (const auto& p : q.answer.search.plans)
-    if (p.simulated && p.layout == plan.layout) return p;
-  return simulated(q.answer.request, q.request, std::move(plan), false);
+    if (p.simulated && p.layout == plan.layout && requests_in_flight(p) == requests_in_flight(plan)) return p;
+  return simulated(q.asked, q.request, std::move(plan), false);
 }
 
 using ValueTest = std::function<bool(const DimensionValue&)>;
@@ -95,9 +102,12 @@ std::string step_shares(const Plan& plan, const Workload& workload) {
       1e3 * total, 100 * memory / total, 100 * compute / total, 100 * communication / total, 100 * host / total);
 }
 
-std::string describe(const Plan& p) {
-  return fmt::format("{} ({:.0f} tokens/s, {}, TTFT {:.0f} ms)", to_string(p.layout),
-                     p.estimate.output_tokens_per_second.mean, tpot_words(p.estimate), p.estimate.ttft_ms.mean);
+/// Where the load is open, plans are at different ones.
+std::string describe(const Question& q, const Plan& p) {
+  const auto load =
+      requests_in_flight(p) == requests_in_flight(q.w) ? "" : fmt::format(" with {} in flight", requests_in_flight(p));
+  return fmt::format("{} ({:.0f} tokens/s{}, {}, TTFT {:.0f} ms)", to_string(p.layout),
+                     p.estimate.output_tokens_per_second.mean, load, tpot_words(p.estimate), p.estimate.ttft_ms.mean);
 }
 
 /// Why a layout cannot stand, or "".
@@ -122,7 +132,7 @@ std::string reason_tp(const Question& q) {
     half.parallel.tensor_parallel_size = tp / 2;
     half.parallel.decode_context_parallel_size = 1;
     if (const auto less = best_of(tp / 2))
-      text += fmt::format("at TP {} the best plan is {}, {} in {}; ", tp / 2, describe(*less),
+      text += fmt::format("at TP {} the best plan is {}, {} in {}; ", tp / 2, describe(q, *less),
                           percent(ratio(q, less->score)), goal_words(q.request.goal));
     else if (const auto why = refusal_of(q, half); !why.empty())
       text += fmt::format("TP {} does not stand ({}); ", tp / 2, why);
@@ -146,7 +156,7 @@ std::string reason_dimension(const Question& q, std::string_view dimension, cons
   std::string text = name + ": " + meaning;
   const auto ours = value_of(*find_dimension(dimension), q.w.layout);
   if (const auto other = best_where(q, dimension, [&](const DimensionValue& v) { return v != ours; }))
-    text += fmt::format("; the best plan otherwise is {}, {}", describe(*other), percent(ratio(q, other->score)));
+    text += fmt::format("; the best plan otherwise is {}, {}", describe(q, *other), percent(ratio(q, other->score)));
   else
     text += "; no other value stands";
   return text + ".";
@@ -269,7 +279,7 @@ LadderStep ladder_step(const Question& q, const Layout& layout, std::string chan
   if (auto plan = q.layouts(layout, &why)) {
     *plan = as_priced(q, std::move(*plan));
     step.estimate = plan->estimate;
-    step.score = plan->score;
+    step.score = goal_score(q.free, layout, plan->estimate, budget_gpus(q.free));
     if (!plan->slos_kept) step.note = "misses " + join(plan->slos_missed, ", ");
   } else {
     step.note = why->message;
@@ -303,6 +313,7 @@ std::optional<Layout> simplest_layout(const Question& q) {
   return std::nullopt;
 }
 
+/// From the simplest plan to the winner, all at the winner's load.
 std::vector<LadderStep> ladder(const Question& q) {
   std::vector<LadderStep> steps;
   auto layout = simplest_layout(q);
@@ -437,6 +448,8 @@ std::vector<std::string> compare_plans(const PlanAnswer& answer, const Plan& w, 
     if (a > 0 && std::abs(b / a - 1) > 0.01)
       out.push_back(fmt::format("{} {} {} instead of {} ({})", name, number(b), unit, number(a), percent(b / a)));
   };
+  if (requests_in_flight(w) != requests_in_flight(o))
+    out.push_back(fmt::format("{} requests in flight instead of {}", requests_in_flight(o), requests_in_flight(w)));
   line("output", w.estimate.output_tokens_per_second.mean, o.estimate.output_tokens_per_second.mean, "tokens/s");
   if (w.estimate.has_tpot) line("TPOT", w.estimate.tpot_ms.mean, o.estimate.tpot_ms.mean, "ms");
   line("TTFT", w.estimate.ttft_ms.mean, o.estimate.ttft_ms.mean, "ms");
@@ -450,13 +463,23 @@ std::vector<std::string> compare_plans(const PlanAnswer& answer, const Plan& w, 
 }
 
 Explanation explain(const PlanAnswer& answer, const SearchRequest& request) {
+  const Plan& winner = answer.search.plans.front();
   LayoutEvaluator layouts(request);
-  const Question q{answer, request, answer.search.plans.front(), layouts};
+  const Question q{answer, answer.request, request, winner, layouts, request};
   Explanation x;
   x.reasons = reasons(q);
   x.binding = binding(q);
   x.curves = curves(q);
-  x.ladder = ladder(q);
+  if (load_is_free(request.workload)) {
+    // What a change buys is not to be another load.
+    PlanRequest asked = answer.request;
+    SearchRequest at_load = request;
+    asked.workload.concurrency = at_load.workload.concurrency = x.ladder_load = std::max(1, requests_in_flight(winner));
+    LayoutEvaluator loaded(at_load);
+    x.ladder = ladder({answer, asked, at_load, winner, loaded, request});
+  } else {
+    x.ladder = ladder(q);
+  }
   for (std::size_t i = 1; i < answer.search.plans.size() && !x.runner_up; ++i)
     if (another_shape(answer.search.plans[i].layout, q.w.layout)) x.runner_up = i;
   if (x.runner_up) x.runner_up_note = join(compare_plans(answer, q.w, answer.search.plans[*x.runner_up]), "; ");

@@ -7,36 +7,47 @@
 #include "app/explain.h"
 #include "app/nearest_changes.h"
 #include "app/plan.h"
+#include "app/simulate_plan.h"
 #include "base/text.h"
+#include "config/quantity.h"
 #include "memory/memory_planner.h"
 
 namespace shardwise {
 namespace {
 
-/// Nodes for the whole request rate: copies of `best`, which serves `rate` requests/s on what is there.
-std::optional<Change> whole_rate(const PlanRequest& request, const Plan& best, double rate) {
-  constexpr int kMostNodes = 4096;
-  if (request.max_gpus) return std::nullopt;
-  const auto now = static_cast<int>(request.cluster.nodes.size());
-  const double factor = *request.workload.request_rate / (0.9 * rate);
-  const int times = static_cast<int>(std::ceil(factor));
-  if (times < 2 || times > kMostNodes / now || !request.cluster.homogeneous()) return std::nullopt;
+/// `times` as many nodes with copies of `best` on them, judged as `plan` judges; nullopt if they do not do.
+std::optional<Change> on_more_nodes(const PlanRequest& request, const Plan& best, int times) {
   PlanRequest larger = request;
-  larger.cluster = with_nodes(request.cluster, now * times);
+  larger.cluster = with_nodes(request.cluster, static_cast<int>(request.cluster.nodes.size()) * times);
   larger.gpus_taken.clear();
-  larger.max_gpus.reset();
   const auto s = search_request(larger, nullptr);
   if (s.pins.contains("replicas") || s.pins.contains("data_parallel_size")) return std::nullopt;
   Layout copies = best.layout;
   (request.model->is_moe() ? copies.replicas : copies.parallel.data_parallel_size) *= times;
   auto plan = evaluate_layout(s, copies, nullptr);
-  if (!plan || !plan->slos_kept) return std::nullopt;
+  if (!plan) return std::nullopt;
+  if (request.simulate_finalists != std::size_t{0} && worth_simulating(*plan))
+    plan = simulated(larger, s, *std::move(plan), false);
+  if (!plan->slos_kept) return std::nullopt;
   Change change;
   change.what = larger.cluster.name;
   change.fits = true;
-  change.note = fmt::format("about {:.1f} times the GPUs for the whole rate: {}", factor, to_string(copies));
+  change.note = fmt::format("{} times the nodes for the whole rate: {}{}", times, plan_words(*plan),
+                            plan->simulated ? "" : " (closed form)");
   change.plan = std::move(plan);
   return change;
+}
+
+/// Nodes for the whole request rate: copies of `best`, which serves `rate` requests/s on what is there.
+std::optional<Change> whole_rate(const PlanRequest& request, const Plan& best, double rate) {
+  constexpr int kMostNodes = 4096, kTried = 4;
+  if (request.max_gpus || !request.cluster.homogeneous()) return std::nullopt;
+  const int most = kMostNodes / static_cast<int>(request.cluster.nodes.size());
+  auto times = static_cast<int>(std::ceil(*request.workload.request_rate / (0.9 * rate)));
+  if (times < 2) return std::nullopt;
+  for (int tried = 0; tried < kTried && times <= most; ++tried, times += std::max(1, times / 8))
+    if (auto change = on_more_nodes(request, best, times)) return change;
+  return std::nullopt;
 }
 
 /// The rate that the best plan keeps up, and the nodes for the whole of it.
@@ -52,9 +63,10 @@ void lower_rate(PlanAnswer& answer) {
   const auto& p = found.plans.front();
   const double rate = p.estimate.output_tokens_per_second.mean / best.workload.osl.mean();
   for (const double part : {0.9, 0.8, 0.65, 0.5, 0.3, 0.15}) {
-    const auto asked = fmt::format("{:.3g}", part * rate);
-    const auto change =
-        try_change(answer, "--rate " + asked, [&](PlanRequest& r) { r.workload.request_rate = std::stod(asked); });
+    const auto text = fmt::format("{:.3g}", part * rate);
+    double asked = 0;
+    if (!parse_number(text, asked)) return;
+    const auto change = try_change(answer, "--rate " + text, [&](PlanRequest& r) { r.workload.request_rate = asked; });
     if (!change || !change->fits) continue;
     answer.nearest.push_back(*change);
     break;
@@ -136,6 +148,45 @@ void make_room(PlanAnswer& answer) {
   std::stable_partition(answer.nearest.begin(), answer.nearest.end(), [](const Change& c) { return c.fits; });
 }
 
+/// A layout and what its memory lacks.
+struct NearestFit {
+  Layout layout;
+  MemoryPlan memory;
+};
+
+/// The layout that comes nearest: the smallest amount of memory missing on its binding rank.
+std::optional<NearestFit> nearest_fit(const SearchRequest& request) {
+  std::optional<NearestFit> nearest;
+  std::vector<MemoryPlanner> planners;
+  for (const auto& group : request.groups) planners.emplace_back(*request.model, group.cluster.first_gpu());
+  enumerate_layouts(request, [&](const Layout& l) {
+    const auto group = static_cast<std::size_t>(l.group);
+    if (l.replicas > 1 || (!request.model->is_moe() && l.parallel.data_parallel_size > 1)) return;
+    if (request.rules(request.groups[group], l.parallel)) return;
+    EngineConfig engine = request.base[group];
+    engine.parallel = l.parallel;
+    engine.max_model_len = std::max<std::int64_t>(request.needed_model_len, 1);
+    auto m = planners[group].plan(engine);
+    if (m.refusal && (!nearest || m.refusal->missing < nearest->memory.refusal->missing)) nearest = {l, std::move(m)};
+  });
+  return nearest;
+}
+
+std::string missing_memory(const NearestFit& nearest) {
+  const auto& m = nearest.memory;
+  const auto& stage = m.stages[static_cast<std::size_t>(m.binding_stage)];
+  return fmt::format(
+      "does not fit: the nearest layout, {}, needs {:.1f} GiB more on each GPU of stage {} ({:.1f} GiB of weights, "
+      "{:.1f} GiB of activations, graphs and buffers, {:.1f} GiB usable of {:.1f})",
+      to_string(nearest.layout), to_gib(m.refusal->missing), stage.pp_rank, to_gib(stage.weights.total()),
+      to_gib(stage.activation + stage.cuda_graph + stage.non_torch), to_gib(m.requested), to_gib(m.gpu_total));
+}
+
+bool lacks_memory(const SearchResult& r) {
+  return std::ranges::any_of(r.rejected,
+                             [](const RejectionCount& c) { return c.count > 0 && c.rule->when.in(Phase::memory); });
+}
+
 }  // namespace
 
 void explain_nothing(PlanAnswer& answer, const SearchRequest& request) {
@@ -145,41 +196,13 @@ void explain_nothing(PlanAnswer& answer, const SearchRequest& request) {
     answer.no_reason = "no layout has these sizes on the GPUs on offer";
     return;
   }
-  std::size_t memory = 0;
-  for (const auto& c : r.rejected)
-    if (c.rule->when.in(Phase::memory)) memory += c.count;
-  if (memory == 0) {
-    answer.no_reason = fmt::format("vLLM refuses all {} layouts", r.layouts);
-    make_room(answer);
-    return;
-  }
-  // The layout that comes nearest: the smallest amount of memory missing on its binding rank.
-  std::optional<MemoryPlan> nearest;
-  Layout layout;
-  std::vector<MemoryPlanner> planners;
-  for (const auto& group : request.groups) planners.emplace_back(*request.model, group.cluster.first_gpu());
-  enumerate_layouts(request, [&](const Layout& l) {
-    const auto& group = request.groups[static_cast<std::size_t>(l.group)];
-    if (l.replicas > 1 || (!request.model->is_moe() && l.parallel.data_parallel_size > 1)) return;
-    if (request.rules(group, l.parallel)) return;
-    EngineConfig engine = request.base[static_cast<std::size_t>(l.group)];
-    engine.parallel = l.parallel;
-    engine.max_model_len = std::max<std::int64_t>(request.needed_model_len, 1);
-    const auto m = planners[static_cast<std::size_t>(l.group)].plan(engine);
-    if (m.refusal && (!nearest || m.refusal->missing < nearest->refusal->missing)) nearest = m, layout = l;
-  });
-  if (nearest) {
-    const auto& stage = nearest->stages[static_cast<std::size_t>(nearest->binding_stage)];
-    answer.no_reason = fmt::format(
-        "does not fit: the nearest layout, {}, needs {:.1f} GiB more on each GPU of stage {} ({:.1f} GiB of weights, "
-        "{:.1f} GiB of activations, graphs and buffers, {:.1f} GiB usable of {:.1f})",
-        to_string(layout), to_gib(nearest->refusal->missing), stage.pp_rank, to_gib(stage.weights.total()),
-        to_gib(stage.activation + stage.cuda_graph + stage.non_torch), to_gib(nearest->requested),
-        to_gib(nearest->gpu_total));
-  } else {
-    answer.no_reason =
-        fmt::format("does not fit with certainty: {} layouts, all more likely to fail than to start", r.layouts);
-  }
+  const auto nearest = lacks_memory(r) ? nearest_fit(request) : std::nullopt;
+  answer.no_reason = nearest           ? missing_memory(*nearest)
+                     : lacks_memory(r) ? fmt::format(
+                                             "does not fit with certainty: {} layouts, all more likely to fail "
+                                             "than to start",
+                                             r.layouts)
+                                       : fmt::format("vLLM refuses all {} layouts", r.layouts);
   make_room(answer);
 }
 

@@ -186,8 +186,8 @@ PlacedPolicy balanced(const PlaceRequest& q, const EplbShape& shape, PlacePolicy
         "EPLB needs as many experts on every rank: {} experts and {} redundant ones over {} ranks; {} redundant ones "
         "would do",
         q.loads.experts, q.redundant_experts, q.ranks, q.redundant_experts + (q.ranks - shape.replicas % q.ranks));
-  else if (const auto assertion = eplb_refusal(q.loads.experts, shape); !assertion.empty())
-    out.refusal = "AssertionError: " + assertion;
+  else if (const auto assertion = eplb_refusal(q.loads.experts, shape))
+    out.refusal = "AssertionError: " + *assertion;
   if (out.refusal) return out;
   const auto start = eplb_initial(q.loads.layers, q.loads.experts, shape.replicas);
   out.map = policy == PlacePolicy::eplb ? eplb_vllm(q.loads, shape, start) : eplb_ours(q.loads, shape, start);
@@ -242,7 +242,7 @@ PlaceAnswer place_experts(const PlaceRequest& request) {
   for (Index i = 0; i < a.policies.size(); ++i)
     if (!a.policies[i].refusal && (!a.best || a.policies[i].critical < a.policies[*a.best].critical * (1 - 1e-9)))
       a.best = i;
-  if (a.num_physical % q.ranks == 0 && eplb_refusal(q.loads.experts, shape).empty())
+  if (a.num_physical % q.ranks == 0 && !eplb_refusal(q.loads.experts, shape))
     a.bound = balancedness_bound(q.loads, shape);
   if (a.best && !a.before.refusal && a.before.critical > 0)
     a.gain = 1 - a.policies[*a.best].critical / a.before.critical;

@@ -82,16 +82,14 @@ void check_pins(const PlanRequest& request, const std::vector<NodeGroup>& groups
     throw InputError("--max-gpus", 0, "", "a plan needs at least 1 GPU", "write 1 or more");
   if (budget == 0) throw InputError("--gpus", 0, "", "no GPU is free", "take fewer with --gpus-taken");
   const Layout pinned = pinned_layout(pins_of(request));
-  const auto& p = pinned.parallel;
   if (pinned.gpus() > budget)
-    throw InputError("plan", 0, "",
-                     fmt::format("the pinned sizes take {} GPUs (TP {} x PP {} x DP {} x {} replicas), {} are on offer",
-                                 pinned.gpus(), p.tensor_parallel_size, p.pipeline_parallel_size, p.data_parallel_size,
-                                 pinned.replicas, budget),
-                     "pin fewer or name more GPUs");
+    throw InputError(
+        "plan", 0, "",
+        fmt::format("the pinned sizes take {} GPUs ({}), {} are on offer", pinned.gpus(), gpu_factors(pinned), budget),
+        "pin fewer or name more GPUs");
   if (request.workload.concurrency && request.workload.request_rate)
     throw InputError("plan", 0, "", "--concurrency and --rate contradict each other", "a load is one or the other");
-  if (p.enable_expert_parallel && !request.model->is_moe())
+  if (pinned.parallel.enable_expert_parallel && !request.model->is_moe())
     throw InputError("--enable-expert-parallel", 0, "",
                      request.model->name + " has no experts: vLLM refuses expert parallel for dense models",
                      "leave it out");
@@ -167,6 +165,81 @@ std::size_t simulated_finalists(const PlanRequest& request, const SearchResult& 
   return request.simulate_finalists.value_or(std::all_of(first, last, worth_simulating) ? kFinalists : 0);
 }
 
+namespace {
+
+/// The engine of every group, as vLLM resolves it before there is a layout. Throws InputError where vLLM refuses
+/// whatever the layout.
+void resolve_engines(const PlanRequest& request, const ModelFacts& facts, SearchRequest& s) {
+  const auto version = request.vllm_version;
+  if (const auto refused = check_model(facts, version, request.pinned.trust_remote_code.value_or(false)))
+    throw InputError(request.model_spec, 0, "", refused->message,
+                     "vLLM " + to_string(version) + " cannot read this model");
+  for (const auto& group : s.groups) {
+    const NodeFacts node = node_facts(group.cluster.first_gpu(), group.cluster.nodes.front().gpus);
+    const auto resolution = resolve(engine_only(request.pinned), facts, node, {}, version);
+    if (const auto* refusal = std::get_if<Refusal>(&resolution))
+      throw InputError(
+          "vllm serve", 0, "",
+          "vLLM " + to_string(version) + " refuses this (" + std::string(refusal->rule->id) + "): " + refusal->message,
+          std::string(refusal->rule->instead));
+    s.base.push_back(engine_config(std::get<Resolved>(resolution)));
+    lower_utilization(request, group, s.base.back());
+  }
+}
+
+LayoutRules layout_rules(const PlanRequest& request, std::shared_ptr<const ModelFacts> facts,
+                         const std::vector<NodeGroup>& groups) {
+  std::map<int, NodeFacts> nodes;  // by the first node of a group
+  for (const auto& group : groups)
+    nodes.emplace(group.node_index.front(), node_facts(group.cluster.first_gpu(), group.cluster.nodes.front().gpus));
+  return [facts = std::move(facts), version = request.vllm_version, nodes = std::move(nodes)](const NodeGroup& group,
+                                                                                              const ParallelConfig& p) {
+    return check_layout(*facts, p, version, &nodes.at(group.node_index.front()));
+  };
+}
+
+/// The tokens that must fit: of the longest request, or the user's minimum.
+std::int64_t needed_model_len(const PlanRequest& request, const EngineConfig& base) {
+  const auto longest = request.workload.isl.max() + request.workload.osl.max();
+  const auto least = request.min_model_len.value_or(0), needed = std::max(longest, least);
+  if (needed > base.max_model_len)
+    throw InputError(least > longest ? "--min-model-len" : "--isl/--osl", 0, "",
+                     fmt::format("{} tokens a request are needed, {} takes at most {}", with_commas(needed),
+                                 request.model->name, with_commas(base.max_model_len)),
+                     "ask for shorter requests, or raise --max-model-len where the model allows it");
+  return needed;
+}
+
+/// What nobody gave.
+void assume(const PlanRequest& request, const SearchRequest& s, std::vector<Assumption>& assumptions) {
+  const auto& base = s.base.front();
+  const auto& node = s.groups.front().cluster.nodes.front();
+  const auto taken = s.groups.front().cluster.first_gpu().memory_taken;
+  const auto& pinned = request.pinned;
+  const auto add = [&](const char* name, std::string value, std::string why) {
+    assumptions.push_back({name, std::move(value), std::move(why)});
+  };
+  const auto otherwise = [](bool given, const char* why) { return given ? "given" : why; };
+  add("vllm", to_string(request.vllm_version), "rules, defaults and memory of this version");
+  add("gpu_memory_utilization", number_text(base.gpu_memory_utilization),
+      pinned.gpu_memory_utilization ? "given"
+      : taken.value > 0             ? fmt::format("what is free beside {:.1f} GiB of others", to_gib(taken))
+                                    : "vLLM's default");
+  add("max_num_batched_tokens", std::to_string(base.max_num_batched_tokens),
+      otherwise(pinned.max_num_batched_tokens.has_value(), "vLLM's default on this GPU"));
+  add("max_num_seqs", std::to_string(base.max_num_seqs),
+      otherwise(pinned.max_num_seqs.has_value(), "vLLM's default on this GPU"));
+  add("max_model_len", std::to_string(base.max_model_len),
+      otherwise(s.pinned_model_len, "the model's own; lowered where it does not fit"));
+  add("kv_cache_dtype", base.kv_cache_dtype,
+      otherwise(pinned.kv_cache_dtype.has_value(), "vLLM's default: as the checkpoint says"));
+  for (const auto& d : request.cluster.defaults) assumptions.push_back({d.name, d.value, d.reason});
+  if (request.goal == Goal::cost && !node.price_per_gpu_hour)
+    add("price", "1 per GPU-hour", "no price given: cost is in GPU-hours");
+}
+
+}  // namespace
+
 SearchRequest search_request(const PlanRequest& request, std::vector<Assumption>* assumptions) {
   SearchRequest s;
   s.model = request.model.get();
@@ -183,115 +256,55 @@ SearchRequest search_request(const PlanRequest& request, std::vector<Assumption>
   if (request.calibration)
     s.constants =
         std::make_shared<const CostConstants>(constants_of(request.calibration.get(), request.model->shape_name()));
-
-  const auto facts =
-      std::make_shared<const ModelFacts>(model_facts(*request.model, request.pinned, request.vllm_version));
-  if (const auto refused = check_model(*facts, request.vllm_version, request.pinned.trust_remote_code.value_or(false)))
-    throw InputError(request.model_spec, 0, "", refused->message,
-                     "vLLM " + to_string(request.vllm_version) + " cannot read this model");
-  const auto version = request.vllm_version;
-  for (const auto& group : s.groups) {
-    const NodeFacts node = node_facts(group.cluster.first_gpu(), group.cluster.nodes.front().gpus);
-    const auto resolution = resolve(engine_only(request.pinned), *facts, node, {}, version);
-    if (const auto* refusal = std::get_if<Refusal>(&resolution))
-      throw InputError(
-          "vllm serve", 0, "",
-          "vLLM " + to_string(version) + " refuses this (" + std::string(refusal->rule->id) + "): " + refusal->message,
-          std::string(refusal->rule->instead));
-    s.base.push_back(engine_config(std::get<Resolved>(resolution)));
-    lower_utilization(request, group, s.base.back());
-  }
+  auto facts = std::make_shared<const ModelFacts>(model_facts(*request.model, request.pinned, request.vllm_version));
+  resolve_engines(request, *facts, s);
   s.num_expert_group = facts->num_expert_group;
-  std::map<int, NodeFacts> nodes;  // by the first node of a group
-  for (const auto& group : s.groups)
-    nodes.emplace(group.node_index.front(), node_facts(group.cluster.first_gpu(), group.cluster.nodes.front().gpus));
-  s.rules = [facts, version, nodes](const NodeGroup& group, const ParallelConfig& p) {
-    return check_layout(*facts, p, version, &nodes.at(group.node_index.front()));
-  };
-
-  const auto longest = request.workload.isl.max() + request.workload.osl.max();
-  auto& base = s.base.front();
+  s.rules = layout_rules(request, std::move(facts), s.groups);
   s.pinned_max_num_seqs = request.pinned.max_num_seqs.has_value();
   s.pinned_model_len = request.pinned.max_model_len.has_value() && *request.pinned.max_model_len > 0;
-  s.needed_model_len = std::max(longest, request.min_model_len.value_or(0));
-  if (s.needed_model_len > base.max_model_len)
-    throw InputError(request.min_model_len.value_or(0) > longest ? "--min-model-len" : "--isl/--osl", 0, "",
-                     fmt::format("{} tokens a request are needed, {} takes at most {}", with_commas(s.needed_model_len),
-                                 request.model->name, with_commas(base.max_model_len)),
-                     "ask for shorter requests, or raise --max-model-len where the model allows it");
-  if (assumptions) {
-    assumptions->push_back({"vllm", to_string(version), "rules, defaults and memory of this version"});
-    const auto taken = s.groups.front().cluster.first_gpu().memory_taken;
-    assumptions->push_back({"gpu_memory_utilization", number_text(base.gpu_memory_utilization),
-                            request.pinned.gpu_memory_utilization ? "given"
-                            : taken.value > 0 ? fmt::format("what is free beside {:.1f} GiB of others", to_gib(taken))
-                                              : "vLLM's default"});
-    assumptions->push_back({"max_num_batched_tokens", std::to_string(base.max_num_batched_tokens),
-                            request.pinned.max_num_batched_tokens ? "given" : "vLLM's default on this GPU"});
-    assumptions->push_back({"max_num_seqs", std::to_string(base.max_num_seqs),
-                            request.pinned.max_num_seqs ? "given" : "vLLM's default on this GPU"});
-    assumptions->push_back({"max_model_len", std::to_string(base.max_model_len),
-                            s.pinned_model_len ? "given" : "the model's own; lowered where it does not fit"});
-    assumptions->push_back({"kv_cache_dtype", base.kv_cache_dtype,
-                            request.pinned.kv_cache_dtype ? "given" : "vLLM's default: as the checkpoint says"});
-    const auto& node = s.groups.front().cluster.nodes.front();
-    for (const auto& d : request.cluster.defaults) assumptions->push_back({d.name, d.value, d.reason});
-    if (request.goal == Goal::cost && !node.price_per_gpu_hour)
-      assumptions->push_back({"price", "1 per GPU-hour", "no price given: cost is in GPU-hours"});
-  }
+  s.needed_model_len = needed_model_len(request, s.base.front());
+  if (assumptions) assume(request, s, *assumptions);
   return s;
 }
 
-PlanAnswer make_plan(const PlanRequest& given) {
-  PlanAnswer answer;
-  answer.request = given;
-  answer.request.model = launched_model(given.model, given.pinned, given.vllm_version);
-  const PlanRequest& request = answer.request;
-  if (const auto note = unchecked_version_note(request.vllm_version)) answer.warnings.push_back(*note);
-  if (const auto note = platform_note(request.cluster.first_gpu())) answer.warnings.push_back(*note);
-  if (const auto note = not_modelled_note(request.pinned); !note.empty()) answer.warnings.push_back(note);
-  trust_own_code(answer);
-  if (const auto note = unknown_arguments_note(request.pinned, request.vllm_version)) answer.warnings.push_back(*note);
-  if (const auto note = ray_note(request.pinned)) answer.warnings.push_back(*note);
-  const auto s = search_request(request, &answer.assumptions);
-  answer.search = search(s);
-  // The closed form screens, the simulator decides.
-  const std::size_t finalists = simulated_finalists(request, answer.search);
-  answer.simulated = finalists > 0;
-  if (answer.simulated) decide_by_simulation(request, s, answer.search, finalists);
+namespace {
 
-  // vLLM's own checks, all of them, on the plans that people will look at.
+/// vLLM's own checks, all of them, on the plans that people will look at: what it refuses is rejected.
+void reject_refused(const PlanRequest& request, const SearchRequest& s, SearchResult& found) {
+  constexpr std::size_t kChecked = 5;
   const auto facts = model_facts(*request.model, request.pinned, request.vllm_version);
-  auto& plans = answer.search.plans;
-  for (std::size_t i = 0; i < plans.size() && i < 5;) {
-    const auto& group = s.groups[static_cast<std::size_t>(plans[i].layout.group)];
-    auto args = layout_args(request, plans[i].layout);
+  auto& plans = found.plans;
+  for (std::size_t i = 0; i < plans.size() && i < kChecked;) {
+    const auto& layout = plans[i].layout;
+    const auto& group = s.groups[static_cast<std::size_t>(layout.group)];
+    auto args = layout_args(request, layout);
     args.max_model_len = plans[i].engine.max_model_len;
     // Over several nodes each has a command of its own; one node that holds all GPUs stands for them here.
-    const auto resolution =
-        resolve(args, facts, node_facts(group.cluster.first_gpu(), std::max(group.total(), plans[i].layout.gpus())), {},
-                request.vllm_version);
+    const auto node = node_facts(group.cluster.first_gpu(), std::max(group.total(), layout.gpus()));
+    const auto resolution = resolve(args, facts, node, {}, request.vllm_version);
     if (const auto* refusal = std::get_if<Refusal>(&resolution)) {
-      answer.search.rejected.push_back({refusal->rule, 1, to_string(plans[i].layout) + ": " + refusal->message});
+      found.rejected.push_back({refusal->rule, 1, to_string(layout) + ": " + refusal->message});
       plans.erase(plans.begin() + static_cast<std::ptrdiff_t>(i));
     } else {
       ++i;
     }
   }
+}
 
-  if (request.model->generic)
-    answer.warnings.push_back(fmt::format(
-        "architecture '{}' is not known: planned from its fields ({}){}",
-        request.model->architectures.empty() ? "?" : request.model->architectures.front(),
-        join(request.model->fields_used, ", "),
-        request.model->fields_ignored.empty() ? "" : "; ignored: " + join(request.model->fields_ignored, ", ")));
+/// What to know of how the model was read and the cluster taken.
+void note_question(PlanAnswer& answer, const SearchRequest& s) {
+  const Model& model = *answer.request.model;
+  if (model.generic)
+    answer.warnings.push_back(
+        fmt::format("architecture '{}' is not known: planned from its fields ({}){}",
+                    model.architectures.empty() ? "?" : model.architectures.front(), join(model.fields_used, ", "),
+                    model.fields_ignored.empty() ? "" : "; ignored: " + join(model.fields_ignored, ", ")));
   if (s.groups.size() > 1)
     answer.warnings.push_back("mixed nodes: a plan uses one GPU kind; the other nodes stay free");
-  if (!answer.found()) {
-    explain_nothing(answer, s);
-    return answer;
-  }
-  const auto& winner = plans.front();
+}
+
+void note_winner(PlanAnswer& answer, const SearchRequest& s) {
+  const auto& winner = answer.search.plans.front();
   if (winner.engine.parallel.expert_placement_strategy != winner.engine.effective_placement)
     answer.warnings.push_back("round_robin is asked for, but vLLM falls back to linear here (its log has a warning)");
   if (winner.memory.probability_fits < 0.95)
@@ -302,9 +315,43 @@ PlanAnswer make_plan(const PlanRequest& given) {
       if (assumed.name == "max_num_seqs")
         assumed = {"max_num_seqs", std::to_string(winner.engine.max_num_seqs),
                    "the recurrent states for which the cache has room for certain"};
-  answer.launch = launch_plan(request, winner);
-  if (const auto flags = laid_over_text(request, answer.launch); !flags.empty())
+  if (const auto flags = laid_over_text(answer.request, answer.launch); !flags.empty())
     answer.warnings.push_back("not as given, the plan decides: " + flags);
+}
+
+}  // namespace
+
+std::vector<std::string> notes_of(const EngineArgs& args, const Cluster& cluster, VllmVersion version) {
+  std::vector<std::string> notes;
+  const auto not_modelled = not_modelled_note(args);
+  for (const auto& note : {unchecked_version_note(version), platform_note(cluster.first_gpu()),
+                           not_modelled.empty() ? std::nullopt : std::optional(not_modelled),
+                           unknown_arguments_note(args, version), ray_note(args)})
+    if (note) notes.push_back(*note);
+  return notes;
+}
+
+PlanAnswer make_plan(const PlanRequest& given) {
+  PlanAnswer answer;
+  answer.request = given;
+  answer.request.model = launched_model(given.model, given.pinned, given.vllm_version);
+  const PlanRequest& request = answer.request;
+  answer.warnings = notes_of(given.pinned, given.cluster, given.vllm_version);
+  trust_own_code(answer);
+  const auto s = search_request(request, &answer.assumptions);
+  answer.search = search(s);
+  // The closed form screens, the simulator decides.
+  const std::size_t finalists = simulated_finalists(request, answer.search);
+  answer.simulated = finalists > 0;
+  if (answer.simulated) decide_by_simulation(request, s, answer.search, finalists);
+  reject_refused(request, s, answer.search);
+  note_question(answer, s);
+  if (!answer.found()) {
+    explain_nothing(answer, s);
+    return answer;
+  }
+  answer.launch = launch_plan(request, answer.search.plans.front());
+  note_winner(answer, s);
   if (request.explain) answer.explanation = explain(answer, s);
   return answer;
 }

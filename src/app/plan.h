@@ -16,6 +16,9 @@ namespace shardwise {
 std::shared_ptr<const Model> launched_model(const std::shared_ptr<const Model>& model, const EngineArgs& args,
                                             VllmVersion version);
 
+/// What the answer cannot take into account, or takes for granted: of the version, the GPUs and the arguments.
+std::vector<std::string> notes_of(const EngineArgs& args, const Cluster& cluster, VllmVersion version);
+
 /// --hf-overrides among the pinned arguments change the model; answer.request.model is the changed one. Throws
 /// InputError on contradictory pins or a request that vLLM refuses whatever the layout.
 PlanAnswer make_plan(const PlanRequest& request);

@@ -125,7 +125,7 @@ SimulateAnswer simulate_command(const SimulateRequest& request) {
   if (request.find_max_rate) {
     const double start = std::max(0.01, a.check.plan->estimate.requests_per_second * request.replicas);
     a.max_rate = max_rate_under_slo(config, a.workload, time, request.seed, start);
-    if (a.max_rate->request_rate > 0) a.result = a.max_rate->result;
+    if (a.max_rate->request_rate) a.result = a.max_rate->result;
   } else {
     a.result = simulate(config, a.workload, time, request.seed);
   }

@@ -164,7 +164,7 @@ Plan simulated(const PlanRequest& request, const SearchRequest& search, Plan pla
     config.warmup_requests = config.cooldown_requests = 0, config.start_spread = Seconds(0);
     const auto best =
         max_rate_under_slo(config, workload, time, kSeed, std::max(0.01, r.request_throughput), kTolerance);
-    plan.max_request_rate = best.request_rate * share.copies;
+    if (best.request_rate) plan.max_request_rate = *best.request_rate * share.copies;
   }
   auto& reason = plan.estimate.band_reason;
   reason += reason.empty() ? "simulated" : "; simulated";

@@ -123,9 +123,9 @@ TEST(SimulateCommand, TheHighestRateKeepsTheSlos) {
   r.find_max_rate = true;
   const auto a = simulate_command(r);
   ASSERT_TRUE(a.max_rate.value().bounded);
-  EXPECT_GT(a.max_rate->request_rate, 1);
+  EXPECT_GT(a.max_rate->request_rate.value_or(0), 1);
   EXPECT_TRUE(a.result.value().slos_met());
-  EXPECT_GT(a.result->request_throughput, 0.85 * a.max_rate->request_rate);
+  EXPECT_GT(a.result->request_throughput, 0.85 * *a.max_rate->request_rate);
 }
 
 TEST(SimulateCommand, ARateMayHaveALimitOfRequestsInFlight) {

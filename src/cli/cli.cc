@@ -47,6 +47,8 @@ template Option Command::option(const std::string&, int&, const std::string&);
 template Option Command::option(const std::string&, unsigned&, const std::string&);
 template Option Command::option(const std::string&, std::int64_t&, const std::string&);
 template Option Command::option(const std::string&, std::uint64_t&, const std::string&);
+template Option Command::option(const std::string&, std::optional<int>&, const std::string&);
+template Option Command::option(const std::string&, std::optional<std::int64_t>&, const std::string&);
 template Option Command::option(const std::string&, std::optional<std::uint64_t>&, const std::string&);
 template Option Command::option(const std::string&, double&, const std::string&);
 template Option Command::option(const std::string&, std::vector<std::string>&, const std::string&);
@@ -74,7 +76,7 @@ int fail(bool json, int code, const Json& error, const std::string& text) {
 Json error_json(const InputError& e) {
   Json error = {{"message", e.message}};
   if (!e.file.empty()) error["input"] = e.file;
-  if (e.line > 0) error["line"] = e.line;
+  if (e.line) error["line"] = *e.line;
   if (!e.path.empty()) error["path"] = e.path;
   if (!e.hint.empty()) error["instead"] = e.hint;
   return error;

@@ -46,7 +46,7 @@ class Option {
 class Command {
  public:
   explicit Command(CLI::App* app) : app_(app) {}
-  /// T: std::string (also optional), a number (std::uint64_t also optional), or a vector of std::string or int. A name
+  /// T: std::string (also optional), a number (integers also optional), or a vector of std::string or int. A name
   /// without dashes is positional.
   template <class T>
   Option option(const std::string& names, T& value, const std::string& doc);

@@ -15,9 +15,9 @@ namespace {
 struct PlanOptions {
   QuestionOptions question;
   std::string why_not, emit;
-  std::int64_t min_model_len = 0;
-  int max_gpus = 0, replicas = 0;
-  std::vector<std::string> offers;  ///< of compare
+  std::optional<std::int64_t> min_model_len;
+  std::optional<int> max_gpus, replicas;
+  std::vector<std::string> offers;  ///< --gpus
   std::vector<int> taken;
   std::size_t show = 10;
   std::optional<std::size_t> simulate;
@@ -38,10 +38,10 @@ PlanRequest plan_request_of(const PlanOptions& o, const std::vector<std::string>
   request.pinned = parse_vllm_flags(behind_model(o.question.model, vllm_flags), request.vllm_version);
   if (request.pinned.model == o.question.model) request.pinned.model.reset();
   request.workload = workload_of(o.question, longest_request(*request.model, request.pinned), &assumed);
-  if (o.replicas > 0) request.pins["replicas"] = o.replicas;
+  if (o.replicas) request.pins["replicas"] = *o.replicas;
   request.allow_replicas = o.allow_replicas;
-  if (o.min_model_len > 0) request.min_model_len = o.min_model_len;
-  if (o.max_gpus > 0) request.max_gpus = o.max_gpus;
+  request.min_model_len = o.min_model_len;
+  request.max_gpus = o.max_gpus;
   request.gpus_taken = o.taken;
   request.fewest_gpus = o.fewest;
   request.threads = o.question.threads;
@@ -50,6 +50,15 @@ PlanRequest plan_request_of(const PlanOptions& o, const std::vector<std::string>
   request.simulate_finalists = o.simulate;
   if (!o.simulate && o.show > 10) request.simulate_finalists = o.show;
   return request;
+}
+
+void emit(const PlanOptions& o, const PlanRequest& request, const Plan& plan) {
+  if (o.emit.empty()) return;
+  const auto files = launch_files_of(request, plan);
+  write_launch_folder(o.emit, files, o.force);
+  tell(std::to_string(files.size()) + " files written to " + o.emit);
+  if (const auto& folder = request.model->name; std::filesystem::is_directory(folder) && !folder.starts_with('/'))
+    tell("the model is the folder " + folder + " of this machine: every node needs it at the same place");
 }
 
 int run_plan(const PlanOptions& o, const std::vector<std::string>& vllm_flags) {
@@ -62,17 +71,17 @@ int run_plan(const PlanOptions& o, const std::vector<std::string>& vllm_flags) {
     answer = make_plan(request);
   }
   answer.assumptions.insert(answer.assumptions.begin(), assumed.begin(), assumed.end());
-  if (!o.emit.empty() && answer.found()) {
-    const auto files = launch_files_of(answer.request, answer.search.plans.front());
-    write_launch_folder(o.emit, files, o.force);
-    tell(std::to_string(files.size()) + " files written to " + o.emit);
-    if (const auto& folder = request.model->name; std::filesystem::is_directory(folder) && !folder.starts_with('/'))
-      tell("the model is the folder " + folder + " of this machine: every node needs it at the same place");
-  }
   const Style style = o.question.style();
+  if (answer.found()) emit(o, answer.request, answer.search.plans.front());
   print(o.question.json ? plan_json(answer) : plan_text(answer, style, o.show), style);
   if (!o.why_not.empty() && !o.question.json) print(why_not_text(why_not(answer, o.why_not), style), style);
   return answer.found() ? kExitFound : kExitNo;
+}
+
+/// What asks about one cluster has no answer for several.
+void refuse_of_one(const PlanOptions& o) {
+  for (const auto& [flag, given] : {std::pair("--why-not", !o.why_not.empty()), {"--gpus-taken", !o.taken.empty()}})
+    if (given) throw InputError(flag, 0, "", "is about one offer, --gpus names several", "name one");
 }
 
 int run_compare(PlanOptions o, const std::vector<std::string>& vllm_flags) {
@@ -89,6 +98,7 @@ int run_compare(PlanOptions o, const std::vector<std::string>& vllm_flags) {
     answer = compare(requests);
   }
   const Style style = o.question.style();
+  if (answer.best) emit(o, answer.offers[*answer.best].request, *answer.offers[*answer.best].plan);
   print(o.question.json ? comparison_json(answer) : comparison_text(answer, style), style);
   return answer.most_tokens ? kExitFound : kExitNo;
 }
@@ -109,6 +119,10 @@ void add_plan_options(Command& command, PlanOptions& o) {
       .between(0, 1e6);
 }
 
+void add_offers(Command& command, PlanOptions& o, const std::string& doc) {
+  command.option("--gpus", o.offers, doc).required().one_value_each().comma_separated();
+}
+
 /// vLLM's flags stand among the command's own, too.
 Handler with_flags(Command command, const std::vector<std::string>& vllm,
                    std::function<int(const std::vector<std::string>&)> run) {
@@ -125,10 +139,7 @@ Handler with_flags(Command command, const std::vector<std::string>& vllm,
 Handler add_compare(Command command, const std::vector<std::string>& vllm) {
   auto o = std::make_shared<PlanOptions>();
   o->question.add_to(command, true, QuestionOptions::Gpus::own);
-  command.option("--gpus", o->offers, "an offer; several: --gpus 8xH100 --gpus 4xB200, or 8xH100,4xB200")
-      .required()
-      .one_value_each()
-      .comma_separated();
+  add_offers(command, *o, "an offer; several: --gpus 8xH100 --gpus 4xB200, or 8xH100,4xB200");
   add_plan_options(command, *o);
   command.footer(
       "The best plan of each offer, with what it costs; vLLM's flags pin parts of all of them, as in plan.\n"
@@ -139,7 +150,10 @@ Handler add_compare(Command command, const std::vector<std::string>& vllm) {
 
 Handler add_plan(Command command, const std::vector<std::string>& vllm) {
   auto o = std::make_shared<PlanOptions>();
-  o->question.add_to(command);
+  o->question.add_to(command, true, QuestionOptions::Gpus::own);
+  add_offers(command, *o,
+             "8xH100, 2x8xH200, 2xp5.48xlarge, or a cluster file (.yaml); several offers are laid side by side: "
+             "8xH100,4xB200");
   add_plan_options(command, *o);
   command.option("--gpus-taken", o->taken, "GPUs in use by others, per node: 2,0").comma_separated().between(0, 1024);
   command.option("--why-not", o->why_not, "why another plan lost: tp=8,pp=1");
@@ -151,7 +165,14 @@ Handler add_plan(Command command, const std::vector<std::string>& vllm) {
       "Every `vllm serve` flag is taken too and pins that part of the plan: --tensor-parallel-size 4, --kv-cache-dtype "
       "fp8 ...\n"
       "Exit code 0: a plan stands; 1: none does; 2: the question cannot be read.");
-  return with_flags(command, vllm, [o](const auto& flags) { return run_plan(*o, flags); });
+  return with_flags(command, vllm, [o](const auto& flags) {
+    if (o->offers.size() > 1) {
+      refuse_of_one(*o);
+      return run_compare(*o, flags);
+    }
+    o->question.gpus = o->offers.front();
+    return run_plan(*o, flags);
+  });
 }
 
 }  // namespace shardwise

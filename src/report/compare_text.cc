@@ -10,10 +10,10 @@ namespace shardwise {
 namespace {
 
 std::vector<std::string> offer_cells(const Offer& o, bool best, const Style& style) {
-  if (!o.plan) return {o.cluster.name, "none", "-", "-", "-", "-", "-", "-", "-", o.why_not};
+  if (!o.plan) return {o.request.cluster.name, "none", "-", "-", "-", "-", "-", "-", "-", o.why_not};
   const auto& e = o.plan->estimate;
   const double ms = e.tpot_ms.mean;
-  return {best ? style.good(o.cluster.name) : o.cluster.name,
+  return {best ? style.good(o.request.cluster.name) : o.request.cluster.name,
           to_string(o.plan->layout),
           std::to_string(o.plan->layout.gpus()),
           fmt::format("{:.0f}", e.concurrency),
@@ -27,13 +27,27 @@ std::vector<std::string> offer_cells(const Offer& o, bool best, const Style& sty
 
 std::string best_of(const CompareAnswer& a) {
   std::vector<std::string> parts;
-  const auto add = [&](const char* what, const std::optional<std::size_t>& i) {
-    if (i) parts.push_back(std::string(what) + ": " + a.offers[*i].cluster.name);
+  const auto add = [&](const std::string& what, const std::optional<std::size_t>& i) {
+    if (i) parts.push_back(what + ": " + a.offers[*i].request.cluster.name);
   };
-  add("Cheapest a token", a.cheapest);
+  add("Best by the goal (" + std::string(to_string(a.request.goal)) + ")", a.best);
+  add("cheapest a token", a.cheapest);
   add("most tokens/s", a.most_tokens);
   add("lowest TPOT", a.lowest_tpot);
   return join(parts, "; ");
+}
+
+/// Where no load is given each offer's plan is at its own.
+std::string loads_of_offers(const CompareAnswer& a) {
+  const auto& w = a.request.workload;
+  if (w.concurrency || w.request_rate || w.trace || !a.best) return "";
+  const auto load = [](const Offer& o) { return std::lround(o.plan->estimate.concurrency); };
+  const long of_best = load(a.offers[*a.best]);
+  if (std::ranges::all_of(a.offers, [&](const Offer& o) { return !o.plan || load(o) == of_best; })) return "";
+  return fmt::format(
+      "each offer is at the load that is best for it (in flight); --concurrency {} compares all at the "
+      "best one's",
+      of_best);
 }
 
 }  // namespace
@@ -58,16 +72,17 @@ std::string comparison_text(const CompareAnswer& a, const Style& style) {
     t.column(name, Table::Align::right, static_cast<std::size_t>(rank));
   t.column(failed ? "why not" : "", Table::Align::left, 7);
   for (std::size_t i = 0; i < a.offers.size(); ++i) {
-    auto cells = offer_cells(a.offers[i], a.cheapest == i, style);
+    auto cells = offer_cells(a.offers[i], a.best == i, style);
     if (usd && a.offers[i].cost && !a.offers[i].cost->usd) cells[8] = "-";
     t.row(std::move(cells));
   }
   out += heading(style, "Offers") + t.text(style);
+  if (const auto loads = loads_of_offers(a); !loads.empty()) out += paragraph(style, style.dim(loads));
   if (const auto best = best_of(a); !best.empty()) out += paragraph(style, best + ".");
   if (mixed) out += paragraph(style, style.dim("no price is known of some: --price H100=2.5,H200=3.4"));
   for (const auto& o : a.offers)
     for (const auto& w : o.warnings)
-      out += style.accent("note: ") + wrap(o.cluster.name + ": " + w, style.width - 8, "      ") + "\n";
+      out += style.accent("note: ") + wrap(o.request.cluster.name + ": " + w, style.width - 8, "      ") + "\n";
   return out;
 }
 

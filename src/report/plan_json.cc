@@ -182,6 +182,7 @@ std::string plan_json(const PlanAnswer& a) {
       if (s.estimate) step["estimate"] = estimate_json(*s.estimate);
       e["ladder"].push_back(std::move(step));
     }
+    if (x.ladder_load) e["ladder_concurrency"] = *x.ladder_load;
     e["curves"] = Json::array();
     for (const auto& c : x.curves)
       e["curves"].push_back({{"dimension", c.dimension},
@@ -206,8 +207,8 @@ std::string comparison_json(const CompareAnswer& a) {
   j["question"].erase("cluster");
   j["offers"] = Json::array();
   for (const auto& o : a.offers) {
-    Json offer = {{"cluster", o.cluster.name},
-                  {"gpus", o.cluster.total_gpus()},
+    Json offer = {{"cluster", o.request.cluster.name},
+                  {"gpus", o.request.cluster.total_gpus()},
                   {"stands", o.plan.has_value()},
                   {"warnings", o.warnings}};
     if (o.plan) {
@@ -220,6 +221,7 @@ std::string comparison_json(const CompareAnswer& a) {
     j["offers"].push_back(std::move(offer));
   }
   const auto index = [&](const char* name, const std::optional<std::size_t>& i) { j[name] = i ? Json(*i) : Json(); };
+  index("best", a.best);
   index("cheapest", a.cheapest);
   index("most_tokens", a.most_tokens);
   index("lowest_tpot", a.lowest_tpot);

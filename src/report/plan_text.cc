@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <ranges>
 
 #include "base/text.h"
 #include "parallel/dimensions.h"
@@ -22,40 +23,51 @@ namespace {
 struct PlanColumn {
   std::string_view name;
   std::size_t rank;
-  std::string (*cell)(const Plan& plan);
+  std::string (*cell)(const Plan& plan, const Cost& cost);
 };
 
 /// What no plan has where no request has a second token.
 constexpr const char* kNone = "-";
 
-std::string tpot_cell(const Plan& p) {
-  const auto& e = p.estimate;
-  return e.has_tpot ? interval_text(e.tpot_ms, e.tpot_ms.mean < 10 ? 2 : 1) : kNone;
-}
-
 /// Narrow enough for every terminal: without intervals.
 constexpr std::size_t kNeededRank = 5;
-constexpr PlanColumn kTpot = {"TPOT ms", 1, [](const Plan& p) {
+constexpr PlanColumn kTpot = {"TPOT ms", 1, [](const Plan& p, const Cost&) {
                                 const double ms = p.estimate.tpot_ms.mean;
                                 return p.estimate.has_tpot ? fmt::format("{:.{}f}", ms, ms < 10 ? 2 : 1) : kNone;
                               }};
-constexpr PlanColumn kTtft = {"TTFT ms", 2,
-                              [](const Plan& p) { return fmt::format("{:.0f}", p.estimate.ttft_ms.mean); }};
+constexpr PlanColumn kTtft = {
+    "TTFT ms", 2, [](const Plan& p, const Cost&) { return fmt::format("{:.0f}", p.estimate.ttft_ms.mean); }};
 
 constexpr PlanColumn kPlanColumns[] = {
-    {"GPUs", 4, [](const Plan& p) { return std::to_string(p.layout.gpus()); }},
-    {"in flight", 5, [](const Plan& p) { return fmt::format("{:.0f}", p.estimate.concurrency); }},
-    {"tokens/s", 3, [](const Plan& p) { return with_commas(std::llround(p.estimate.output_tokens_per_second.mean)); }},
-    {"per GPU", 7,
-     [](const Plan& p) { return fmt::format("{:.0f}", p.estimate.output_tokens_per_second_per_gpu.mean); }},
-    {"per user", 8,
-     [](const Plan& p) { return p.estimate.has_tpot ? fmt::format("{:.1f}", 1e3 / p.estimate.tpot_ms.mean) : kNone; }},
-    {"TPOT ms [90 %]", 1, tpot_cell},
-    {"TTFT ms [90 %]", 2, [](const Plan& p) { return interval_text(p.estimate.ttft_ms, 0); }},
-    {"max rate/s", 6,
-     [](const Plan& p) { return p.max_request_rate ? fmt::format("{:.3g}", *p.max_request_rate) : std::string(); }},
-    {"KV tokens", 9, [](const Plan& p) { return with_commas(p.memory.kv_tokens); }},
-    {"KV used", 10, [](const Plan& p) { return fmt::format("{:.0f} %", 100 * p.estimate.kv_utilisation); }},
+    {"GPUs", 4, [](const Plan& p, const Cost&) { return std::to_string(p.layout.gpus()); }},
+    {"in flight", 5, [](const Plan& p, const Cost&) { return fmt::format("{:.0f}", p.estimate.concurrency); }},
+    {"tokens/s", 3,
+     [](const Plan& p, const Cost&) { return with_commas(std::llround(p.estimate.output_tokens_per_second.mean)); }},
+    {"per GPU", 8,
+     [](const Plan& p, const Cost&) {
+       return fmt::format("{:.0f}", p.estimate.output_tokens_per_second_per_gpu.mean);
+     }},
+    {"per user", 9,
+     [](const Plan& p, const Cost&) {
+       return p.estimate.has_tpot ? fmt::format("{:.1f}", 1e3 / p.estimate.tpot_ms.mean) : kNone;
+     }},
+    {"TPOT ms [90 %]", 1,
+     [](const Plan& p, const Cost&) {
+       const auto& e = p.estimate;
+       return e.has_tpot ? interval_text(e.tpot_ms, e.tpot_ms.mean < 10 ? 2 : 1) : kNone;
+     }},
+    {"TTFT ms [90 %]", 2, [](const Plan& p, const Cost&) { return interval_text(p.estimate.ttft_ms, 0); }},
+    {"max rate/s", 7,
+     [](const Plan& p, const Cost&) {
+       return p.max_request_rate ? fmt::format("{:.3g}", *p.max_request_rate) : std::string();
+     }},
+    {"USD/Mtok out", 6,
+     [](const Plan&, const Cost& c) { return c.usd ? money_text(c.per_million_output_tokens) : std::string(); }},
+    {"KV tokens", 10, [](const Plan& p, const Cost&) { return with_commas(p.memory.kv_tokens); }},
+    {"KV used", 11,
+     [](const Plan& p, const Cost&) { return fmt::format("{:.0f} %", 100 * p.estimate.kv_utilisation); }},
+    {"GPU-h/Mtok out", 12,
+     [](const Plan&, const Cost& c) { return c.usd ? std::string() : money_text(c.per_million_output_tokens); }},
 };
 
 /// The listed plans: the same shape with other numbers of copies is one line, its best.
@@ -68,10 +80,12 @@ std::vector<const Plan*> listed_plans(const std::vector<Plan>& plans, std::size_
   return out;
 }
 
-Table plans_as_table(const std::vector<const Plan*>& plans, const Style& style, bool intervals) {
+Table plans_as_table(const std::vector<const Plan*>& plans, const std::vector<Cost>& costs, const Style& style,
+                     bool intervals) {
   std::vector<PlanColumn> columns;
   for (const auto& c : kPlanColumns)
-    if (std::any_of(plans.begin(), plans.end(), [&](const Plan* p) { return !c.cell(*p).empty(); }))
+    if (std::ranges::any_of(std::views::iota(std::size_t{0}, plans.size()),
+                            [&](std::size_t i) { return !c.cell(*plans[i], costs[i]).empty(); }))
       columns.push_back(intervals ? c : c.rank == kTpot.rank ? kTpot : c.rank == kTtft.rank ? kTtft : c);
   Table t;
   t.column("#");
@@ -81,7 +95,7 @@ Table plans_as_table(const std::vector<const Plan*>& plans, const Style& style, 
     const std::string name = to_string(plans[i]->layout);
     std::vector<std::string> cells = {std::to_string(i + 1), i == 0 ? style.good(name) : name};
     for (const auto& c : columns) {
-      const auto cell = c.cell(*plans[i]);
+      const auto cell = c.cell(*plans[i], costs[i]);
       cells.push_back(cell.empty() ? "-" : cell);
     }
     t.row(std::move(cells));
@@ -89,10 +103,12 @@ Table plans_as_table(const std::vector<const Plan*>& plans, const Style& style, 
   return t;
 }
 
-std::string plan_table(const std::vector<const Plan*>& plans, const Style& style) {
-  const auto whole = plans_as_table(plans, style, true);
+std::string plan_table(const std::vector<const Plan*>& plans, const PlanRequest& r, const Style& style) {
+  std::vector<Cost> costs;
+  for (const auto* p : plans) costs.push_back(cost_of(r.cluster, r.gpus_taken, *p, r.workload));
+  const auto whole = plans_as_table(plans, costs, style, true);
   if (whole.dropped_rank(style).value_or(kNeededRank + 1) > kNeededRank) return whole.text(style);
-  return plans_as_table(plans, style, false).text(style);
+  return plans_as_table(plans, costs, style, false).text(style);
 }
 
 /// Where no load is given the plans are not at the same one.
@@ -131,11 +147,7 @@ std::string assumptions(const PlanAnswer& a, const Style& style) {
 
 std::string arithmetic(const Plan& p, int available) {
   const auto& c = p.layout.parallel;
-  std::string text = fmt::format("GPUs = TP {} x PP {}", c.tensor_parallel_size, c.pipeline_parallel_size);
-  if (c.prefill_context_parallel_size > 1) text += fmt::format(" x PCP {}", c.prefill_context_parallel_size);
-  text += fmt::format(" x DP {}", c.data_parallel_size);
-  if (p.layout.replicas > 1) text += fmt::format(" x {} replicas", p.layout.replicas);
-  text += fmt::format(" = {} of {}", p.layout.gpus(), available);
+  std::string text = fmt::format("GPUs = {} = {} of {}", gpu_factors(p.layout), p.layout.gpus(), available);
   if (c.enable_expert_parallel)
     text += fmt::format(". EP = TP x PCP x DP = {}, derived: it adds no GPUs. Effective placement: {} (asked for: {})",
                         c.expert_parallel_size(), to_string(p.engine.effective_placement),
@@ -154,7 +166,7 @@ std::string near_misses(const PlanAnswer& a, const Style& style) {
   for (std::size_t i = 0; i < a.search.near_misses.size() && i < kShown; ++i) {
     const auto& p = a.search.near_misses[i];
     t.row({to_string(p.layout), std::to_string(p.layout.gpus()), fmt::format("{:.0f}", p.estimate.concurrency),
-           with_commas(std::llround(p.estimate.output_tokens_per_second.mean)), kTpot.cell(p), kTtft.cell(p),
+           with_commas(std::llround(p.estimate.output_tokens_per_second.mean)), kTpot.cell(p, {}), kTtft.cell(p, {}),
            join(p.slos_missed, "; ")});
   }
   return heading(style, "The nearest plans") + t.text(style);
@@ -207,7 +219,8 @@ std::string ladder(const Explanation& x, const Style& style) {
            e && e->has_tpot ? fmt::format("{:.1f}", e->tpot_ms.mean) : kNone,
            e ? fmt::format("{:.0f}", e->ttft_ms.mean) : "-", shorten(s.note, style.width - 86)});
   }
-  return heading(style, "From the simplest plan to this one") + t.text(style);
+  const auto load = x.ladder_load ? fmt::format(", each with {} in flight", *x.ladder_load) : std::string();
+  return heading(style, "From the simplest plan to this one" + load) + t.text(style);
 }
 
 }  // namespace
@@ -232,7 +245,7 @@ std::string plan_text(const PlanAnswer& a, const Style& style, std::size_t shown
                                                        r.workload.as_benchmark ? "as a benchmark" : "in steady state")
                                          : ""));
   const auto listed = listed_plans(a.search.plans, shown_plans);
-  out += plan_table(listed, style) + loads_differ(listed, r.workload, style);
+  out += plan_table(listed, r, style) + loads_differ(listed, r.workload, style);
   if (w.max_request_rate)
     out += paragraph(style, style.dim("max rate: the highest rate, by simulation, that keeps the SLOs, of the plans "
                                       "that were simulated"));

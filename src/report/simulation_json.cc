@@ -9,9 +9,15 @@ Json latency(const LatencySummary& s) {
   if (s.count == 0) return nullptr;
   Json cdf = Json::array();
   for (const double seconds : s.cdf) cdf.push_back(1e3 * seconds);
-  return {{"count", s.count},         {"mean", 1e3 * s.mean}, {"mean_half_width", 1e3 * s.mean_half_width},
-          {"median", 1e3 * s.median}, {"p90", 1e3 * s.p90},   {"p95", 1e3 * s.p95},
-          {"p99", 1e3 * s.p99},       {"max", 1e3 * s.max},   {"cdf", std::move(cdf)}};
+  return {{"count", s.count},
+          {"mean", 1e3 * s.mean},
+          {"mean_half_width", s.mean_half_width ? Json(1e3 * *s.mean_half_width) : Json()},
+          {"median", 1e3 * s.median},
+          {"p90", 1e3 * s.p90},
+          {"p95", 1e3 * s.p95},
+          {"p99", 1e3 * s.p99},
+          {"max", 1e3 * s.max},
+          {"cdf", std::move(cdf)}};
 }
 
 Json engine_json(const SimulatedEngine& e, bool apart) {
@@ -47,7 +53,8 @@ void write_result(Json& j, const SimulationResult& r, bool apart) {
   j["queue_ms"] = latency(r.queue);
   j["request_throughput"] = r.request_throughput;
   j["output_throughput"] = r.output_throughput;
-  j["output_throughput_half_width"] = r.output_throughput_half_width;
+  const auto& width = r.output_throughput_half_width;
+  j["output_throughput_half_width"] = width ? Json(*width) : Json();
   j["total_token_throughput"] = r.total_token_throughput;
   j["request_goodput"] = r.request_goodput;
   j["goodput_share"] = r.goodput_share;
@@ -88,7 +95,7 @@ std::string simulation_json(const SimulateAnswer& a) {
                     {"kv_bytes_per_token", a.transfer->bytes_per_token.value},
                     {"bandwidth_bytes_per_second", a.transfer->bandwidth.value}};
   if (a.max_rate)
-    j["max_rate"] = {{"request_rate", a.max_rate->request_rate},
+    j["max_rate"] = {{"request_rate", a.max_rate->request_rate ? Json(*a.max_rate->request_rate) : Json()},
                      {"goodput_share", a.max_rate->goodput_share},
                      {"bounded", a.max_rate->bounded},
                      {"simulations", a.max_rate->simulations}};

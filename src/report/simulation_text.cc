@@ -79,8 +79,8 @@ std::string latencies(const SimulationResult& r, const Style& style) {
   for (const char* name : {"mean", "90 %", "median", "p90", "p95", "p99", "max"}) t.column(name);
   const auto row = [&](const char* name, const LatencySummary& s) {
     if (s.count == 0) return;
-    t.row({name, ms(s.mean), s.mean_half_width > 0 ? "+-" + ms(s.mean_half_width) : "", ms(s.median), ms(s.p90),
-           ms(s.p95), ms(s.p99), ms(s.max)});
+    t.row({name, ms(s.mean), s.mean_half_width.value_or(0) > 0 ? "+-" + ms(*s.mean_half_width) : "", ms(s.median),
+           ms(s.p90), ms(s.p95), ms(s.p99), ms(s.max)});
   };
   row("TTFT", r.ttft);
   row("TPOT", r.tpot);
@@ -94,8 +94,8 @@ std::string rates(const SimulationResult& r, const Style& style) {
   std::string out = wide_paragraph(
       style, fmt::format("{:.2f} requests/s, {} output tokens/s{}, {} tokens/s in all; {:.1f} requests in flight",
                          r.request_throughput, with_commas(std::llround(r.output_throughput)),
-                         r.output_throughput_half_width > 0
-                             ? " (+-" + with_commas(std::llround(r.output_throughput_half_width)) + ")"
+                         r.output_throughput_half_width.value_or(0) > 0
+                             ? " (+-" + with_commas(std::llround(*r.output_throughput_half_width)) + ")"
                              : "",
                          with_commas(std::llround(r.total_token_throughput)), r.mean_concurrency));
   double kv = 0;
@@ -203,11 +203,11 @@ std::string cdfs(const SimulationResult& r, const Style& style) {
 }
 
 std::string max_rate(const MaxRate& m, const Style& style) {
-  if (m.request_rate <= 0)
+  if (!m.request_rate)
     return wide_paragraph(style, style.bad("no rate keeps the SLOs") +
                                      fmt::format(": tried down to almost none ({} simulations)", m.simulations));
   return wide_paragraph(
-      style, style.good(fmt::format("{:.3g} requests/s", m.request_rate)) +
+      style, style.good(fmt::format("{:.3g} requests/s", *m.request_rate)) +
                  fmt::format(" is the highest rate that keeps the SLOs{} ({} simulations of {} requests)",
                              m.bounded ? ", within 2 %" : ": the SLOs held at the highest rate tried", m.simulations,
                              with_commas(m.result.completed)));

@@ -9,27 +9,14 @@
 #include <iterator>
 
 #include "app/check.h"
+#include "app/compare.h"
 #include "app/simulate_plan.h"
 #include "base/rng.h"
-#include "config/text_source.h"
-#include "model/load.h"
 #include "model/requantise.h"
+#include "questions.h"
 
 namespace shardwise {
 namespace {
-
-PlanRequest question(const std::string& model, const std::string& gpus, Goal goal) {
-  DiskSource disk;
-  PlanRequest r;
-  r.model_spec = model;
-  r.model = std::make_shared<const Model>(load_model(model, disk));
-  r.cluster = parse_cluster(gpus);
-  r.workload.isl = parse_length("1024", "--isl");
-  r.workload.osl = parse_length("256", "--osl");
-  r.goal = goal;
-  r.explain = false;
-  return r;
-}
 
 double best(const PlanRequest& r) {
   const auto s = search_request(r, nullptr);
@@ -249,6 +236,59 @@ TEST(PlanProperties, EveryListedPlanSaysWhatCheckSaysOfItsCommand) {
     }
   }
   EXPECT_GT(compared, 100);
+}
+
+TEST(PlanProperties, AnOfferSaysWhatPlanSaysOfItsGpus) {
+  std::vector<PlanRequest> requests;
+  for (const char* gpus : {"8xH100", "4xB200", "1xL40S", "2xH200"})
+    requests.push_back(question("Llama-3.1-70B", gpus, Goal::balanced));
+  const auto compared = compare(requests);
+  ASSERT_TRUE(compared.best);
+  double highest = 0;
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    const auto& offer = compared.offers[i];
+    const auto answer = make_plan(requests[i]);
+    ASSERT_EQ(offer.plan.has_value(), answer.found()) << requests[i].cluster.name;
+    if (!answer.found()) continue;
+    EXPECT_EQ(offer.plan->layout, answer.search.plans.front().layout);
+    EXPECT_EQ(printed(offer.plan->estimate), printed(answer.search.plans.front().estimate));
+    highest = std::max(highest, worth(*offer.plan));
+  }
+  EXPECT_EQ(worth(*compared.offers[*compared.best].plan), highest);
+}
+
+TEST(PlanProperties, TheLadderIsAtOneLoadAndEndsAtTheWinner) {
+  for (const auto& [model, gpus] : {std::pair{"Llama-3.1-70B", "8xH100"}, {"Qwen3-30B-A3B", "4xH100"}})
+    for (const auto goal : {Goal::balanced, Goal::throughput, Goal::latency}) {
+      auto r = question(model, gpus, goal);
+      r.explain = true;
+      const auto answer = make_plan(r);
+      ASSERT_TRUE(answer.found());
+      const auto& x = answer.explanation;
+      ASSERT_TRUE(x.ladder_load);
+      for (const auto& step : x.ladder)
+        if (step.estimate) {
+          EXPECT_NEAR(step.estimate->concurrency, *x.ladder_load, 0.5) << to_string(step.layout);
+        }
+      if (x.ladder.size() < 2) continue;
+      EXPECT_EQ(x.ladder.back().layout, answer.search.plans.front().layout);
+      EXPECT_EQ(printed(*x.ladder.back().estimate), printed(answer.search.plans.front().estimate));
+    }
+}
+
+TEST(PlanProperties, NodesForTheWholeRateKeepItInASimulatedRun) {
+  auto r = question("Qwen3-8B", "1xL40S", Goal::balanced);
+  r.workload.request_rate = 40;
+  const auto answer = make_plan(r);
+  ASSERT_FALSE(answer.found());
+  const auto more = std::find_if(answer.nearest.begin(), answer.nearest.end(),
+                                 [](const Change& c) { return c.note.find("for the whole rate") != c.note.npos; });
+  ASSERT_NE(more, answer.nearest.end());
+  ASSERT_TRUE(more->plan);
+  EXPECT_TRUE(more->plan->simulated);
+  auto there = r;
+  there.cluster = parse_cluster(more->what);
+  EXPECT_TRUE(make_plan(there).found()) << more->what;
 }
 
 }  // namespace
