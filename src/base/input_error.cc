@@ -16,7 +16,7 @@ std::string compose(const std::string& file, int line, const std::string& path, 
 InputError::InputError(std::string file_, int line_, std::string path_, std::string message_, std::string hint_)
     : std::runtime_error(compose(file_, line_, path_, message_, hint_)),
       file(std::move(file_)),
-      line(line_),
+      line(line_ > 0 ? std::optional(line_) : std::nullopt),
       path(std::move(path_)),
       message(std::move(message_)),
       hint(std::move(hint_)) {}

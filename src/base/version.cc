@@ -1,6 +1,6 @@
 #include "base/version.h"
 
-#include <cstdio>
+#include <charconv>
 
 #include "base/input_error.h"
 
@@ -10,9 +10,17 @@ namespace shardwise {
 const VllmVersion kDefaultVllmVersion{0, 33, 0};
 
 VllmVersion parse_vllm_version(std::string_view text) {
-  const std::string copy(text.starts_with('v') ? text.substr(1) : text);
   VllmVersion version{0, 0, 0};
-  if (std::sscanf(copy.c_str(), "%d.%d.%d", &version.major_, &version.minor_, &version.patch_) < 2)
+  int* const parts[] = {&version.major_, &version.minor_, &version.patch_};
+  const char *at = text.data() + text.starts_with('v'), *const end = text.data() + text.size();
+  int read = 0;
+  for (int* part : parts) {
+    if (read > 0 && (at == end || *at++ != '.')) break;
+    const auto [behind, error] = std::from_chars(at, end, *part);
+    if (error != std::errc() || *part < 0) break;
+    at = behind, ++read;
+  }
+  if (read < 2)
     throw InputError("", 0, "", "vLLM version '" + std::string(text) + "' is not a release number",
                      "write e.g. " + to_string(kDefaultVllmVersion));
   return version;

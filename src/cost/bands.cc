@@ -30,7 +30,7 @@ BandMetric metric_of(std::string_view name) {
 bool holds(const BandRow& r, BandMetric metric, double x) { return r.metric == metric && x >= r.from && x < r.to; }
 
 const BandRow* own_row(BandMetric metric, const BandSlice& s, const std::vector<BandRow>& rows) {
-  if (s.combination == 0 || band_widening(metric, s) > 1) return nullptr;
+  if (!s.combination || band_widening(metric, s) > 1) return nullptr;
   const double x = band_coordinate(metric, s);
   const auto it = std::find_if(rows.begin(), rows.end(),
                                [&](const BandRow& r) { return r.combination == s.combination && holds(r, metric, x); });
@@ -41,8 +41,8 @@ const BandRow* own_row(BandMetric metric, const BandSlice& s, const std::vector<
 
 std::string_view name_of(BandMetric metric) { return kNames[static_cast<std::size_t>(metric)]; }
 
-std::uint64_t combination_of(std::string_view gpu, std::string_view shape) {
-  if (shape.empty()) return 0;
+std::optional<std::uint64_t> combination_of(std::string_view gpu, std::string_view shape) {
+  if (shape.empty()) return std::nullopt;
   return fnv1a(shape, fnv1a("|", fnv1a(gpu)));
 }
 
@@ -87,8 +87,8 @@ Interval band(BandMetric metric, double mean, const BandSlice& s, const std::vec
   const BandRow* row = own_row(metric, s, rows);
   if (!row) {
     const double x = band_coordinate(metric, s);
-    const auto it = std::find_if(rows.begin(), rows.end(),
-                                 [&](const BandRow& r) { return r.combination == 0 && holds(r, metric, x); });
+    const auto it =
+        std::find_if(rows.begin(), rows.end(), [&](const BandRow& r) { return !r.combination && holds(r, metric, x); });
     if (it != rows.end()) row = &*it;
   }
   const double w = band_widening(metric, s) * (metric == BandMetric::ttft ? s.ttft_band : s.tpot_band);

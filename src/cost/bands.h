@@ -1,6 +1,7 @@
 #pragma once
 // 90 % intervals: multiplicative factors by slice, from residuals of measured rows.
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,24 +18,24 @@ struct BandSlice {
   double ttft_ms = 0;       ///< predicted
   bool kv_limited = false;  ///< more requests offered than the KV cache holds
   bool open_loop = false;
-  bool closed_form = false;             ///< not simulated: how far that is from a simulated run comes on top
-  double widen = 1;                     ///< factor on the half width in ln
-  std::uint64_t combination = 0;        ///< combination_of(); 0 = none
-  double ttft_band = 1, tpot_band = 1;  ///< further factors: what a calibration narrows
+  bool closed_form = false;                       ///< not simulated: how far that is from a simulated run comes on top
+  double widen = 1;                               ///< factor on the half width in ln
+  std::optional<std::uint64_t> combination = {};  ///< combination_of()
+  double ttft_band = 1, tpot_band = 1;            ///< further factors: what a calibration narrows
 };
 
 /// One row of data/calibration/bands.csv.
 struct BandRow {
   BandMetric metric;
-  std::string gpu, shape;  ///< the measured combination whose own residuals these are; "" = any, of left-out groups
+  std::string gpu, shape;  ///< the measured combination whose own residuals these are; empty: any, of left-out groups
   double from, to;         ///< of band_coordinate()
   double lo, hi;           ///< ln(measured / predicted) at 5 % and 95 %
-  std::uint64_t combination = 0;  ///< combination_of(gpu, shape); 0 = any
+  std::optional<std::uint64_t> combination = {};  ///< combination_of(gpu, shape); nullopt: any
 };
 
 const std::vector<BandRow>& default_bands();
-/// Key of a measured combination: Gpu::name and CompiledStepData::shape.
-std::uint64_t combination_of(std::string_view gpu, std::string_view shape);
+/// Key of a measured combination: Gpu::name and CompiledStepData::shape; nullopt without a shape.
+std::optional<std::uint64_t> combination_of(std::string_view gpu, std::string_view shape);
 
 struct CompiledStepData;
 /// What the compiled step says of it; the load is the caller's.

@@ -87,11 +87,11 @@ struct OperatorTables {
 
 /// Where the intervals come from.
 struct BandSource {
-  double widen = 1;                     ///< factor on the half width in ln
-  double ttft_band = 1, tpot_band = 1;  ///< further ones: narrower by a calibration
-  std::string reason;                   ///< why it is as wide as it is
-  std::string gpu, shape;               ///< the combination that measurements may be of: Gpu::name, shape_of()
-  std::uint64_t combination = 0;        ///< its key (cost/bands.h)
+  double widen = 1;                          ///< factor on the half width in ln
+  double ttft_band = 1, tpot_band = 1;       ///< further ones: narrower by a calibration
+  std::string reason;                        ///< why it is as wide as it is
+  std::string gpu, shape;                    ///< the combination that measurements may be of: Gpu::name, shape_of()
+  std::optional<std::uint64_t> combination;  ///< its key (cost/bands.h)
 };
 
 struct CompiledStepData {

@@ -34,7 +34,7 @@ class StepCompiler {
   LayerKinds kinds_;
   double routing_;  ///< RoutingRow::factor; 1: not measured
   std::string shape_;
-  std::uint64_t combination_;
+  std::optional<std::uint64_t> combination_;
   GemmTimes gemms_;
 };
 

@@ -59,7 +59,7 @@ void check(const std::string& model_name, const std::string& cluster) {
               const Resolved& resolved = std::get<Resolved>(resolution);
               EXPECT_EQ(resolved.max_num_seqs, request.engine.max_num_seqs);
               EXPECT_EQ(resolved.max_num_batched_tokens, request.engine.max_num_batched_tokens);
-              EXPECT_EQ(resolved.launch.headless_workers_only || !resolved.launch.engine_core.empty(), true);
+              EXPECT_EQ(resolved.launch.headless_workers_only || resolved.launch.engine_core.has_value(), true);
               // vLLM counts devices among the visible ones; ours are visible in this order.
               std::size_t devices = 0;
               for (const auto& [rank, list] : resolved.launch.worker_devices) devices += list.size();

@@ -191,8 +191,8 @@ std::optional<std::string> rejection(const EngineConfig& e, const StartRow& s, c
   if (model.num_hidden_layers() < p.pipeline_parallel_size)
     return fmt::format("{} layers over {} stages", model.num_hidden_layers(), p.pipeline_parallel_size);
   if (const auto length = leading_number(s.max_model_len);
-      length && model.max_position_embeddings > 0 && *length > static_cast<double>(model.max_position_embeddings))
-    return fmt::format("max_model_len {} is above the model's {}", *length, model.max_position_embeddings);
+      length && model.max_position_embeddings && *length > static_cast<double>(*model.max_position_embeddings))
+    return fmt::format("max_model_len {} is above the model's {}", *length, *model.max_position_embeddings);
   const auto refused = check_layout(model_facts(model, e.vllm_version), p, e.vllm_version);
   return refused ? std::optional(refused->message) : std::nullopt;
 }

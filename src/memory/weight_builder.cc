@@ -249,7 +249,7 @@ void WeightBuilder::draft_frame(bool deepseek, const std::function<void()>& bloc
       full_plain(WeightClass::norm_other, 2 * static_cast<std::int64_t>(hidden()), {{hidden()}});
     }
     vocabulary(WeightClass::norm_other, model_.vocab_size, hidden(), false, {});
-    if (model_.index_topk > 0) topk_buffer(model_.index_topk);
+    if (model_.index_topk) topk_buffer(*model_.index_topk);
   }
   for (const int shared : target_->shared)
     buffer(program_.shared[static_cast<std::size_t>(shared)].kind,
@@ -291,14 +291,14 @@ void WeightBuilder::surroundings() {
         static_cast<std::int64_t>(model_.hc_mult.value_or(0)) * hidden();
   }
   target_ = &program_.every;
-  if (model_.index_topk > 0 && model_.is_mla()) topk_buffer(model_.index_topk);
+  if (model_.index_topk && model_.is_mla()) topk_buffer(*model_.index_topk);
   for (const auto& l : model_.layers)
     if (const auto* a = std::get_if<FullAttention>(&l.attention); a && a->indexer) {
       topk_buffer(a->indexer->topk / std::max(1, a->indexer->block_size), a->indexer->num_heads);
       break;
     }
   if (family_.normalizer_buffer) buffer(BufferKind::other, bytes_of(program_.dtype));
-  if (family_.kimi_k3 && model_.attn_res_block_size > 0) {
+  if (family_.kimi_k3 && model_.attn_res_block_size) {
     target_ = &program_.last;
     replicated(WeightClass::norm_other, hidden(), 2);
   }

@@ -62,7 +62,7 @@ void mla_attention(WeightBuilder& b, const MlaAttention& a, const std::string& a
   }
   b.replicated(cls, a.kv_lora_rank);
   b.column(cls, a.kv_lora_rank, {{a.num_heads, a.qk_nope_head_dim + a.v_head_dim}}, false, self + "kv_b_proj", {});
-  b.absorbed(a.qk_nope_head_dim, b.model().index_topk > 0);
+  b.absorbed(a.qk_nope_head_dim, b.model().index_topk.has_value());
   b.row(cls, static_cast<std::int64_t>(a.num_heads) * a.v_head_dim, b.hidden(), a.qkv_bias, self + "o_proj");
   if (a.output_gate) b.column(cls, b.hidden(), {{a.num_heads, a.v_head_dim}}, false, self + "g_proj", {});
   if (b.family().kimi_k3) b.buffer(BufferKind::kv_scales, 4);  // _one_scale
@@ -270,7 +270,7 @@ void layer(WeightBuilder& b, const Layer& l, const std::string& at) {
   // Falcon: two layer norms unless attention and MLP run beside each other on one.
   const bool second = b.family().attention == std::string("self_attention.") && !b.model().parallel_attn;
   b.norms(half ? 1 : b.family().norms + (b.family().gemma4 && routed ? 3 : 0) + (second ? 1 : 0));
-  if (b.family().kimi_k3 && b.model().attn_res_block_size > 0) b.replicated(WeightClass::norm_other, b.hidden(), 4);
+  if (b.family().kimi_k3 && b.model().attn_res_block_size) b.replicated(WeightClass::norm_other, b.hidden(), 4);
   if (b.family().deepseek_v4) {  // hyper-connections
     const std::int64_t mult = b.model().hc_mult.value_or(0), mix = (2 + mult) * mult;
     if (mult > 0) {

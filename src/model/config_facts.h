@@ -61,7 +61,7 @@ struct ConfigFacts {
   std::string quant_format;                 ///< "format" of a compressed-tensors checkpoint
   std::string modelopt_algo;                ///< quant_algo of a ModelOpt checkpoint: FP8, NVFP4, MIXED_PRECISION ...
   std::string kv_cache_dtype = "auto";      ///< what --kv-cache-dtype auto resolves to
-  std::string unknown_modelopt_algo;        ///< such a quant_algo that vLLM does not know; "" = none
+  std::optional<std::string> unknown_modelopt_algo;  ///< such a quant_algo that vLLM does not know
   ConfigSizes sizes;
 };
 

@@ -3,6 +3,7 @@
 
 #include "base/text.h"
 #include "config/json.h"
+#include "config/quantity.h"
 #include "model/layers.h"
 
 namespace shardwise {
@@ -50,11 +51,10 @@ std::vector<int> layer_list(const Fields& f, const char* name) {
   if (!value->is_string()) return f.integers(name);
   std::vector<int> out;  // "3,4,5" (Step-3)
   for (const auto& part : split(value->get_ref<const std::string&>(), ',')) {
-    const auto word = trim(part);
-    if (word.empty() || word.size() > 6 ||
-        !std::all_of(word.begin(), word.end(), [](char ch) { return ch >= '0' && ch <= '9'; }))
+    std::int64_t layer = 0;
+    if (!parse_number(trim(part), layer) || layer < 0 || layer > 999'999)
       f.fail(name, "is not a list of layer numbers");
-    out.push_back(std::stoi(std::string(word)));
+    out.push_back(static_cast<int>(layer));
   }
   return out;
 }

@@ -87,8 +87,8 @@ void derive_max_len(const Fields& top, const Fields& text, Model& model) {
         if (part.is_object()) look(part);
     }
   if (!gemma3 && factor > 0 && factor < 1e6) longest *= factor;
-  model.max_position_embeddings = static_cast<std::int64_t>(std::min(longest, 1e15));
-  model.default_max_model_len = model.max_position_embeddings;
+  model.default_max_model_len = static_cast<std::int64_t>(std::min(longest, 1e15));
+  model.max_position_embeddings = model.default_max_model_len;
   if (longrope)
     if (const auto original = top.number({"original_max_position_embeddings"}); original && *original >= 1)
       model.default_max_model_len = std::min(model.default_max_model_len, static_cast<std::int64_t>(*original));
@@ -143,9 +143,9 @@ void read_details(const Fields& text, Model& model) {
   model.sliding_rope = read_rope(text, true);
   model.learned_positions = whole("max_position_embeddings", whole("n_positions", 1024));
   if (model.model_type.starts_with("gemma")) model.num_kv_shared_layers = whole("num_kv_shared_layers", 0);
-  model.index_topk = std::max(0, whole("index_topk", 0));
+  if (const int tokens = whole("index_topk", 0); tokens > 0) model.index_topk = tokens;
   if (const int streams = whole("hc_mult", -1); streams >= 0) model.hc_mult = streams;
-  model.attn_res_block_size = std::max(0, whole("attn_res_block_size", 0));
+  if (const int size = whole("attn_res_block_size", 0); size > 0) model.attn_res_block_size = size;
   model.parallel_attn =
       !text.loose_boolean({"new_decoder_architecture"}, false) && text.loose_boolean({"parallel_attn"}, true);
   model.bidirectional_vision = text.loose_text("use_bidirectional_attention") == "vision";

@@ -162,7 +162,7 @@ TEST(HfConfig, HybridLayers) {
       "", "c");
   EXPECT_TRUE(mamba.is_attention_free());
   EXPECT_EQ(mamba.default_max_model_len, 2048);
-  EXPECT_EQ(mamba.max_position_embeddings, 0);
+  EXPECT_FALSE(mamba.max_position_embeddings);
 }
 
 TEST(HfConfig, NemotronNasBlocks) {

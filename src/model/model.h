@@ -234,20 +234,20 @@ struct Model {
   /// Of the MTP draft, over all MTP layers. They attend as the target's last attention layer does, with an indexer of
   /// their own; Nemotron-H and DeepSeek-V4 state their kinds.
   std::vector<Layer> mtp_layers;
-  std::int64_t max_position_embeddings =
-      0;  ///< after rope scaling: the longest max_model_len vLLM accepts (0 = not stated)
+  std::optional<std::int64_t>
+      max_position_embeddings;  ///< after rope scaling: the longest max_model_len vLLM accepts; nullopt: not stated
   std::int64_t default_max_model_len =
       0;  ///< what vLLM takes without --max-model-len (shorter than the above for LongRoPE; 2048 if not stated)
   Quantisation quantisation;
   std::optional<VisionTower> vision;
   Rope rope, sliding_rope;
-  int learned_positions = 0;             ///< rows of a position embedding, for classes that have one
-  int num_kv_shared_layers = 0;          ///< last layers that read the cache of earlier ones (Gemma 3n, 4)
-  int index_topk = 0;                    ///< tokens that sparse MLA selects; 0 = it is not sparse
-  std::optional<int> hc_mult;            ///< hyper-connections: residual streams (DeepSeek-V4)
-  int attn_res_block_size = 0;           ///< attention over residuals (Kimi-K3); 0 = none
-  bool parallel_attn = true;             ///< Falcon: attention and MLP side by side on one norm
-  bool bidirectional_vision = false;     ///< use_bidirectional_attention: images see both ways (Gemma 4)
+  int learned_positions = 0;               ///< rows of a position embedding, for classes that have one
+  int num_kv_shared_layers = 0;            ///< last layers that read the cache of earlier ones (Gemma 3n, 4)
+  std::optional<int> index_topk;           ///< tokens that sparse MLA selects
+  std::optional<int> hc_mult;              ///< hyper-connections: residual streams (DeepSeek-V4)
+  std::optional<int> attn_res_block_size;  ///< attention over residuals (Kimi-K3)
+  bool parallel_attn = true;               ///< Falcon: attention and MLP side by side on one norm
+  bool bidirectional_vision = false;       ///< use_bidirectional_attention: images see both ways (Gemma 4)
   std::string ssm_cache_dtype = "auto";  ///< of the recurrent state, as config.json names it (--mamba-ssm-cache-dtype)
   bool nested_text = false;              ///< the language part is an object inside config.json
   bool generic = false;                  ///< architecture unknown: planned from its fields alone

@@ -3,6 +3,7 @@
 
 #include "model/architectures.h"
 #include "parallel/experts.h"
+#include "parallel/python_text.h"
 #include "parallel/rule_rows.h"
 
 namespace shardwise {
@@ -344,8 +345,8 @@ void derive_worker(S& s) {
         s.gpu_out_of_range = index;
         return;
       }
-      devices.push_back(s.a.device_ids ? std::atoi((*s.a.device_ids)[static_cast<std::size_t>(index)].c_str())
-                                       : static_cast<int>(index));
+      const auto given = s.a.device_ids ? python_int((*s.a.device_ids)[static_cast<std::size_t>(index)]) : std::nullopt;
+      devices.push_back(static_cast<int>(given.value_or(index)));  // a UUID's number is not known: its place
     }
     launch.worker_devices.emplace_back(dp_rank, std::move(devices));
   }

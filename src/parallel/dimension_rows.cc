@@ -115,7 +115,7 @@ void placements(const Space&, const Layout& l, const DimensionValue* pin, Values
 
 int engines_of(const Space& s, const Layout& l) { return s.engines[static_cast<std::size_t>(l.parallel.world_size())]; }
 bool spans_nodes(const Space& s, const Layout& l) {
-  return s.nodes[static_cast<std::size_t>(l.parallel.world_size())] > 1;
+  return s.spans_nodes[static_cast<std::size_t>(l.parallel.world_size())];
 }
 
 /// Dense engines that span nodes have no data parallel: their copies are replicas.
@@ -145,14 +145,14 @@ int gpus(const Layout& l) { return l.gpus(); }
 // clang-format off
 constexpr Dimension kRows[] = {
     {.name = "tensor_parallel_size", .short_name = "tp", .label = "TP", .member = &P::tensor_parallel_size,
-     .role = Role::shape, .rung = 0, .always = true, .text = first_factor, .needed = always, .values = tensor_sizes},
+     .role = Role::shape, .rung = 0, .always = true, .multiplies = true, .text = first_factor, .needed = always, .values = tensor_sizes},
     {.name = "pipeline_parallel_size", .short_name = "pp", .label = "PP", .member = &P::pipeline_parallel_size,
-     .role = Role::shape, .complexity = 32, .rung = 1, .always = true, .text = factor, .values = stages},
+     .role = Role::shape, .complexity = 32, .rung = 1, .always = true, .multiplies = true, .text = factor, .values = stages},
     {.name = "data_parallel_size", .short_name = "dp", .label = "DP", .member = &P::data_parallel_size,
-     .role = Role::copies, .complexity = 1, .rung = 3, .always = true, .text = factor, .values = data_ranks},
+     .role = Role::copies, .complexity = 1, .rung = 3, .always = true, .multiplies = true, .text = factor, .values = data_ranks},
     {.name = "prefill_context_parallel_size", .short_name = "pcp", .label = "PCP",
      .member = &P::prefill_context_parallel_size, .role = Role::given, .complexity = 128, .always = true,
-     .text = factor},
+     .multiplies = true, .text = factor},
     {.name = "decode_context_parallel_size", .short_name = "dcp", .label = "DCP",
      .member = &P::decode_context_parallel_size, .role = Role::shape, .complexity = 16, .rung = 6, .always = true,
      .text = within, .values = divisors_of_tp},
@@ -173,8 +173,8 @@ constexpr Dimension kRows[] = {
     {.name = "all2all_backend", .short_name = "all2all", .label = "all2all backend", .member = &P::all2all_backend,
      .text = nothing, .needed = experts_exchanged},
     {.name = "replicas", .short_name = "replicas", .label = "replicas", .member = &Layout::replicas,
-     .role = Role::copies, .complexity = 4, .rung = 7, .always = true, .text = deployments, .of_deployment = false,
-     .values = replicas},
+     .role = Role::copies, .complexity = 4, .rung = 7, .always = true, .multiplies = true, .text = deployments,
+     .of_deployment = false, .values = replicas},
     {.name = "gpus", .member = gpus, .role = Role::total, .rung = 8, .always = true, .text = nothing},
 };
 // clang-format on

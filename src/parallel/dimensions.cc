@@ -187,6 +187,16 @@ bool same_but_copies(const Layout& a, Layout b) {
 
 bool at_default(const Dimension& d, const Layout& layout) { return same_value(d, layout, default_layout()); }
 
+std::string gpu_factors(const Layout& layout) {
+  std::vector<std::string> factors;
+  for (const auto& d : layout_fields()) {
+    if (!d.multiplies || (at_default(d, layout) && (d.role == Role::given || !d.of_deployment))) continue;
+    const std::string label(d.label), value = value_text(value_of(d, layout));
+    factors.push_back(d.of_deployment ? label + " " + value : value + " " + label);
+  }
+  return join(factors, " x ");
+}
+
 std::string value_text(const DimensionValue& value, std::string_view separator) {
   if (const auto* on = std::get_if<bool>(&value)) return *on ? "1" : "0";
   if (const auto* number = std::get_if<int>(&value)) return std::to_string(*number);

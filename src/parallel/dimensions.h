@@ -35,10 +35,10 @@ enum class Role {
 
 /// What there is to choose from.
 struct Space {
-  int gpus = 0;              ///< on offer
-  std::vector<int> engines;  ///< by ranks of an engine: how many fit side by side (0 ranks: none)
-  std::vector<int> nodes;    ///< by ranks of an engine: nodes that one spans (0: it cannot be split evenly)
-  int layers = 0;            ///< of the model
+  int gpus = 0;                   ///< on offer
+  std::vector<int> engines;       ///< by ranks of an engine: how many fit side by side (0 ranks: none)
+  std::vector<bool> spans_nodes;  ///< by ranks of an engine: one needs several nodes
+  int layers = 0;                 ///< of the model
   bool moe = false;
   bool allow_replicas = false;          ///< of a dense model on one node, too
   std::optional<int> num_expert_group;  ///< of the model's router
@@ -51,9 +51,10 @@ struct Dimension {
   std::string_view label = {};       ///< in sentences: "TP 8"
   DimensionMember member;
   Role role = Role::given;
-  int complexity = 0;   ///< of a layout where it is not at its default
-  int rung = 0;         ///< place in the ladder and among the curves
-  bool always = false;  ///< JSON has it at its default, too
+  int complexity = 0;       ///< of a layout where it is not at its default
+  int rung = 0;             ///< place in the ladder and among the curves
+  bool always = false;      ///< JSON has it at its default, too
+  bool multiplies = false;  ///< the GPUs of a layout are the product of all that do
   /// What a plan's text says of it; null: its label and value where it is not at its default.
   std::string (*text)(const Dimension&, const Layout&) = nullptr;
   bool of_deployment = true;  ///< its text is part of to_string(ParallelConfig)
@@ -89,6 +90,8 @@ bool same_value(const Dimension& d, const Layout& a, const Layout& b);
 bool same_but_copies(const Layout& a, Layout b);
 bool lower_value(const Dimension& d, const Layout& a, const Layout& b);
 bool at_default(const Dimension& d, const Layout& layout);
+/// "TP 4 x PP 1 x DP 2 x 2 replicas": the product that a layout's GPUs are.
+std::string gpu_factors(const Layout& layout);
 
 /// "8", "1" (on), "round_robin", "41+39"; read_value reads it back.
 std::string value_text(const DimensionValue& value, std::string_view separator = "+");

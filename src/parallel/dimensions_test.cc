@@ -5,6 +5,7 @@
 
 #include <set>
 
+#include "base/text.h"
 #include "config/json.h"
 #include "parallel/layout_json.h"
 
@@ -148,6 +149,22 @@ TEST(Dimensions, TheLadderStepsInItsOwnOrder) {
   for (const auto* d : rungs())
     if (d->role != Role::total) names.push_back(d->short_name);
   EXPECT_THAT(names, testing::ElementsAre("tp", "pp", "layers", "dp", "ep", "placement", "dcp", "replicas"));
+}
+
+TEST(Dimensions, GpusAreTheProductOfTheirFactors) {
+  const auto product = [](const std::string& text) {
+    int gpus = 1;
+    for (const auto& word : split(text, ' '))
+      if (word.find_first_not_of("0123456789") == word.npos) gpus *= std::stoi(word);
+    return gpus;
+  };
+  for_each_value([&](const Dimension&, const DimensionValue&, const Layout& layout) {
+    EXPECT_EQ(product(gpu_factors(layout)), layout.gpus()) << gpu_factors(layout);
+  });
+  EXPECT_EQ(gpu_factors({}), "TP 1 x PP 1 x DP 1");
+  Layout layout = spread();
+  layout.replicas = 3, layout.parallel.prefill_context_parallel_size = 2;
+  EXPECT_EQ(gpu_factors(layout), "TP 1 x PP 1 x DP 2 x PCP 2 x 3 replicas");
 }
 
 }  // namespace

@@ -212,13 +212,13 @@ EplbShape effective_shape(const EplbShape& s) {
   return s.groups % s.nodes == 0 ? s : EplbShape{s.replicas, 1, 1, s.ranks};
 }
 
-std::string eplb_refusal(int experts, const EplbShape& given) {
+std::optional<std::string> eplb_refusal(int experts, const EplbShape& given) {
   const auto s = effective_shape(given);
   if (s.groups <= 0 || experts % s.groups != 0) return "num_logical_experts % num_groups == 0";
   if (s.ranks % s.nodes != 0) return "num_gpus % num_nodes == 0";
   if (s.ranks <= 0 || s.replicas % s.ranks != 0) return "num_physical_experts % num_gpus == 0";
   if (s.replicas < experts) return "num_redundant >= 0";
-  return "";
+  return std::nullopt;
 }
 
 PhysicalToLogical eplb_vllm(const ExpertLoads& loads, const EplbShape& given, std::span<const int> old) {

@@ -1,6 +1,7 @@
 #pragma once
 // Expert load balancing: vLLM's default policy, reproduced, and ours, which starts from it and never does worse.
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <variant>
@@ -31,8 +32,8 @@ EplbShape effective_shape(const EplbShape& shape);
 /// ranks).
 using PhysicalToLogical = std::vector<int>;
 
-/// The assertion that vLLM's policy fails on these sizes, as text; "" = fine.
-std::string eplb_refusal(int experts, const EplbShape& shape);
+/// The assertion that vLLM's policy fails on these sizes, as text.
+std::optional<std::string> eplb_refusal(int experts, const EplbShape& shape);
 
 /// distributed/eplb/policy/default.py rebalance_experts, with a stable descending sort. `old` = the map in force before
 /// (experts that stay on a GPU keep their slot), empty = none. The sizes must pass eplb_refusal().

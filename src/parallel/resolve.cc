@@ -1,9 +1,12 @@
 #include "parallel/resolve.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <limits>
 
 #include "base/text.h"
 #include "hardware/hardware.h"
+#include "parallel/python_text.h"
 #include "parallel/rule_rows.h"
 
 namespace shardwise {
@@ -21,14 +24,20 @@ ExpertPlacement asked_placement(const Resolved& r) {
   return r.expert_placement_strategy == "round_robin" ? ExpertPlacement::round_robin : ExpertPlacement::linear;
 }
 
+/// What Resolved and ParallelConfig name alike. `of` must outlive the view.
+template <class Sizes>
+void take_sizes(LayoutView& l, const Sizes& of) {
+  l.tp = of.tensor_parallel_size, l.pp = of.pipeline_parallel_size, l.pcp = of.prefill_context_parallel_size;
+  l.dcp = of.decode_context_parallel_size, l.dp = of.data_parallel_size;
+  l.ep = of.enable_expert_parallel, l.eplb = of.enable_eplb, l.redundant_experts = of.num_redundant_experts;
+  l.all2all = of.all2all_backend;
+}
+
 LayoutView layout_view(const ResolveState& s, Phase phase) {
   const auto& r = s.r;
   LayoutView l{s.m, s.v};
-  l.tp = r.tensor_parallel_size, l.pp = r.pipeline_parallel_size, l.pcp = r.prefill_context_parallel_size;
-  l.dcp = r.decode_context_parallel_size, l.dp = r.data_parallel_size;
-  l.ep = r.enable_expert_parallel, l.eplb = r.enable_eplb, l.redundant_experts = r.num_redundant_experts;
+  take_sizes(l, r);
   l.placement = asked_placement(r);
-  l.all2all = r.all2all_backend;
   if (r.quantization) l.quantization = *r.quantization;
   l.dtype = r.dtype;
   l.trust_remote_code = s.a.trust_remote_code.value_or(false);
@@ -40,11 +49,8 @@ LayoutView layout_view(const ResolveState& s, Phase phase) {
 LayoutView layout_view(const ModelFacts& model, const ParallelConfig& p, std::string_view quantization,
                        VllmVersion version, const NodeFacts* node) {
   LayoutView l{model, version};
-  l.tp = p.tensor_parallel_size, l.pp = p.pipeline_parallel_size, l.pcp = p.prefill_context_parallel_size;
-  l.dcp = p.decode_context_parallel_size, l.dp = p.data_parallel_size;
-  l.ep = p.enable_expert_parallel, l.eplb = p.enable_eplb, l.redundant_experts = p.num_redundant_experts;
+  take_sizes(l, p);
   l.placement = p.expert_placement_strategy;
-  l.all2all = p.all2all_backend;
   l.quantization = quantization;
   l.dtype = "bfloat16";
   l.supports_pp = model.supports_pp;
@@ -61,15 +67,13 @@ void read_pp_partition(ResolveState& s) {
   if (const auto it = s.env.find("VLLM_PP_LAYER_PARTITION"); it != s.env.end()) {
     std::int64_t sum = 0;
     for (const auto& word : split(it->second, ',')) {
-      char* end = nullptr;
-      const auto text = std::string(trim(word));
-      const auto layers = std::strtoll(text.c_str(), &end, 10);
-      if (text.empty() || *end) {
+      const auto layers = python_int(word);
+      if (!layers || std::abs(*layers) > std::numeric_limits<int>::max()) {
         r.pp_layers_error = "ValueError: Invalid partition string: " + it->second;
         return;
       }
-      p.pp_layer_partition.push_back(static_cast<int>(layers));
-      sum += layers;
+      p.pp_layer_partition.push_back(static_cast<int>(*layers));
+      sum += *layers;
     }
     if (static_cast<std::int64_t>(p.pp_layer_partition.size()) != r.pipeline_parallel_size) {
       r.pp_layers_error = "ValueError: len(partitions)=" + std::to_string(p.pp_layer_partition.size()) +

@@ -47,7 +47,7 @@ using Environment = std::map<std::string, std::string, std::less<>>;
 
 /// Process groups of one node's command. Absent fields do not apply.
 struct Launch {
-  std::string executor;  ///< class name; "" when this command starts no executor of its own
+  std::optional<std::string> executor;  ///< class name; nullopt: this command starts no executor of its own
   struct Engines {
     int count = 0;
     std::optional<int> start_dp_rank, local_start;
@@ -56,7 +56,7 @@ struct Launch {
   bool dp_coordinator = false, headless_workers_only = false, ray_actors = false, dp_supervisor = false;
   bool served = false;                           ///< through `vllm serve`
   std::optional<std::int64_t> api_server_count;  ///< nullopt = one server in the main process
-  std::string engine_core;                       ///< EngineCoreProc | DPEngineCoreProc; "" = none here
+  std::optional<std::string> engine_core;        ///< EngineCoreProc | DPEngineCoreProc; nullopt: none here
   /// DP rank -> CUDA index of each of its workers on this node.
   std::vector<std::pair<int, std::vector<int>>> worker_devices;
 };

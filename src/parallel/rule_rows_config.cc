@@ -271,8 +271,7 @@ constexpr Rule kConfigRules[] = {
      "transformers_utils/model_arch_config_convertor.py:_normalize_quantization_config",
      "The quant_algo of a ModelOpt checkpoint must be one that vLLM knows: FP8 or NVFP4.", "another checkpoint",
      [](L l) {
-       return !l.m.unknown_modelopt_algo.empty() ? wrong("Unknown ModelOpt quant algo: {}", l.m.unknown_modelopt_algo)
-                                                 : ok;
+       return l.m.unknown_modelopt_algo ? wrong("Unknown ModelOpt quant algo: {}", *l.m.unknown_modelopt_algo) : ok;
      },
      "Unknown ModelOpt quant algo: "},
 

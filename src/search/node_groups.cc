@@ -33,28 +33,28 @@ std::vector<NodeGroup> node_groups(const Cluster& cluster, const std::vector<int
   return groups;
 }
 
-EngineSpan engine_span(int world_size, int gpus_per_node, int max_nodes) {
+std::optional<EngineSpan> engine_span(int world_size, int gpus_per_node, int max_nodes) {
   for (int nodes = 1; nodes <= max_nodes; ++nodes)
-    if (world_size % nodes == 0 && world_size / nodes <= gpus_per_node) return {nodes, world_size / nodes};
-  return {0, 0};
+    if (world_size % nodes == 0 && world_size / nodes <= gpus_per_node) return EngineSpan{nodes, world_size / nodes};
+  return std::nullopt;
 }
 
-EngineSpan engine_span(const NodeGroup& group, int world_size) {
+std::optional<EngineSpan> engine_span(const NodeGroup& group, int world_size) {
   const int largest = *std::max_element(group.free_gpus.begin(), group.free_gpus.end());
   return engine_span(world_size, largest, static_cast<int>(group.free_gpus.size()));
 }
 
 int engine_capacity(const NodeGroup& group, int world_size) {
   const auto span = engine_span(group, world_size);
-  if (span.nodes == 0) return 0;
-  if (span.nodes == 1) {
+  if (!span) return 0;
+  if (span->nodes == 1) {
     int engines = 0;
     for (int free : group.free_gpus) engines += free / world_size;
     return engines;
   }
   const auto usable = std::count_if(group.free_gpus.begin(), group.free_gpus.end(),
-                                    [&](int free) { return free >= span.gpus_per_node; });
-  return static_cast<int>(usable) / span.nodes;
+                                    [&](int free) { return free >= span->gpus_per_node; });
+  return static_cast<int>(usable) / span->nodes;
 }
 
 }  // namespace shardwise

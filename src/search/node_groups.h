@@ -1,5 +1,6 @@
 #pragma once
 // The nodes that a plan can use, and the engines that fit on them.
+#include <optional>
 #include <vector>
 
 #include "hardware/hardware.h"
@@ -22,9 +23,9 @@ struct EngineSpan {
   int nodes = 1;          ///< nodes that one engine spans
   int gpus_per_node = 0;  ///< of each of them
 };
-/// The fewest nodes that divide the engine evenly; nodes = 0 if there is no such split.
-EngineSpan engine_span(int world_size, int gpus_per_node, int max_nodes);
-EngineSpan engine_span(const NodeGroup& group, int world_size);
+/// The fewest nodes that divide the engine evenly; nullopt if there is no such split.
+std::optional<EngineSpan> engine_span(int world_size, int gpus_per_node, int max_nodes);
+std::optional<EngineSpan> engine_span(const NodeGroup& group, int world_size);
 
 /// Engines of `world_size` ranks that fit on the group side by side.
 int engine_capacity(const NodeGroup& group, int world_size);

@@ -90,7 +90,7 @@ void count_rejection(std::vector<RejectionCount>& counts, const Rule* rule, std:
 
 EnginePlacement placement_of(const NodeGroup& group, const ParallelConfig& p) {
   const auto span = engine_span(group, p.world_size());
-  if (span.nodes > 1) return {span.gpus_per_node};
+  if (span && span->nodes > 1) return {span->gpus_per_node};
   const int largest = *std::max_element(group.free_gpus.begin(), group.free_gpus.end());
   const int local_engines = std::max(1, std::min(p.data_parallel_size, largest / p.world_size()));
   return {local_engines * p.world_size()};

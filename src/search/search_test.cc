@@ -15,12 +15,12 @@ NodeGroup group(const std::string& gpus, std::vector<int> taken = {}) {
 }
 
 TEST(EngineSpan, TakesTheFewestNodesThatDivideTheEngine) {
-  EXPECT_EQ(engine_span(8, 8, 2).nodes, 1);
-  EXPECT_EQ(engine_span(16, 8, 2).nodes, 2);
-  EXPECT_EQ(engine_span(16, 8, 2).gpus_per_node, 8);
-  EXPECT_EQ(engine_span(12, 8, 4).gpus_per_node, 6);
-  EXPECT_EQ(engine_span(9, 8, 2).nodes, 0) << "9 ranks do not divide over two nodes";
-  EXPECT_EQ(engine_span(9, 8, 3).nodes, 3);
+  EXPECT_EQ(engine_span(8, 8, 2)->nodes, 1);
+  EXPECT_EQ(engine_span(16, 8, 2)->nodes, 2);
+  EXPECT_EQ(engine_span(16, 8, 2)->gpus_per_node, 8);
+  EXPECT_EQ(engine_span(12, 8, 4)->gpus_per_node, 6);
+  EXPECT_FALSE(engine_span(9, 8, 2)) << "9 ranks do not divide over two nodes";
+  EXPECT_EQ(engine_span(9, 8, 3)->nodes, 3);
 }
 
 TEST(EngineCapacity, CountsWholeEnginesOnWhatIsFree) {

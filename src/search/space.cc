@@ -13,10 +13,11 @@ Space space_of(const SearchRequest& request, std::size_t index) {
   const NodeGroup& group = request.groups[index];
   Space space;
   space.gpus = std::min(group.total(), request.max_gpus.value_or(group.total()));
-  space.engines = space.nodes = {0};
+  space.engines = {0}, space.spans_nodes = {false};
   for (int ranks = 1; ranks <= space.gpus; ++ranks) {
     space.engines.push_back(std::min(engine_capacity(group, ranks), space.gpus / ranks));
-    space.nodes.push_back(engine_span(group, ranks).nodes);
+    const auto span = engine_span(group, ranks);
+    space.spans_nodes.push_back(span && span->nodes > 1);
   }
   space.layers = request.model->num_hidden_layers();
   space.moe = request.model->is_moe();

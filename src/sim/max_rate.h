@@ -8,9 +8,9 @@ namespace shardwise {
 inline constexpr Seconds kMaxRateRun{60};
 
 struct MaxRate {
-  double request_rate = 0;   ///< requests/s; 0 = not even the lowest rate tried keeps the SLOs
-  double goodput_share = 0;  ///< of requests that meet every limit on their own, at that rate
-  SimulationResult result;   ///< at that rate
+  std::optional<double> request_rate;  ///< requests/s; nullopt: not even the lowest rate tried keeps the SLOs
+  double goodput_share = 0;            ///< of requests that meet every limit on their own, at that rate
+  SimulationResult result;             ///< at that rate
   int simulations = 0;
   bool bounded = true;  ///< false: the SLOs held at the highest rate tried
 };

@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::size_t kCdfPoints = 101;
 
-LatencySummary summarize(const Distribution& values, double half_width) {
+LatencySummary summarize(const Distribution& values, std::optional<double> half_width) {
   LatencySummary s;
   s.count = values.count();
   s.mean = values.mean() * 1e-9;
@@ -20,7 +20,7 @@ LatencySummary summarize(const Distribution& values, double half_width) {
   s.p95 = values.quantile(0.95) * 1e-9;
   s.p99 = values.quantile(0.99) * 1e-9;
   s.max = to_seconds(values.max());
-  s.mean_half_width = half_width * 1e-9;
+  if (half_width) s.mean_half_width = *half_width * 1e-9;
   for (std::size_t i = 0; i < kCdfPoints && s.count > 0; ++i)
     s.cdf.push_back(values.quantile(static_cast<double>(i) / (kCdfPoints - 1)) * 1e-9);
   return s;
@@ -46,7 +46,7 @@ std::optional<double> share_of(SloStat stat) {
 /// count leaves between its 5 % and 95 % points.
 SloOutcome outcome(const Slo& slo, const LatencySummary& m, const Distribution& values) {
   SloOutcome o{slo, m.quantile(slo.stat), 0, 0, m.count > 0 && m.quantile(slo.stat) <= slo.limit.value};
-  o.lo = o.value - m.mean_half_width, o.hi = o.value + m.mean_half_width;
+  o.lo = o.value - m.mean_half_width.value_or(0), o.hi = o.value + m.mean_half_width.value_or(0);
   if (const auto p = share_of(slo.stat); p && m.count > 0) {
     const double error = 1.645 * std::sqrt(*p * (1 - *p) / static_cast<double>(m.count));
     o.lo = 1e-9 * values.quantile(std::max(0.0, *p - error)), o.hi = 1e-9 * values.quantile(std::min(1.0, *p + error));

@@ -79,12 +79,12 @@ struct SimulationConfig {
   std::int64_t record_steps = 0;  ///< keep the first so many steps and requests, for a Perfetto trace
 };
 
-/// One latency metric, seconds. interval: of the mean, by batch means (half width, 90 %); 0 = too few values.
+/// One latency metric, seconds.
 struct LatencySummary {
   std::int64_t count = 0;
   double mean = 0, median = 0, p90 = 0, p95 = 0, p99 = 0, max = 0;
-  double mean_half_width = 0;
-  std::vector<double> cdf;  ///< quantiles at 0, 0.01, ... 1
+  std::optional<double> mean_half_width;  ///< of a 90 % interval, by batch means; nullopt: too few values
+  std::vector<double> cdf;                ///< quantiles at 0, 0.01, ... 1
   double quantile(SloStat stat) const;
 };
 
@@ -133,10 +133,10 @@ struct SimulationResult {
   std::int64_t input_tokens = 0, output_tokens = 0;
   LatencySummary ttft, tpot, itl, e2e, queue;  ///< queue: from the engine's door to the first scheduled step
   double request_throughput = 0, output_throughput = 0, total_token_throughput = 0;
-  double output_throughput_half_width = 0;  ///< 90 %, by batch means
-  double request_goodput = 0;               ///< requests/s that meet every SLO limit of the workload, each on its own
-  double goodput_share = 0;                 ///< of the completed ones
-  std::vector<SloOutcome> slos;             ///< in the order of the workload
+  std::optional<double> output_throughput_half_width;  ///< 90 %, by batch means; nullopt: too short a run
+  double request_goodput = 0;    ///< requests/s that meet every SLO limit of the workload, each on its own
+  double goodput_share = 0;      ///< of the completed ones
+  std::vector<SloOutcome> slos;  ///< in the order of the workload
   bool slos_met() const;
   std::int64_t preemptions = 0, steps = 0;
   double prefix_hit_rate = 0;            ///< of prompt tokens looked up

@@ -94,8 +94,8 @@ void BatchMeans::add(double value) {
   size_ *= 2;
 }
 
-double BatchMeans::half_width() const {
-  if (full_ < 20) return 0;
+std::optional<double> BatchMeans::half_width() const {
+  if (full_ < 20) return std::nullopt;
   double mean = 0, squares = 0;
   for (int i = 0; i < full_; ++i) mean += means_[i] / full_;
   for (int i = 0; i < full_; ++i) squares += (means_[i] - mean) * (means_[i] - mean);

@@ -2,6 +2,7 @@
 // Statistics of a stream of durations, in constant memory.
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace shardwise {
@@ -70,8 +71,8 @@ class GapDistribution {
 class BatchMeans {
  public:
   void add(double value);
-  /// Half width of the interval that holds the mean 9 times in 10; 0 with fewer than 20 batches' worth of values.
-  double half_width() const;
+  /// Half width of the interval that holds the mean 9 times in 10; nullopt with fewer than 20 batches.
+  std::optional<double> half_width() const;
 
  private:
   static constexpr int kBatches = 40;

@@ -48,7 +48,7 @@ std::vector<TimelinePoint> Timeline::points(Nanoseconds end) const {
   return points;
 }
 
-double Timeline::rate_half_width(Nanoseconds start, Nanoseconds end) const {
+std::optional<double> Timeline::rate_half_width(Nanoseconds start, Nanoseconds end) const {
   BatchMeans batches;
   std::size_t used = 0;
   for (std::size_t i = 0; i < slices_.size(); ++i) {
@@ -57,7 +57,7 @@ double Timeline::rate_half_width(Nanoseconds start, Nanoseconds end) const {
     batches.add(slices_[i].tokens / to_seconds(width_));
     ++used;
   }
-  return used < 20 ? 0 : batches.half_width();
+  return used < 20 ? std::nullopt : batches.half_width();
 }
 
 }  // namespace shardwise

@@ -1,5 +1,6 @@
 #pragma once
 // What a deployment did over time, in a bounded number of equal slices whose width doubles as time goes on.
+#include <optional>
 #include <vector>
 
 #include "sim/simulate.h"
@@ -15,7 +16,7 @@ class Timeline {
   /// Points up to `end`.
   std::vector<TimelinePoint> points(Nanoseconds end) const;
   /// Half width (90 %) of the mean output rate, tokens/s, from the slices after `start`; 0 with fewer than 20.
-  double rate_half_width(Nanoseconds start, Nanoseconds end) const;
+  std::optional<double> rate_half_width(Nanoseconds start, Nanoseconds end) const;
 
  private:
   struct Slice {

@@ -9,23 +9,16 @@
 #include "base/input_error.h"
 #include "base/text.h"
 #include "config/json.h"
-#include "config/text_source.h"
-#include "model/load.h"
+#include "questions.h"
 #include "report/report.h"
 
 namespace shardwise {
 namespace {
 
-PlanRequest question(const std::string& model, const std::string& gpus) {
-  DiskSource disk;
-  PlanRequest r;
-  r.model_spec = model;
-  r.model = std::make_shared<const Model>(load_model(model, disk));
-  r.cluster = parse_cluster(gpus);
-  r.workload.isl = parse_length("1024", "--isl");
-  r.workload.osl = parse_length("256", "--osl");
+/// By the closed form, with every layout that can be asked for.
+PlanRequest wide_question(const std::string& model, const std::string& gpus) {
+  auto r = question(model, gpus);
   r.allow_replicas = true;
-  r.explain = false;
   r.simulate_finalists = 0;
   return r;
 }
@@ -44,7 +37,7 @@ std::vector<DimensionValue> seen(const Dimension& d, const std::vector<Layout>& 
 }
 
 TEST(DimensionProperties, APinKeepsWhatTheFreeEnumerationHasOfItsValue) {
-  const auto request = question("deepseek-v2", "2x2xH100");  // its experts are grouped, its layers divide
+  const auto request = wide_question("deepseek-v2", "2x2xH100");  // its experts are grouped, its layers divide
   const auto s = search_request(request, nullptr);
   const auto all = layouts(s);
   for (const auto* d : dimensions()) {
@@ -70,7 +63,7 @@ TEST(DimensionProperties, APinKeepsWhatTheFreeEnumerationHasOfItsValue) {
 }
 
 TEST(DimensionProperties, WhatIsGivenIsInEveryLayout) {
-  auto request = question("Qwen3-30B-A3B", "4xH100");
+  auto request = wide_question("Qwen3-30B-A3B", "4xH100");
   request.pinned.enable_eplb = true;
   request.pinned.eplb_config = R"({"num_redundant_experts": 8})";
   request.pinned.all2all_backend = "deepep_low_latency";
@@ -82,7 +75,7 @@ TEST(DimensionProperties, WhatIsGivenIsInEveryLayout) {
 }
 
 TEST(DimensionProperties, WhyNotAsksForEachByBothNames) {
-  const auto answer = make_plan(question("Qwen3-30B-A3B", "4xH100"));
+  const auto answer = make_plan(wide_question("Qwen3-30B-A3B", "4xH100"));
   ASSERT_TRUE(answer.found());
   for (const auto* d : dimensions()) {
     const auto value = value_of(*d, answer.search.plans.front().layout);
@@ -95,7 +88,7 @@ TEST(DimensionProperties, WhyNotAsksForEachByBothNames) {
 }
 
 TEST(DimensionProperties, WhyNotNamesThemAll) {
-  const auto answer = make_plan(question("Llama-3.1-8B", "1xH100"));
+  const auto answer = make_plan(wide_question("Llama-3.1-8B", "1xH100"));
   try {
     why_not(answer, "zz=1");
     FAIL();
@@ -108,7 +101,7 @@ TEST(DimensionProperties, WhyNotNamesThemAll) {
 }
 
 TEST(DimensionProperties, JsonAndCurvesNameThem) {
-  auto request = question("Qwen3-30B-A3B", "4xH100");
+  auto request = wide_question("Qwen3-30B-A3B", "4xH100");
   request.explain = true;
   const auto answer = make_plan(request);
   const Json json = Json::parse(plan_json(answer));
@@ -124,7 +117,7 @@ TEST(DimensionProperties, JsonAndCurvesNameThem) {
 }
 
 TEST(DimensionProperties, TheLadderReachesTheWinner) {
-  auto request = question("DeepSeek-V2-Lite", "2x4xH100");
+  auto request = wide_question("DeepSeek-V2-Lite", "2x4xH100");
   request.pins = {{"data_parallel_size", 2}, {"enable_expert_parallel", true}, {"replicas", 2}};
   request.explain = true;
   const auto answer = make_plan(request);

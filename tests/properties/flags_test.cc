@@ -7,11 +7,10 @@
 #include "app/plan.h"
 #include "base/text.h"
 #include "config/json.h"
-#include "config/text_source.h"
 #include "launch/launch_files.h"
-#include "model/load.h"
 #include "parallel/parser_table.h"
 #include "parallel/value_type.h"
+#include "questions.h"
 
 namespace shardwise {
 namespace {
@@ -116,18 +115,10 @@ Words example(const FlagRow& row, VllmVersion version) {
   return {};
 }
 
-PlanRequest question(const Words& pins, const FlagRow& row) {
-  static const auto model = [] {
-    DiskSource disk;
-    return std::make_shared<const Model>(load_model("Qwen3-30B-A3B", disk));
-  }();
-  PlanRequest r;
-  r.model_spec = model->name;
-  r.model = model;
-  r.cluster = parse_cluster("2x4xH100");
-  r.workload.isl = parse_length("1024", "--isl");
-  r.workload.osl = parse_length("256", "--osl");
-  r.explain = false;
+PlanRequest pinned_question(const Words& pins, const FlagRow& row) {
+  static const auto asked = question("Qwen3-30B-A3B", "2x4xH100");
+  PlanRequest r = asked;
+  r.model_spec = r.model->name;
   r.simulate_finalists = 0;
   if (!row.versions.contains(r.vllm_version))
     r.vllm_version = row.versions.since == always ? VllmVersion{0, 16, 0} : row.versions.since;
@@ -196,7 +187,7 @@ TEST_P(EveryFlag, IsInTheCommandsOrNamed) {
   for (const auto& row : flag_rows()) {
     SCOPED_TRACE(row.name);
     if (refused(row, GetParam())) continue;
-    const auto request = question(GetParam(), row);
+    const auto request = pinned_question(GetParam(), row);
     PlanAnswer answer;
     ASSERT_NO_THROW(answer = make_plan(request)) << testing::PrintToString(example(row, request.vllm_version));
     if (!answer.found()) {

@@ -137,13 +137,14 @@ std::vector<double> numbers(const SimulationResult& r) {
                            r.duration,
                            static_cast<double>(r.input_tokens),
                            static_cast<double>(r.output_tokens),
-                           r.output_throughput_half_width,
+                           r.output_throughput_half_width.value_or(-1),
                            static_cast<double>(r.preemptions),
                            static_cast<double>(r.steps),
                            r.mean_concurrency,
                            r.engine_skew};
   for (const LatencySummary* s : {&r.ttft, &r.tpot, &r.itl, &r.e2e, &r.queue})
-    v.insert(v.end(), {static_cast<double>(s->count), s->mean, s->median, s->p90, s->p99, s->max, s->mean_half_width});
+    v.insert(v.end(), {static_cast<double>(s->count), s->mean, s->median, s->p90, s->p99, s->max,
+                       s->mean_half_width.value_or(-1)});
   for (const SimulatedEngine& e : r.engines)
     v.insert(v.end(),
              {static_cast<double>(e.requests), static_cast<double>(e.output_tokens), static_cast<double>(e.steps),
