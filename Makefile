@@ -9,7 +9,7 @@ VLLM_PYTHON ?= python3
 with_vllm = if $(VLLM_PYTHON) -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("vllm") is None)' 2>/dev/null; \
   then $(2); else echo "$(1): SKIPPED, $(VLLM_PYTHON) has no vLLM installed (give VLLM_PYTHON=.../bin/python)"; fi
 
-.PHONY: help run build install test bench packages lint tidy cases accuracy sanitize install-test fuzz differential clean
+.PHONY: help run build install test bench packages lint tidy cases accuracy sanitize install-test fuzz differential hybrid-plans clean
 
 help:  ## what there is to make
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -68,6 +68,10 @@ fuzz: packages  ## libFuzzer on every reader, FUZZ_SECONDS each
 differential:  ## N random commands (SEED) asked of shardwise and of the vLLM that VLLM_PYTHON has installed; docs/oracle.md
 	@$(call with_vllm,differential,$(MAKE) --no-print-directory build && \
 	  $(VLLM_PYTHON) tools/oracle/differential.py build/release/shardwise --n $(or $(N),300) --seed $(or $(SEED),1))
+
+hybrid-plans:  ## N questions (SEED) about models with recurrent states: does every command that plan emits stand? docs/oracle.md
+	@$(MAKE) --no-print-directory build && \
+	  $(or $(VLLM_PYTHON),python3) tools/oracle/hybrid_plans.py build/release/shardwise --n $(or $(N),105) --seed $(or $(SEED),3)
 
 clean:  ## remove build/
 	rm -rf build

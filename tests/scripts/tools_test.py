@@ -174,6 +174,11 @@ class Tools(unittest.TestCase):
             self.assertEqual(len(configs), len(list((TOOLS.parent / "data" / "models").glob("*.json"))))
             self.assertTrue(all(json.loads(c.read_text()) for c in configs))
 
+    def test_hybrid_plans_stand(self):
+        done = subprocess.run([sys.executable, TOOLS / "oracle" / "hybrid_plans.py", SHARDWISE, "--n", "12"], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout[-800:] + done.stderr[-800:])
+        self.assertIn("stands", done.stdout)
+
     def test_differential(self):
         """As something that refuses, or accepts with another world size, whatever it is asked."""
         for answer in ({"accept": False, "where": "x", "error": "ValueError", "message": ""}, {"accept": True, "world_size": -1}):

@@ -98,7 +98,8 @@ serve.setup_multiprocess_prometheus = lambda: None
 serve.run_dp_supervisor = _stop
 serve.signal = SimpleNamespace(signal=lambda *args: None, SIGTERM=15, SIGINT=2)
 _package = os.path.dirname(vllm.__file__) + os.sep
-_defaults = serve.make_arg_parser(FlexibleArgumentParser().add_subparsers().add_parser("serve")).parse_args([])
+_parser = serve.make_arg_parser(FlexibleArgumentParser().add_subparsers().add_parser("serve"))
+_defaults = _parser.parse_args([])
 
 
 @contextlib.contextmanager
@@ -163,6 +164,22 @@ def _refusal(error):
         if frame.filename.startswith(_package):
             place = frame.filename.removeprefix(_package) + ":" + frame.name
     return {"accept": False, "stage": "config", "error": type(error).__name__, "where": place, "message": message[:300]}
+
+
+def ask_line(words, model, node, models):
+    """The same of the words behind `vllm serve MODEL`."""
+    emulated_node.Node.become(node["gpu"], node["gpus"])
+    Command.config = None
+    try:
+        line = _parser.parse_args(words)
+        line.model, line.model_tag, line.load_format, line.skip_tokenizer_init = os.path.join(models, model), None, "dummy", True
+        with _ray(True), contextlib.suppress(Stopped):
+            serve.ServeSubcommand.cmd(line)
+        return {"accept": True}
+    except SystemExit as error:  # the parser's own no
+        return {"accept": False, "message": f"its parser, exit {error.code}"}
+    except Exception as error:  # noqa: BLE001
+        return _refusal(error)
 
 
 def ask(case_input, models):
