@@ -125,10 +125,10 @@ TEST(Accepts, PoolingSchedulesInStepAndCapturesPieces) {
 }
 
 TEST(Accepts, WhatNoFigureKnowsOfIsSaid) {
-  for (const auto& flags : {std::vector<std::string>{"--cpu-offload-gb", "24"},
-                            {"--offload-group-size", "4"},
-                            {"--enable-lora", "--max-loras", "4", "--max-lora-rank", "64"},
-                            {"--mm-processor-kwargs", R"({"max_pixels":1000})"}}) {
+  for (const auto& flags : {std::vector<std::string>{"--kv-offloading-size", "24"},
+                            {"--moe-backend", "triton"},
+                            {"--enable-tower-connector-lora", "--enable-lora"},
+                            {"--limit-mm-per-prompt", R"({"image":1})"}}) {
     const auto answer = ask({"Qwen/Qwen3-8B", "1xH100", "0.32.0", flags, ""});
     const auto said = join(answer.warnings, "\n");
     EXPECT_NE(said.find("not modelled"), std::string::npos) << join(flags, " ");
@@ -136,6 +136,61 @@ TEST(Accepts, WhatNoFigureKnowsOfIsSaid) {
   }
   EXPECT_TRUE(
       ask({"Qwen/Qwen3-8B", "1xH100", "0.32.0", {"--seed", "3", "--max-model-len", "8192"}, ""}).warnings.empty());
+}
+
+TEST(Accepts, WeightsInHostMemoryAndAdaptersCount) {
+  const auto weights = [](std::vector<std::string> flags, const char* version = "0.32.0", const char* says = "") {
+    flags.insert(flags.end(), {"--max-model-len", "8192"});
+    const auto answer = ask({"meta-llama/Meta-Llama-3.1-8B", "1xH100", version, flags, ""});
+    EXPECT_NE(join(answer.warnings, "\n").find(says), std::string::npos) << join(answer.warnings, "\n");
+    return answer.memory ? to_gib(answer.memory->stages.front().weights.total()) : 0;
+  };
+  const double all = weights({});
+  EXPECT_NEAR(all - weights({"--cpu-offload-gb", "8"}, "0.32.0", "pinned in host memory"), 8, 0.2);
+  // Eight of 32 layers, and a buffer for one.
+  EXPECT_NEAR(all - weights({"--offload-group-size", "4"}), 7 * 0.4063, 0.01);
+  EXPECT_NEAR(weights({"--enable-lora", "--max-loras", "4", "--max-lora-rank", "64"}) - all, 1.38, 0.01);
+  // Model Runner V2 had no offloader yet.
+  EXPECT_NEAR(weights({"--cpu-offload-gb", "8"}, "0.24.0", "Model Runner V2"), weights({}, "0.24.0"), 1e-6);
+  EXPECT_NEAR(weights({}, "0.22.0") - weights({"--cpu-offload-gb", "8"}, "0.22.0"), 8, 0.2);
+}
+
+TEST(Accepts, WeightsThatAreQuantisedWhileTheyAreReadStayOnTheGpu) {
+  const char* model = "Qwen/Qwen3-8B";
+  const auto offload = [](std::vector<std::string> more) {
+    more.insert(more.end(), {"--cpu-offload-gb", "4", "--quantization", "fp8", "--max-model-len", "4096"});
+    return more;
+  };
+  expect_answers({{model, "1xH100", "0.32.0", offload({}), "offload_online_quantization"},
+                  {model, "1xH100", "0.32.0", offload({"--cpu-offload-params", "input_layernorm"}), ""},
+                  {"Qwen/Qwen3-32B-FP8", "1xH100", "0.32.0", offload({}), ""}});
+}
+
+TEST(Accepts, LargestImages) {
+  const auto activation = [](std::vector<std::string> more) {
+    more.insert(more.end(), {"--max-model-len", "8192", "--max-num-seqs", "32"});
+    const auto answer = ask({"Qwen/Qwen3-VL-2B-Instruct", "1xH100", "0.32.0", more, ""});
+    return answer.memory ? to_gib(answer.memory->stages.front().activation) : 0;
+  };
+  EXPECT_LT(activation({"--mm-processor-kwargs", R"({"max_pixels": 1003520})"}), 0.9 * activation({}));
+  EXPECT_EQ(activation({"--mm-processor-kwargs", R"({"size": {"longest_edge": 16777216}})"}), activation({}));
+}
+
+TEST(Accepts, ExpertsThatAreQuantisedWhileTheyAreReadNeedAKernel) {
+  const char* model = "Qwen/Qwen3-30B-A3B";
+  const auto by = [](const char* method, std::vector<std::string> more = {}) {
+    more.insert(more.end(), {"--quantization", method, "--max-model-len", "4096"});
+    return more;
+  };
+  const std::vector<std::string> low = {"-dp", "8", "--enable-expert-parallel", "--all2all-backend",
+                                        "deepep_low_latency"};
+  expect_answers({{model, "8xH100", "0.32.0", by("fp8", low), ""},
+                  {model, "8xA100", "0.32.0", by("fp8", low), "no_moe_backend"},
+                  {model, "8xH100", "0.32.0", by("mxfp8", low), "no_moe_backend"},
+                  {model, "8xH100", "0.32.0", by("int8_per_channel_weight_only", low), "no_moe_backend"},
+                  {model, "1xA100", "0.32.0", by("fp8"), ""},
+                  {model, "1xA100", "0.32.0", by("fp8_per_channel"), "no_moe_backend"},
+                  {model, "1xH100", "0.32.0", by("fp8_per_channel"), ""}});
 }
 
 TEST(Accepts, DeepEpBuffersCount) {
@@ -150,9 +205,10 @@ TEST(Accepts, DeepEpBuffersCount) {
     return answer.memory ? to_gib(answer.memory->stages.front().non_torch) : 0;
   };
   const double plain = memory("allgather_reducescatter");
-  EXPECT_NEAR(memory("deepep_high_throughput") - plain, 2, 0.01);
-  // 1 GiB over NVLink; to send and to receive twice 256 experts x 256 tokens x (6144 x 2 + 48 x 4) bytes.
-  EXPECT_NEAR(memory("deepep_low_latency") - plain, 1 + 4.0 * 256 * 256 * 12480 / 1073741824.0, 0.01);
+  // NVSHMEM's heap: 256 MiB of its own and the buffer, in steps of 512 MiB.
+  EXPECT_NEAR(memory("deepep_high_throughput") - plain, 1 + 1.5, 0.01);
+  // 1 GiB over NVLink; to send and to receive twice 256 experts x 256 tokens x (6144 x 2 + 48 x 4) bytes: 3.05 GiB.
+  EXPECT_NEAR(memory("deepep_low_latency") - plain, 1 + 3.5 + 256 * 1024 * 128 / 1073741824.0, 0.01);
 }
 
 }  // namespace

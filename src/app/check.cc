@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "app/explain.h"
+#include "app/memory_answer.h"
 #include "app/plan.h"
 #include "app/resolved_rows.h"
 #include "app/simulate_plan.h"
@@ -270,12 +271,14 @@ CheckAnswer check(const CheckRequest& given) {
     return answer;
   }
   answer.resolved = std::get<Resolved>(resolution);
+  if (auto note = ignored_offload_note(*answer.resolved)) answer.warnings.push_back(std::move(*note));
   answer.rows = resolved_rows(request.args, *answer.resolved, facts, node);
   const auto engine = engine_config(*answer.resolved);
   if ((answer.refusal = refused_layout(answer, engine, facts, node))) return answer;
   note_layout(answer, engine, facts);
   if ((answer.refusal = refused_size(request, engine))) return answer;
   answer.memory = plan_memory(*request.model, engine, gpu);
+  if (auto note = host_memory_note(*answer.memory)) answer.warnings.push_back(std::move(*note));
   if ((answer.refusal = refused_blocks(answer, engine))) return answer;
   auto p = plan_request(request, false);
   p.pinned.max_model_len = engine.max_model_len;

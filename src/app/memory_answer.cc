@@ -24,6 +24,21 @@ Seconds token_time(const CheckRequest& request, const CostConstants& constants, 
 
 }  // namespace
 
+std::optional<std::string> ignored_offload_note(const Resolved& resolved) {
+  if (!resolved.offload_ignored) return std::nullopt;
+  return "vLLM " + to_string(resolved.version) +
+         " runs this model with Model Runner V2, which keeps all weights on the GPU before 0.28: "
+         "VLLM_USE_V2_MODEL_RUNNER=0 lets it offload";
+}
+
+std::optional<std::string> host_memory_note(const MemoryPlan& memory) {
+  Bytes most(0);
+  for (const auto& stage : memory.stages) most = std::max(most, stage.weights.offloaded);
+  if (most.value == 0) return std::nullopt;
+  return fmt::format("{:.1f} GiB of weights are pinned in host memory for each GPU{}", to_gib(most),
+                     memory.stages.size() > 1 ? " (of the stage with the most)" : "");
+}
+
 MemoryAnswer memory_answer(const CheckRequest& given) {
   MemoryAnswer a;
   a.request = given;
@@ -43,10 +58,12 @@ MemoryAnswer memory_answer(const CheckRequest& given) {
     return a;
   }
   a.engine = engine_config(std::get<Resolved>(resolution));
+  if (auto note = ignored_offload_note(std::get<Resolved>(resolution))) a.warnings.push_back(std::move(*note));
   a.refusal = check_layout(facts, a.engine.parallel, request.vllm_version, &node);
   if (a.refusal) return a;
   const Model& model = *request.model;
   a.memory = plan_memory(model, a.engine, gpu);
+  if (auto note = host_memory_note(a.memory)) a.warnings.push_back(std::move(*note));
   a.engine.max_model_len = a.memory.max_model_len;
   a.longest_model_len = largest_max_model_len(model, a.engine, gpu);
   auto low = a.engine;

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "app/explain.h"
+#include "app/memory_answer.h"
 #include "app/simulate_plan.h"
 #include "base/input_error.h"
 #include "base/text.h"
@@ -147,6 +148,19 @@ std::shared_ptr<const Model> launched_model(const std::shared_ptr<const Model>& 
 
 namespace {
 
+/// vLLM's rules of LoRA for one layout.
+std::optional<Refusal> adapters_refuse(EngineArgs args, const ModelFacts& facts, const ParallelConfig& p,
+                                       NodeFacts node, VllmVersion version) {
+  args.tensor_parallel_size = p.tensor_parallel_size, args.pipeline_parallel_size = p.pipeline_parallel_size;
+  args.data_parallel_size = p.data_parallel_size, args.enable_expert_parallel = p.enable_expert_parallel;
+  args.prefill_context_parallel_size = p.prefill_context_parallel_size;
+  args.all2all_backend = p.all2all_backend;
+  node.gpus = std::max(node.gpus, p.gpus());
+  const auto resolution = resolve(args, facts, node, {}, version);
+  const auto* refusal = std::get_if<Refusal>(&resolution);
+  return refusal && refusal->rule->id.starts_with("lora_") ? std::optional(*refusal) : std::nullopt;
+}
+
 /// vLLM starts only where its share of the whole memory is free: what others hold leaves a smaller one.
 void lower_utilization(const PlanRequest& request, const NodeGroup& group, EngineConfig& engine) {
   const auto& gpu = group.cluster.first_gpu();
@@ -192,9 +206,12 @@ LayoutRules layout_rules(const PlanRequest& request, std::shared_ptr<const Model
   std::map<int, NodeFacts> nodes;  // by the first node of a group
   for (const auto& group : groups)
     nodes.emplace(group.node_index.front(), node_facts(group.cluster.first_gpu(), group.cluster.nodes.front().gpus));
-  return [facts = std::move(facts), version = request.vllm_version, nodes = std::move(nodes)](const NodeGroup& group,
-                                                                                              const ParallelConfig& p) {
-    return check_layout(*facts, p, version, &nodes.at(group.node_index.front()));
+  return [facts = std::move(facts), version = request.vllm_version, nodes = std::move(nodes),
+          pinned = engine_only(request.pinned)](const NodeGroup& group, const ParallelConfig& p) {
+    const auto& node = nodes.at(group.node_index.front());
+    auto refusal = check_layout(*facts, p, version, &node);
+    // Adapters ask for more of a layout than the model does.
+    return refusal || !pinned.enable_lora ? refusal : adapters_refuse(pinned, *facts, p, node, version);
   };
 }
 
@@ -305,6 +322,7 @@ void note_question(PlanAnswer& answer, const SearchRequest& s) {
 
 void note_winner(PlanAnswer& answer, const SearchRequest& s) {
   const auto& winner = answer.search.plans.front();
+  if (auto note = host_memory_note(winner.memory)) answer.warnings.push_back(std::move(*note));
   if (winner.engine.parallel.expert_placement_strategy != winner.engine.effective_placement)
     answer.warnings.push_back("round_robin is asked for, but vLLM falls back to linear here (its log has a warning)");
   if (winner.memory.probability_fits < 0.95)

@@ -71,6 +71,22 @@ struct StageTransfers {
   } all, slowest;  ///< all hops in turn; the slowest one
 };
 
+/// LoRA adapters of all stages and of the slowest, in steps whose requests all have one. Seconds.
+struct AdapterTimes {
+  TokenTable all{}, busiest{};
+};
+
+/// Weights that lie in host memory. Seconds.
+struct HostWeights {
+  TokenTable read{}, read_busiest{};         ///< kernels that read them in place; all stages, the slowest
+  bool copied = false;                       ///< layers are copied into buffers, kTimes rows below
+  StepParts copies;                          ///< of all layers, with nothing to hide behind
+  static constexpr std::size_t kTimes = 61;  ///< kernels' times of all stages from 1e-4 s on, ten a decade
+  static double time_at(std::size_t i);
+  std::array<StepParts, kTimes> graph_waits{}, waits{};  ///< in a full CUDA graph; outside of one
+  StepParts waits_at(double kernels, bool graph) const;
+};
+
 /// The host beside kernels and launches: engine core, then front end. Seconds.
 struct HostTimes {
   double step = 0, mixed = 0, per_sequence = 0;       ///< a step; a step with prompts, beside that; a running sequence
@@ -99,6 +115,9 @@ struct CompiledStepData {
   KernelTimes kernels;
   LaunchTimes launches;
   StageTransfers transfers;
+  bool weight_options = false;  ///< whether one of the next two counts
+  AdapterTimes adapters;
+  HostWeights host_weights;
   HostTimes host;
   OperatorTables operators;
   BandSource band;

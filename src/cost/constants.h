@@ -168,6 +168,15 @@ inline constexpr FixedConstant pp_host{150e-6, "s",
 inline constexpr FixedConstant lockstep_waits{0.5, "of the other ranks",
                                               "share of other ranks whose prompts a rank waits for apart from its own: "
                                               "prompts come in waves; mean of simulated layouts of four MoE models"};
+inline constexpr FixedConstant host_copy{
+    0.8, "of the bus",
+    "copies from pinned host memory, reported: 10.5 GiB/s of PCIe gen3 x16 (0.72), "
+    "25 GB/s of gen4 (0.8), 55 GB/s of gen5 (0.87)"};
+inline constexpr FixedConstant adapter_kernel{
+    5e-6, "s",
+    "one Triton kernel of LoRA (shrink or expand) in a CUDA graph, beside its "
+    "bytes: Llama-2-7B on an A100 loses a third of its throughput (vLLM #11267)"};
+inline constexpr FixedConstant adapter_flops{0.2, "of peak", "assumed of GEMMs as narrow as a LoRA rank"};
 inline constexpr FixedConstant network_efficiency{0.8, "of link", "NCCL over InfiniBand, large messages"};
 inline constexpr FixedConstant network_step{10e-6, "s",
                                             "NCCL inter-node step: proxy and completion, beside the wire latency"};

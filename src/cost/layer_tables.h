@@ -44,6 +44,7 @@ class GemmTimes {
 struct LayerContext {
   const Model& model;
   const EngineConfig& engine;
+  const Gpu& gpu;
   const CostConstants& constants;
   GemmTimes& gemms;
   const Chip& chip;

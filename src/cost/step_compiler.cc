@@ -6,11 +6,14 @@
 #include <cmath>
 
 #include "base/text.h"
+#include "cost/adapters.h"
 #include "cost/bands.h"
+#include "cost/host_weights.h"
 #include "cost/layer_times.h"
 #include "cost/widening.h"
 #include "memory/kv_specs.h"
 #include "memory/kv_state.h"
+#include "memory/weights.h"
 
 namespace shardwise {
 namespace {
@@ -86,6 +89,7 @@ LayerContext layer_context(const Model& model, const EngineConfig& engine, const
   const auto group = [&](int size, int stride) { return rank_group(cluster, where.gpus_per_node, size, stride); };
   return {model,
           engine,
+          cluster.first_gpu(),
           constants,
           gemms,
           gemms.chip(),
@@ -323,6 +327,11 @@ StepCompiler::StepCompiler(const Model& model, const Cluster& cluster, const Cos
       combination_(combination_of(cluster.first_gpu().name, shape_)),
       gemms_(chip_of(cluster.first_gpu())) {}
 
+const WeightProgram& StepCompiler::weights() {
+  if (!weights_) weights_ = weight_program(model_);
+  return *weights_;
+}
+
 CompiledStep StepCompiler::compile(const EngineConfig& engine, const EnginePlacement& where,
                                    std::optional<bool> fused_all_reduce) {
   auto data = std::make_shared<CompiledStepData>();
@@ -345,6 +354,9 @@ CompiledStep StepCompiler::compile(const EngineConfig& engine, const EnginePlace
   step.add_launches(step.add_busiest_stage());
   d.transfers = stage_transfers(c, cluster_, where);
   d.host = host_times(c);
+  d.weight_options = engine.lora.has_value() || engine.offload.backend != OffloadConfig::Backend::none;
+  if (engine.lora) d.adapters = adapter_times(c, weights());
+  if (engine.offload.backend != OffloadConfig::Backend::none) d.host_weights = host_weights(c, weights());
   d.step_scale = k.step;
 
   d.band = {kin_.widen, k.ttft_band, k.tpot_band, kin_.reason, gpu.name, shape_, combination_};

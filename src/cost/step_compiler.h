@@ -7,6 +7,7 @@
 
 #include "cost/compiled_step.h"
 #include "cost/layer_tables.h"
+#include "memory/weight_program.h"
 
 namespace shardwise {
 
@@ -36,6 +37,8 @@ class StepCompiler {
   std::string shape_;
   std::optional<std::uint64_t> combination_;
   GemmTimes gemms_;
+  std::optional<WeightProgram> weights_;  ///< once an engine keeps some in host memory
+  const WeightProgram& weights();
 };
 
 }  // namespace shardwise

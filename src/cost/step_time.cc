@@ -32,7 +32,30 @@ const StepParts* launches_of_decode(const LaunchTimes& launches, double tokens) 
   return launches.full_graphs ? nullptr : &launches.pieces;
 }
 
+/// Adds what adapters and weights in host memory take to the kernels of a step of `tokens`.
+void add_weight_options(StepParts& kernels, const CompiledStepData& d, const TokenAt& at, double tokens, bool decode) {
+  if (!d.weight_options) return;
+  kernels.all += at(d.adapters.all), kernels.busiest += at(d.adapters.busiest);
+  const auto& host = d.host_weights;
+  kernels.all += at(host.read), kernels.busiest += at(host.read_busiest);
+  if (!host.copied) return;
+  const bool graph = tokens <= d.launches.largest_graph;
+  const auto more = graph && !(decode && d.launches.full_graphs) ? host.copies : host.waits_at(kernels.all, graph);
+  kernels.all += more.all, kernels.busiest += more.busiest;
+}
+
 }  // namespace
+
+double HostWeights::time_at(std::size_t i) { return 1e-4 * std::pow(10.0, static_cast<double>(i) / 10); }
+
+StepParts HostWeights::waits_at(double kernels, bool graph) const {
+  const auto& rows = graph ? graph_waits : waits;
+  const double x = std::clamp(10 * std::log10(std::max(kernels, 1e-9) / 1e-4), 0.0, double(kTimes - 1));
+  const auto i = std::min(static_cast<std::size_t>(x), kTimes - 2);
+  const double f = (kernels - time_at(i)) / (time_at(i + 1) - time_at(i));
+  const auto between = [&](double a, double b) { return std::max(0.0, a + f * (b - a)); };
+  return {between(rows[i].all, rows[i + 1].all), between(rows[i].busiest, rows[i + 1].busiest)};
+}
 
 StepParts step_parts(const CompiledStepData& d, const StepBatch& b) {
   const double per = d.layout.tokens_per_sequence;
@@ -53,6 +76,7 @@ StepParts step_parts(const CompiledStepData& d, const StepBatch& b) {
     out.busiest = at(d.kernels.busiest.decode) + attention_busiest;
     if (const auto* cpu = launches_of_decode(d.launches, b.decode_seqs * per))
       out.all = std::max(out.all, cpu->all), out.busiest = std::max(out.busiest, cpu->busiest);
+    add_weight_options(out, d, at, b.decode_seqs * per, true);
     const double head = at(d.kernels.lm_head) + d.host.step + d.host.per_sequence * b.decode_seqs;
     out.all += head;
     out.busiest += d.layout.pp > 1 ? std::max(0.0, d.host.step) : head;
@@ -75,6 +99,7 @@ StepParts step_parts(const CompiledStepData& d, const StepBatch& b) {
   out.all = std::max({at(d.kernels.all.mixed) + attention_all, cpu.all, d.launches.pieces.all + scan.all});
   out.busiest = std::max(
       {at(d.kernels.busiest.mixed) + attention_busiest, cpu.busiest, d.launches.pieces.busiest + scan.busiest});
+  add_weight_options(out, d, at, tokens, false);
   const double head = head_at(d.kernels.lm_head) + d.host.step + d.host.mixed + d.host.per_sequence * b.decode_seqs;
   out.all += head;
   out.busiest += d.layout.pp > 1 ? d.host.step + d.host.mixed : head;
@@ -133,6 +158,12 @@ std::vector<OperatorTime> CompiledStep::breakdown(const StepBatch& b) const {
   }
   double known = d.operators.gaps * d.step_scale;
   for (const auto& o : out) known += o.time.value;
+  StepParts kernels{known / d.step_scale, known / d.step_scale};
+  add_weight_options(kernels, d, at, tokens, !mixed);
+  const double adapters = at(d.adapters.all), host_memory = kernels.all - known / d.step_scale - adapters;
+  add("lora", adapters, 0, adapters, 0, 0);
+  add("host_memory", host_memory, 0, 0, host_memory, 0);
+  known += (host_memory + adapters) * d.step_scale;
   add("kernel_gaps", d.operators.gaps, 0, 0, 0, d.operators.gaps);
   const double host = std::max(0.0, step_time(b).value - known) / d.step_scale;
   add("host", host, 0, 0, 0, host);

@@ -47,6 +47,21 @@ Gpu gpu_of(const CsvCells& cells) {
   return gpu;
 }
 
+/// Coherent links to the CPU, by GPU.
+std::optional<BytesPerSecond> host_bandwidth(const std::string& gpu) {
+  static const auto links = [] {
+    std::unordered_map<std::string, BytesPerSecond> out;
+    const CsvTable table = embedded_csv("gpus/host_links.csv");
+    for (const CsvRow& row : table.rows) {
+      const CsvCells cells(table, row);
+      out.emplace(cells.text("gpu"), gb_per_second(cells.required("host_gbs")));
+    }
+    return out;
+  }();
+  const auto it = links.find(gpu);
+  return it == links.end() ? std::nullopt : std::optional(it->second);
+}
+
 struct GpuCatalogue {
   std::vector<Gpu> gpus;
   std::vector<std::vector<std::string>> aliases;         ///< beside gpus
@@ -60,6 +75,7 @@ const GpuCatalogue& gpus() {
     for (const CsvRow& row : table.rows) {
       const CsvCells cells(table, row);
       c.gpus.push_back(gpu_of(cells));
+      c.gpus.back().host_bandwidth = host_bandwidth(c.gpus.back().name);
       c.aliases.push_back(cells.list("aliases"));
       c.by_name.emplace(plain_name(c.gpus.back().name), c.gpus.size() - 1);
     }

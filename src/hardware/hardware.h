@@ -31,10 +31,11 @@ struct Gpu {
   Bytes memory_total;               ///< what the driver and vLLM report (H100-80: 79.18 GiB)
   std::string memory_total_source;  ///< where the previous number comes from; says if estimated
   BytesPerSecond memory_bandwidth;
-  std::map<GpuDType, FlopsPerSecond> peak;  ///< dense; absent = no hardware support
-  std::optional<ScaleUp> scale_up;          ///< nullopt: PCIe alone
-  BytesPerSecond pcie_bandwidth;            ///< one direction
-  std::string pcie;                         ///< "gen5 x16"
+  std::map<GpuDType, FlopsPerSecond> peak;       ///< dense; absent = no hardware support
+  std::optional<ScaleUp> scale_up;               ///< nullopt: PCIe alone
+  BytesPerSecond pcie_bandwidth;                 ///< one direction
+  std::string pcie;                              ///< "gen5 x16"
+  std::optional<BytesPerSecond> host_bandwidth;  ///< one direction, of a coherent link to the CPU; nullopt: PCIe
   Bytes l2_cache;
   int sm_count = 0;
   Watts power;

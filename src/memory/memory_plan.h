@@ -16,11 +16,14 @@ namespace shardwise {
 /// Bytes of parameters on one rank, by category (vLLM parameter names decide: see weights.h).
 struct WeightBytes {
   Bytes embedding, lm_head, attention, dense_mlp, routed_experts, shared_experts, router, norm_other, vision, mtp;
-  Bytes buffers;        ///< rope tables and other registered buffers
-  Bytes after_loading;  ///< what process_weights_after_loading adds (absorbed MLA matrices, padding)
+  Bytes buffers;          ///< rope tables and other registered buffers
+  Bytes after_loading;    ///< what process_weights_after_loading adds (absorbed MLA matrices, padding)
+  Bytes lora;             ///< slots for adapters
+  Bytes offload_buffers;  ///< where layers from host memory are copied to
+  Bytes offloaded;        ///< of the above, in host memory and not on the GPU
   Bytes total() const {
-    return embedding + lm_head + attention + dense_mlp + routed_experts + shared_experts + router + norm_other +
-           vision + mtp + buffers + after_loading;
+    return lora + offload_buffers - offloaded + embedding + lm_head + attention + dense_mlp + routed_experts +
+           shared_experts + router + norm_other + vision + mtp + buffers + after_loading;
   }
 };
 

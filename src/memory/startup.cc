@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
+#include <cmath>
 #include <map>
 #include <set>
 #include <string>
@@ -11,6 +12,7 @@
 #include "base/input_error.h"
 #include "base/version.h"
 #include "config/csv.h"
+#include "memory/lora.h"
 
 namespace shardwise {
 
@@ -112,6 +114,15 @@ bool image_size_is_free(const Model& model) {
   return model.model_type.find("qwen") != std::string::npos && model.vision->spatial_merge_size > 1;
 }
 
+/// Tokens of the largest image: of those processors, or of what mm_processor_kwargs allows.
+double image_tokens(const VisionTower& tower, const EngineConfig& engine) {
+  constexpr double kImageTokens = 16384;
+  const double side = static_cast<double>(tower.patch_size) * tower.spatial_merge_size;
+  return engine.max_image_pixels
+             ? std::max(1.0, std::floor(static_cast<double>(*engine.max_image_pixels) / (side * side)))
+             : kImageTokens;
+}
+
 }  // namespace
 
 StartupFeatures startup_features(const Model& model, const EngineConfig& engine, const Gpu& gpu, int first_layer,
@@ -151,8 +162,9 @@ StartupFeatures startup_features(const Model& model, const EngineConfig& engine,
     const auto& tower = *model.vision;
     f.vision = 1;
     if (image_size_is_free(model)) {
-      constexpr double kImageTokens = 16384;
-      const double patches = std::max(kImageTokens, tokens) * tower.spatial_merge_size * tower.spatial_merge_size;
+      const double image = image_tokens(tower, engine);
+      const double patches =
+          image * std::max(1.0, std::floor(tokens / image)) * tower.spatial_merge_size * tower.spatial_merge_size;
       f.encoder = patches * (3.0 / tp + 1.0) * tower.hidden_size * 2 / kGiB;
     }
   }
@@ -164,6 +176,7 @@ StartupFeatures startup_features(const Model& model, const EngineConfig& engine,
                    ? default_graph_count(engine.max_num_seqs, engine.num_speculative_tokens, engine.vllm_version,
                                          generation_of(gpu))
                    : static_cast<int>(engine.cudagraph_capture_sizes.size());
+  if (engine.lora) f.graphs *= lora_graph_cases(*engine.lora);
   return f;
 }
 

@@ -17,6 +17,19 @@ StoredType stored(DType dtype) {
                                    : StoredType::bfloat16;
 }
 
+/// "layers.3.self_attn.qkv_proj" -> "self_attn.qkv_proj"
+std::string below_layer(const std::string& path) {
+  const auto layers = path.find("layers.");
+  if (layers == path.npos) return path;
+  return path.substr(path.find('.', layers + 7) + 1);
+}
+
+/// vLLM wraps every linear layer of the language model; parts that checkpoints hold in one matrix share an adapter.
+void set_adapters(WeightModule& m, std::size_t slices, bool shared = false) {
+  if (m.cls != WeightClass::vision && m.cls != WeightClass::mtp)
+    m.adapter_slices = static_cast<std::int16_t>(shared ? 1 : slices);
+}
+
 void set_parts(WeightModule& m, const std::vector<OutPart>& parts) {
   assert(parts.size() <= m.parts.size());
   m.num_parts = static_cast<std::int16_t>(parts.size());
@@ -37,8 +50,27 @@ WeightBuilder::WeightBuilder(const Model& model, WeightProgram& program)
   program.full_attention = model.has_full_attention();
 }
 
+/// Where plain tensors of a class are held.
+std::string WeightBuilder::holder(WeightClass cls) const {
+  if (cls == WeightClass::attention && !mixer_.empty()) return mixer_;
+  const auto without_dot = [](std::string path) { return path.substr(0, path.size() - 1); };
+  switch (cls) {
+    case WeightClass::attention:
+      return without_dot(family_.attention);
+    case WeightClass::dense_mlp:
+      return without_dot(family_.dense_mlp);
+    case WeightClass::shared_experts:
+      return without_dot(std::string(family_.mlp) + family_.shared);
+    case WeightClass::router:
+      return std::string(family_.mlp) + "gate";
+    default:
+      return to_string(cls);
+  }
+}
+
 WeightModule& WeightBuilder::add(Kind kind, WeightClass cls) {
   WeightModule m;
+  m.name = holder(cls);
   m.kind = kind;
   m.cls = cls;
   m.type = program_.dtype;
@@ -61,7 +93,10 @@ void WeightBuilder::column(WeightClass cls, std::int64_t in, Parts parts, bool b
   m.in = in;
   m.bias = bias;
   set_parts(m, parts);
+  set_adapters(m, parts.size(), family_.fused_checkpoint);
+  m.adapters_whole = m.adapter_slices > 2 && shards.empty();
   m.scheme = scheme(path, shards, QuantRules::Module::linear);
+  m.name = below_layer(path);
   if (whole_blocks_) m.whole_blocks = m.scheme.block_n;
 }
 
@@ -69,8 +104,10 @@ void WeightBuilder::row(WeightClass cls, std::int64_t in, std::int64_t out, bool
   auto& m = add(Kind::row, cls);
   m.in = in;
   m.bias = bias;
+  set_adapters(m, 1);
   set_parts(m, {{static_cast<std::int32_t>(out)}});
   m.scheme = scheme(path, {}, QuantRules::Module::linear);
+  m.name = below_layer(path);
   if (whole_blocks_) m.whole_blocks = m.scheme.block_n;
 }
 
@@ -80,7 +117,9 @@ void WeightBuilder::full(WeightClass cls, std::int64_t in, Parts parts, bool bia
   m.in = in;
   m.bias = bias;
   set_parts(m, parts);
+  set_adapters(m, parts.size());
   m.scheme = scheme(path, shards, QuantRules::Module::linear);
+  m.name = below_layer(path);
 }
 
 void WeightBuilder::column_plain(WeightClass cls, std::int64_t in, Parts parts, bool bias) {
@@ -88,12 +127,15 @@ void WeightBuilder::column_plain(WeightClass cls, std::int64_t in, Parts parts, 
   m.in = in;
   m.bias = bias;
   set_parts(m, parts);
+  set_adapters(m, parts.size(), family_.mamba1_norms);
+  m.adapters_whole = m.adapter_slices > 2;
 }
 
 void WeightBuilder::row_plain(WeightClass cls, std::int64_t in, std::int64_t out, bool bias) {
   auto& m = add(Kind::row, cls);
   m.in = in;
   m.bias = bias;
+  set_adapters(m, 1);
   set_parts(m, {{static_cast<std::int32_t>(out)}});
 }
 
@@ -134,7 +176,9 @@ void WeightBuilder::experts(const MoeFfn& moe, std::int64_t hidden, const std::s
   m.shards = moe.gated ? 2 : 1;
   m.bias = moe.bias;
   m.scheme = scheme(path, {}, QuantRules::Module::experts);
+  m.name = below_layer(path);
   m.no_eplb = family_.no_eplb;
+  m.fused_adapters_since = family_.fused_expert_adapters;
   auto& map = add(Kind::expert_map, WeightClass::routed_experts);
   map.num_experts = moe.num_experts;
   map.no_eplb = family_.no_eplb;
@@ -209,9 +253,20 @@ void WeightBuilder::topk_buffer(std::int64_t width, int heads) {
   if (heads) set_parts(m, {{heads}});
 }
 
+void WeightBuilder::router(std::int64_t in, std::int64_t out, StoredType type, WeightClass cls) {
+  replicated(cls, in * out, 1, type);
+  target_->modules.back().adapter_in = static_cast<std::int32_t>(in);
+}
+
 void WeightBuilder::vocabulary(WeightClass cls, std::int64_t rows, std::int64_t width, bool bias,
                                const QuantScheme& quant) {
   auto& m = add(Kind::vocabulary, cls);
+  const auto wrapped = vocabulary_adapters(model_.architectures);
+  if (wrapped.embedding && cls == WeightClass::embedding) {
+    m.adapter_slices = 1, m.name = "embed_tokens";
+    m.tied_head_adapters = wrapped.head;
+  }
+  if (wrapped.head && cls == WeightClass::lm_head) m.adapter_slices = 1, m.name = "lm_head";
   m.in = width;
   m.bias = bias;
   m.scheme = quant;

@@ -36,6 +36,7 @@ class WeightBuilder {
   void full_plain(WeightClass cls, std::int64_t in, Parts parts, bool bias = false);
   void replicated(WeightClass cls, std::int64_t elements, int count = 1);
   void replicated(WeightClass cls, std::int64_t elements, int count, StoredType type);
+  void router(std::int64_t in, std::int64_t out, StoredType type, WeightClass cls = WeightClass::router);
   void sharded(WeightClass cls, std::int64_t elements);
   void sharded(WeightClass cls, std::int64_t elements, StoredType type, int count = 1);
   void sharded_or_kv(WeightClass cls, OutPart part);
@@ -55,7 +56,8 @@ class WeightBuilder {
   void topk_buffer(std::int64_t width, int heads = 0);  ///< indices of selected tokens, one row per batched token
   void vit_heads(int heads) { vit_heads_ = heads; }     ///< heads of the vision tower that the next modules belong to
   void sequence_parallel(int mode) { sequence_parallel_ = mode; }  ///< of the next modules, as in WeightModule
-  void whole_blocks(bool on) { whole_blocks_ = on; }  ///< fp8 blocks of the next linear layers are never cut
+  void mixer(std::string name) { mixer_ = std::move(name); }  ///< holds the next plain tensors; "" = attention does
+  void whole_blocks(bool on) { whole_blocks_ = on; }          ///< fp8 blocks of the next linear layers are never cut
   void vocabulary(WeightClass cls, std::int64_t rows, std::int64_t width, bool bias, const QuantScheme& scheme);
 
   void absorbed(int qk_nope_head_dim, bool sparse);  ///< the last module is MLA's kv_b_proj
@@ -70,6 +72,7 @@ class WeightBuilder {
 
  private:
   WeightModule& add(WeightModule::Kind kind, WeightClass cls);
+  std::string holder(WeightClass cls) const;
   QuantScheme scheme(const std::string& path, const Names& shards, QuantRules::Module kind);
 
   const Model& model_;
@@ -78,6 +81,7 @@ class WeightBuilder {
   const WeightTraits& family_;
   const QuantRules& rules_;
   LayerProgram* target_ = nullptr;
+  std::string mixer_;
   int vit_heads_ = 0;
   int sequence_parallel_ = 0;
   bool whole_blocks_ = false;

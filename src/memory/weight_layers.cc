@@ -82,6 +82,9 @@ void gated_delta_net(WeightBuilder& b, const LinearAttention& a, const std::stri
   const auto cls = WeightClass::attention;
   const std::string self = at + "linear_attn.";
   const int key = a.num_key_heads * a.key_head_dim, value = a.num_heads * a.head_dim;
+  b.mixer("linear_attn");
+  b.sharded(cls, a.num_heads);
+  b.sharded(cls, a.num_heads, StoredType::float32);
   b.column_plain(cls, a.conv_kernel, {{2 * key + value}});
   const OutPart k{a.num_key_heads, a.key_head_dim}, v{a.num_heads, a.head_dim};
   if (b.family().interleaved_gdn) {
@@ -91,10 +94,9 @@ void gated_delta_net(WeightBuilder& b, const LinearAttention& a, const std::stri
     b.column(cls, b.hidden(), {k, k, v, v}, false, self + "in_proj_qkvz", {"in_proj_qkv", "in_proj_z"});
     b.column(cls, b.hidden(), {{a.num_heads}, {a.num_heads}}, false, self + "in_proj_ba", {"in_proj_b", "in_proj_a"});
   }
-  b.sharded(cls, a.num_heads);
-  b.sharded(cls, a.num_heads, StoredType::float32);
   b.replicated(cls, a.head_dim);
   b.row(cls, value, b.hidden(), false, self + "out_proj");
+  b.mixer("");
 }
 
 // models/deepseek_v4/attention.py and compressor.py
@@ -153,30 +155,34 @@ void mamba2(WeightBuilder& b, const LinearAttention& a, const std::string& at) {
   const std::string self = at + b.family().mixer;
   const int inner = a.intermediate_size, groups = a.num_key_heads;
   const OutPart heads{a.num_heads, a.head_dim}, group{groups, a.state_size, groups == 1};
+  b.mixer("mixer");
   if (groups > 1) b.must_divide(groups, false);
+  b.sharded(cls, a.num_heads, StoredType::float32);  // A
+  b.sharded(cls, a.num_heads, b.dtype(), 2);         // D, dt_bias
   b.column_plain(cls, a.conv_kernel, {heads, group, group}, a.conv_bias);
   b.column(cls, b.hidden(), {heads, heads, group, group, {a.num_heads}}, a.proj_bias, self + "in_proj", {},
            groups == 1 ? 1 : 5);
-  b.sharded(cls, a.num_heads, StoredType::float32);  // A
-  b.sharded(cls, a.num_heads, b.dtype(), 2);         // D, dt_bias
   b.row(cls, inner, b.hidden(), a.proj_bias, self + "out_proj");
   if (a.inner_norm) b.sharded(cls, inner);
+  b.mixer("");
 }
 
 void mamba1(WeightBuilder& b, const LinearAttention& a) {
   const auto cls = WeightClass::attention;
   const int inner = a.intermediate_size;
+  b.mixer("mixer");
+  b.sharded(cls, static_cast<std::int64_t>(inner) * a.state_size, StoredType::float32);
+  b.sharded(cls, inner);
   b.column_plain(cls, a.conv_kernel, {{inner}}, a.conv_bias);
   b.column_plain(cls, b.hidden(), {{inner}, {inner}}, a.proj_bias);
   b.row_plain(cls, inner, a.time_step_rank + 2 * a.state_size, false);
   b.column_plain(cls, a.time_step_rank, {{inner}}, true);
-  b.sharded(cls, static_cast<std::int64_t>(inner) * a.state_size, StoredType::float32);
-  b.sharded(cls, inner);
   b.row_plain(cls, inner, b.hidden(), a.proj_bias);
   if (b.family().mamba1_norms) {  // layer norms of dt, B and C; vLLM names them ...layernorm inside the mixer
     b.replicated(cls, a.time_step_rank);
     b.replicated(cls, a.state_size, 2);
   }
+  b.mixer("");
 }
 
 // ---- FFN
@@ -197,7 +203,10 @@ void moe(WeightBuilder& b, const MoeFfn& f, const std::string& at) {
   const std::string self = at + family.mlp;
   const auto router = WeightClass::router;
   const StoredType gate_type = family.float_gate ? StoredType::float32 : b.dtype();
-  b.replicated(router, static_cast<std::int64_t>(b.hidden()) * f.num_experts, 1, gate_type);
+  if (f.gated)
+    b.router(b.hidden(), f.num_experts, gate_type);
+  else  // its adapters are not supported
+    b.replicated(router, static_cast<std::int64_t>(b.hidden()) * f.num_experts, 1, gate_type);
   if (f.router_bias) b.replicated(router, f.num_experts, 1, gate_type);
   if (f.correction_bias) b.replicated(router, f.num_experts, 1, StoredType::float32);
   if (f.shared_intermediate_size > 0) {
@@ -207,7 +216,7 @@ void moe(WeightBuilder& b, const MoeFfn& f, const std::string& at) {
     dense(b, shared, self + family.shared, WeightClass::shared_experts);
     b.whole_blocks(false);
     b.sequence_parallel(0);
-    if (f.shared_expert_gate) b.replicated(WeightClass::shared_experts, b.hidden());
+    if (f.shared_expert_gate) b.router(b.hidden(), 1, b.dtype(), WeightClass::shared_experts);
   }
   if (f.hash_routing)
     b.replicated(router, static_cast<std::int64_t>(b.model().vocab_size) * f.num_experts_per_tok, 1, StoredType::int32);

@@ -16,6 +16,7 @@ struct Sum {
   const WeightLayout& layout;
   std::optional<WeightRefusal>* refusal;
   std::int64_t times = 1;
+  std::vector<std::int64_t>* tensors = nullptr;  // bytes of each, where asked for
 
   void refuse(const char* where, std::string message) {
     if (refusal && !*refusal) *refusal = WeightRefusal{where, std::move(message)};
@@ -24,6 +25,7 @@ struct Sum {
     out.present |= 1u << static_cast<unsigned>(cls);
     if (elements <= 0) return;
     const std::int64_t bytes = elements * bytes_of(type), n = count * times;
+    if (tensors) tensors->insert(tensors->end(), static_cast<std::size_t>(count), bytes);
     const auto c = static_cast<std::size_t>(cls);
     out.bytes[c] += bytes * n;
     out.elements[c] += elements * n;
@@ -153,7 +155,7 @@ void linear_storage(Sum& sum, const WeightModule& m, const Local& l, std::int64_
   }
 }
 
-void linear(Sum& sum, const WeightModule& m) {
+Local local_linear(Sum& sum, const WeightModule& m) {
   Local l;
   int tp = sum.layout.tp;
   if ((m.vit_heads && m.vit_heads % tp != 0) ||
@@ -189,6 +191,11 @@ void linear(Sum& sum, const WeightModule& m) {
     l.out += local;
     l.full_out += full;
   }
+  return l;
+}
+
+void linear(Sum& sum, const WeightModule& m) {
+  const Local l = local_linear(sum, m);
   linear_storage(sum, m, l, m.count);
   if (m.bias) sum.tensor(m.cls, m.type, l.out, m.count);
 }
@@ -420,35 +427,46 @@ void run(Sum& sum, const LayerProgram& program) {
   for (const auto& module : program.modules) run(sum, module);
 }
 
-template <class Array>
-std::int64_t total(const Array& values) {
-  return std::accumulate(values.begin(), values.end(), std::int64_t{0});
+/// Names of a module's parameters: the weights of experts come first, scales behind the weight that they belong to.
+std::string parameter_name(const WeightModule& m, std::size_t i) {
+  if (m.kind == Kind::experts) {
+    const std::string which = i % 2 == 0 ? ".w13_weight" : ".w2_weight";
+    return m.name + which + (i < 2 ? "" : "_scale");
+  }
+  return m.name + (i == 0 ? ".weight" : ".weight_scale");
 }
 
 }  // namespace
 
-const char* to_string(WeightClass c) {
-  static constexpr const char* kNames[] = {"embedding",      "lm_head", "attention",  "dense_mlp", "routed_experts",
-                                           "shared_experts", "router",  "norm_other", "vision",    "mtp"};
-  return kNames[static_cast<std::size_t>(c)];
-}
-const char* to_string(StoredType t) {
-  static constexpr const char* kNames[] = {"bfloat16", "float16", "float32", "float8_e4m3fn", "float8_e8m0fnu",
-                                           "int8",     "uint8",   "int32",   "int64"};
-  return kNames[static_cast<std::size_t>(t)];
-}
-const char* to_string(BufferKind k) {
-  static constexpr const char* kNames[] = {"cos_sin_cache", "inv_freq", "kv_scales", "_expert_map", "other"};
-  return kNames[static_cast<std::size_t>(k)];
-}
-int bytes_of(StoredType t) {
-  static constexpr int kBytes[] = {2, 2, 4, 1, 1, 1, 1, 4, 8};
-  return kBytes[static_cast<std::size_t>(t)];
+LinearWidths linear_widths(const WeightModule& module, const WeightLayout& layout) {
+  RankWeights unused;
+  Sum sum{unused, layout, nullptr};
+  const Local l = local_linear(sum, module);
+  return {l.in, l.out, l.tp};
 }
 
-std::int64_t RankWeights::param_bytes() const { return total(bytes); }
-std::int64_t RankWeights::num_params() const { return total(elements); }
-std::int64_t RankWeights::buffer_bytes() const { return total(buffers); }
+std::vector<StoredTensor> stored_tensors(const LayerProgram& layer, const WeightLayout& layout) {
+  std::vector<StoredTensor> out;
+  RankWeights unused;
+  std::vector<std::int64_t> sizes;
+  Sum sum{unused, layout, nullptr, 1, &sizes};
+  for (std::size_t i = 0; i < layer.modules.size(); ++i) {
+    sizes.clear();
+    run(sum, layer.modules[i]);
+    for (std::size_t t = 0; t < sizes.size(); ++t) {
+      auto name = parameter_name(layer.modules[i], t);
+      if (const auto n = std::ranges::count(out, name, &StoredTensor::kind); n > 0) name += "." + std::to_string(n);
+      out.push_back({i, layer.modules[i].cls, parameter_name(layer.modules[i], t), std::move(name), sizes[t]});
+    }
+  }
+  return out;
+}
+
+std::size_t WeightProgram::kind_of(int layer) const {
+  const auto at = static_cast<std::size_t>(layer);
+  return static_cast<std::size_t>(std::ranges::find_if(upto, [&](const auto& n) { return n[at + 1] > n[at]; }) -
+                                  upto.begin());
+}
 
 RankWeights run_weights(const WeightProgram& program, const WeightLayout& layout,
                         std::optional<WeightRefusal>* refusal) {

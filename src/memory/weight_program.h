@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/version.h"
 #include "hardware/generations.h"
 #include "model/model.h"
 
@@ -137,6 +138,12 @@ struct WeightModule {
   bool sparse_mla = false;  ///< kv_b_proj of a model with an indexer
   bool no_eplb = false;     ///< the model class has no redundant experts
   int whole_blocks = 0;  ///< a split width is padded so that every rank holds whole blocks of this many; 0 = it is not
+  std::int16_t adapter_slices = 0;  ///< LoRA: parts with an adapter of their own; 0 = vLLM does not wrap it
+  bool adapters_whole = false;      ///< not wrapped under fully_sharded_loras
+  bool tied_head_adapters = false;  ///< of an embedding: the head that is tied to it has its own
+  std::int32_t adapter_in = 0;      ///< the same of a replicated matrix: width of its input
+  std::optional<VllmVersion> fused_adapters_since;  ///< experts: adapters of gate and up in one
+  std::string name;  ///< below the layer, "self_attn.qkv_proj"; of plain tensors the module that holds them
   friend bool operator==(const WeightModule&, const WeightModule&) = default;
 };
 
@@ -167,11 +174,31 @@ struct WeightProgram {
   bool changes_after_loading = false;          ///< process_weights_after_loading changes sizes
   bool every_stage_needs_experts = false;      ///< the model class raises otherwise
   bool full_attention = false;                 ///< some layer has attention that is not MLA
+  std::size_t kind_of(int layer) const;        ///< index into kinds
 };
 
 /// Sums the program for one rank; a refusal where vLLM's constructors would fail.
 RankWeights run_weights(const WeightProgram& program, const WeightLayout& layout,
                         std::optional<WeightRefusal>* refusal = nullptr);
+
+/// A linear layer on one rank.
+struct LinearWidths {
+  std::int64_t in = 0, out = 0;
+  int tp = 1;  ///< ranks that share it
+};
+LinearWidths linear_widths(const WeightModule& module, const WeightLayout& layout);
+
+/// A parameter of one layer.
+struct StoredTensor {
+  std::size_t module = 0;  ///< index into LayerProgram::modules
+  WeightClass cls = WeightClass::norm_other;
+  std::string kind;  ///< "mlp.experts.w13_weight"; what is not a matrix goes by the module that holds it
+  std::string name;  ///< the same, once in a layer
+  std::int64_t bytes = 0;
+};
+
+/// Parameters in the order in which vLLM registers them.
+std::vector<StoredTensor> stored_tensors(const LayerProgram& layer, const WeightLayout& layout);
 
 /// Writes the program of a model; `draft` = its MTP draft model instead.
 WeightProgram compile_weights(const Model& model, bool draft = false);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "memory/lora.h"
 #include "memory/weight_program.h"
 
 namespace shardwise {
@@ -58,6 +59,12 @@ WeightLayout weight_layout(const Model& model, const EngineConfig& engine, int r
   return l;
 }
 
+OffloadedWeights rank_offloaded(const WeightProgram& program, const Model& model, const EngineConfig& engine, int rank,
+                                const GpuGeneration& generation) {
+  return offloaded_weights(program, weight_layout(model, engine, rank, generation), engine.offload,
+                           engine.vllm_version);
+}
+
 WeightBytes rank_weights(const WeightProgram& program, const Model& model, const EngineConfig& engine, int rank,
                          const GpuGeneration& generation) {
   WeightLayout layout = weight_layout(model, engine, rank, generation);
@@ -91,6 +98,11 @@ WeightBytes rank_weights(const WeightProgram& program, const Model& model, const
     // gpt-oss-120b 66.14 GiB on one GPU, 17.22 on four).
     layout.triton_mxfp4_moe = layout.triton_mxfp4_moe && engine.vllm_version >= VllmVersion{0, 26, 0};
     out.after_loading = Bytes(resident(run_weights(program, layout)) - resident(w));
+  }
+  if (engine.lora) out.lora = lora_bytes(program, layout, *engine.lora, engine.vllm_version);
+  if (engine.offload.backend != OffloadConfig::Backend::none) {
+    const auto offloaded = rank_offloaded(program, model, engine, rank, generation);
+    out.offloaded = offloaded.total(), out.offload_buffers = offloaded.buffers;
   }
   return out;
 }

@@ -19,9 +19,10 @@ constexpr Architecture kRows[] = {
     {.names = "LlamaForCausalLM LLaMAForCausalLM MistralForCausalLM MistralModel InternLM3ForCausalLM "
               "GraniteForCausalLM", .o_bias = kField, .ffn_bias = kField},
     {.names = "InternLMForCausalLM", .qkv_bias = kField, .o_bias = kField},
-    {.names = "AquilaForCausalLM Phi3ForCausalLM TeleFLMForCausalLM DeciLMForCausalLM Ministral3ForCausalLM "
+    {.names = "AquilaForCausalLM TeleFLMForCausalLM DeciLMForCausalLM Ministral3ForCausalLM "
               "LlavaForConditionalGeneration LlavaNextForConditionalGeneration Mistral3ForConditionalGeneration "
               "PixtralForConditionalGeneration InternVLChatModel MllamaForConditionalGeneration"},
+    {.names = "Phi3ForCausalLM", .weights = {.fused_checkpoint = true}},
     {.names = "CwmForCausalLM", .weights = {.transformers_rope = true}},
     {.names = "SmolLM3ForCausalLM", .o_bias = kField, .weights = {.transformers_rope = true}},
     {.names = "Llama4ForCausalLM Llama4ForConditionalGeneration", .o_bias = kField, .qk_norm = QkNorm::field,
@@ -52,7 +53,7 @@ constexpr Architecture kRows[] = {
      .weights = {.everywhere = kAll}},
     {.names = "Qwen3VLForConditionalGeneration", .qk_norm = QkNorm::per_head, .tower = Tower::qwen3_vl},
     {.names = "Qwen3VLMoeForConditionalGeneration", .qk_norm = QkNorm::per_head, .moe_on_every_stage = true,
-     .weights = {.everywhere = kAll}, .tower = Tower::qwen3_vl},
+     .weights = {.everywhere = kAll, .fused_expert_adapters = VllmVersion{0, 16, 0}}, .tower = Tower::qwen3_vl},
     {.names = "Qwen3NextForCausalLM", .qk_norm = QkNorm::per_head, .shared_expert_gate = true, .output_gate = true,
      .moe_on_every_stage = true,
      .weights = {.everywhere = kEmbeddingHead, .shared = "shared_expert.", .sequence_parallel_shared = true,
@@ -63,7 +64,8 @@ constexpr Architecture kRows[] = {
      .tower = Tower::qwen3_vl},
     {.names = "Qwen3_5MoeForConditionalGeneration", .qk_norm = QkNorm::per_head, .shared_expert_gate = true,
      .output_gate = true, .moe_on_every_stage = true,
-     .weights = {.everywhere = kEmbedding, .shared = "shared_expert.", .sequence_parallel_shared = true},
+     .weights = {.everywhere = kEmbedding, .shared = "shared_expert.", .sequence_parallel_shared = true,
+                 .fused_expert_adapters = VllmVersion{0, 20, 0}},
      .kv = {.draft = "mtp.layers.{}.self_attn.attn"}, .ssm_cache = {"mamba_ssm_dtype", "auto"},
      .tower = Tower::qwen3_vl},
     {.names = "Qwen3_5ForCausalLM", .qk_norm = QkNorm::per_head, .shared_expert_gate = true, .output_gate = true,
@@ -92,7 +94,8 @@ constexpr Architecture kRows[] = {
                  .no_eplb = true, .mamba1_norms = true, .no_rope = true}, .kv = {.attention = "attn", .state = "mixer"},
      .caches_every_block = true},
     {.names = "GptOssForCausalLM", .qkv_bias = kAlways, .o_bias = kAlways, .sinks = true, .router_bias = true,
-     .moe_bias = true, .no_kv_replication = true, .weights = {.everywhere = kAll, .float_rope = true},
+     .moe_bias = true, .no_kv_replication = true, .weights = {.everywhere = kAll, .float_rope = true,
+                                                                  .fused_expert_adapters = VllmVersion{0, 16, 0}},
      .kv = {.attention = "attn.attn"}, .hook = Hook::gpt_oss},
     {.names = "MiniMaxM2ForCausalLM", .qkv_bias = kField, .qk_norm = QkNorm::all_heads, .correction_bias = true,
      .weights = {.mlp = "block_sparse_moe.", .no_eplb = true, .float_gate = true}},
@@ -241,6 +244,45 @@ constexpr Architecture kRows[] = {
 };
 // clang-format on
 
+/// Classes whose embedding_modules name embedding and head, of those and the classes that they are made of.
+constexpr std::string_view kVocabularyAdapters[] = {"LlamaForCausalLM",
+                                                    "LLaMAForCausalLM",
+                                                    "InternLM3ForCausalLM",
+                                                    "AquilaForCausalLM",
+                                                    "TeleFLMForCausalLM",
+                                                    "Phi3ForCausalLM",
+                                                    "Llama4ForCausalLM",
+                                                    "DeciLMForCausalLM",
+                                                    "Llama4ForConditionalGeneration",
+                                                    "ApertusForCausalLM",
+                                                    "ExaoneForCausalLM",
+                                                    "Exaone4ForCausalLM",
+                                                    "ExaoneMoeForCausalLM",
+                                                    "FalconH1ForCausalLM",
+                                                    "GraniteForCausalLM",
+                                                    "GraniteMoeForCausalLM",
+                                                    "JambaForCausalLM",
+                                                    "GraniteMoeHybridForCausalLM",
+                                                    "Lfm2ForCausalLM",
+                                                    "Lfm2MoeForCausalLM",
+                                                    "GraniteMoeSharedForCausalLM",
+                                                    "MiniCPMForCausalLM",
+                                                    "MiniCPM3ForCausalLM",
+                                                    "HyperCLOVAXForCausalLM",
+                                                    "MixtralForCausalLM",
+                                                    "NemotronForCausalLM",
+                                                    "NemotronHForCausalLM",
+                                                    "PhiMoEForCausalLM",
+                                                    "SolarForCausalLM",
+                                                    "Qwen3ForCausalLM",
+                                                    "Qwen3MoeForCausalLM",
+                                                    "Qwen3_5ForCausalLM",
+                                                    "Qwen3_5MoeForCausalLM",
+                                                    "Qwen3VLForConditionalGeneration",
+                                                    "Qwen3VLMoeForConditionalGeneration",
+                                                    "Qwen3_5ForConditionalGeneration",
+                                                    "Qwen3_5MoeForConditionalGeneration"};
+
 constexpr Architecture kUnknown{.names = "", .generic = true};
 
 using Index = std::unordered_map<std::string_view, const Architecture*>;
@@ -269,6 +311,15 @@ const Architecture& find_traits(const std::vector<std::string>& architectures) {
   for (const auto& name : architectures)
     if (const Architecture& row = find_traits(name); !row.names.empty()) return row;
   return kUnknown;
+}
+
+VocabularyAdapters vocabulary_adapters(const std::vector<std::string>& architectures) {
+  for (const auto& name : architectures) {
+    if (std::ranges::find(kVocabularyAdapters, name) != std::end(kVocabularyAdapters)) return {true, true};
+    const bool embedding = name.starts_with("Cohere") || find_traits(name).weights.transformers_rope;
+    if (embedding) return {true, false};
+  }
+  return {};
 }
 
 }  // namespace shardwise

@@ -49,6 +49,8 @@ struct WeightTraits {
   bool transformers_rope = false;
   bool normalizer_buffer = false;  ///< Gemma's embedding scale
   bool learned_positions = false;  ///< an embedding of positions
+  bool fused_checkpoint = false;   ///< checkpoints, and LoRA adapters, hold fused matrices as one
+  std::optional<VllmVersion> fused_expert_adapters = {};  ///< first version whose adapters hold gate and up in one
 };
 
 /// Names of the modules that hold a KV cache; {} = the layer's number. "" = the common name.
@@ -114,6 +116,12 @@ struct Architecture {
   std::optional<VllmVersion> breakable_cudagraph = {};  ///< first version seen with it (vllm.py
                                                         ///< DEFAULT_BREAKABLE_CUDAGRAPH_ARCHITECTURES)
 };
+
+/// Which of the two LoRA adapters may change: the class's embedding_modules (0.32).
+struct VocabularyAdapters {
+  bool embedding = false, head = false;
+};
+VocabularyAdapters vocabulary_adapters(const std::vector<std::string>& architectures);
 
 /// The row of a class; that of unknown classes (generic, no names) if there is none.
 const Architecture& find_traits(std::string_view architecture);

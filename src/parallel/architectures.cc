@@ -71,6 +71,8 @@ constexpr std::array<std::string_view, 6> kPools = {"ForTextEncoding",   "Embedd
 bool ArchitectureRow::registered(VllmVersion version) const { return holds(registered_in, read_version(version)); }
 bool ArchitectureRow::supports_pp(VllmVersion version) const { return holds(pp_in, read_version(version)); }
 
+bool ArchitectureRow::supports_lora(VllmVersion version) const { return holds(lora_in, read_version(version)); }
+
 bool registry_known(VllmVersion version) { return version <= kLastRead; }
 
 VllmVersion transformers_of(VllmVersion version) {
@@ -97,6 +99,7 @@ const ArchitectureRow* find_architecture(std::string_view name) {
       row.has_noops = cells.flag("has_noops");
       row.registered_in = spans_of(cells, "versions");
       row.pp_in = spans_of(cells, "pp_versions");
+      row.lora_in = spans_of(cells, "lora_versions");
       row.passes_eplb = cells.flag("eplb");
       map.emplace(row.name, std::move(row));
     }

@@ -7,6 +7,7 @@
 #include "config/json_fields.h"
 #include "parallel/python_text.h"
 #include "parallel/rule_rows.h"
+#include "parallel/weight_options.h"
 
 namespace shardwise {
 namespace {
@@ -165,6 +166,9 @@ void derive_model(S& s) {
     r.quantization = s.quantization;
     s.quantization_method = find_quantization(s.quantization, s.v);
   }
+  r.offload = offload_config(s.a, s.v);
+  r.lora = lora_config(s.a, s.dtype);
+  r.max_image_pixels = max_image_pixels(s.a);
   r.enforce_eager = s.a.enforce_eager.value_or(false) || (s.n.rocm() && s.m.is_encoder_decoder);
   r.language_model_only = s.a.language_model_only.value_or(false);
 }

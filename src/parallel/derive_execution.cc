@@ -213,6 +213,10 @@ bool pools(const S& s) { return s.a.runner.value_or("auto") == "pooling"; }
 void derive_run(S& s) {
   auto& r = s.r;
   derive_runner(s);
+  if (r.offload.backend != OffloadConfig::Backend::none && runner_ignores_offload(s)) {
+    r.offload = {};
+    r.offload_ignored = true;
+  }
   r.async_scheduling = s.a.async_scheduling.value_or(
       speculates_async(s) && !(pools(s) && s.v >= VllmVersion{0, 20, 0}) &&
       !(r.pipeline_parallel_size > 1 && !s.v2_runner && s.v >= VllmVersion{0, 30, 0}) && !overlaps_on_rocm(s));

@@ -47,13 +47,25 @@ struct EngineArgs {
   std::optional<std::int64_t> max_model_len;  ///< -1 = automatic
   std::optional<std::string> dtype, quantization, hf_overrides, runner, load_format;
   std::optional<bool> enforce_eager, disable_sliding_window, language_model_only, allow_deprecated_quantization,
-      enable_lora, trust_remote_code, enable_sleep_mode, skip_tokenizer_init;
-  std::optional<std::int64_t> max_loras, max_lora_rank;
-  std::optional<std::string> limit_mm_per_prompt, mm_encoder_tp_mode;
+      trust_remote_code, enable_sleep_mode, skip_tokenizer_init;
+  std::optional<std::string> limit_mm_per_prompt, mm_encoder_tp_mode, mm_processor_kwargs;
+
+  // LoRA adapters
+  std::optional<bool> enable_lora, fully_sharded_loras, enable_tower_connector_lora, specialize_active_lora,
+      enable_mixed_moe_lora_format, enable_moe_shared_loras;
+  std::optional<std::int64_t> max_loras, max_lora_rank, max_cpu_loras;
+  std::optional<std::string> lora_dtype, default_mm_loras;
+  std::optional<std::vector<std::string>> lora_target_modules;
+
+  // Weights in host memory
+  std::optional<double> cpu_offload_gb;
+  std::optional<std::string> offload_backend;
+  std::optional<std::int64_t> offload_group_size, offload_num_in_group, offload_prefetch_step;
+  std::optional<std::vector<std::string>> cpu_offload_params, offload_params;
 
   // Cache
   std::optional<std::int64_t> block_size, kv_cache_memory_bytes, num_gpu_blocks_override, mamba_block_size;
-  std::optional<double> gpu_memory_utilization, cpu_offload_gb, kv_offloading_size, swap_space;
+  std::optional<double> gpu_memory_utilization, kv_offloading_size, swap_space;
   std::optional<std::string> kv_cache_dtype, mamba_cache_mode, mamba_cache_dtype, mamba_ssm_cache_dtype;
   std::optional<bool> enable_prefix_caching, disable_hybrid_kv_cache_manager;
 

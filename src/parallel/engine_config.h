@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/units.h"
 #include "base/version.h"
 
 namespace shardwise {
@@ -36,6 +37,29 @@ struct ParallelConfig {
   friend bool operator==(const ParallelConfig&, const ParallelConfig&) = default;
 };
 
+/// Weights of layers that lie in pinned host memory (config/offload.py).
+struct OffloadConfig {
+  enum class Backend {
+    none,
+    uva,      ///< kernels read them over the bus
+    prefetch  ///< copied into buffers ahead of their layer
+  } backend = Backend::none;
+  Bytes cpu_offload_max_bytes;                              ///< uva: of one GPU
+  int group_size = 0, num_in_group = 1, prefetch_step = 1;  ///< prefetch: layers
+  std::vector<std::string> params;                          ///< segments of parameter names; empty = all
+  friend bool operator==(const OffloadConfig&, const OffloadConfig&) = default;
+};
+
+/// Slots for LoRA adapters (config/lora.py).
+struct LoraConfig {
+  int max_loras = 1, max_lora_rank = 16;
+  bool fully_sharded_loras = false, specialize_active_lora = false, enable_moe_shared_loras = false,
+       enable_mixed_moe_lora_format = false;
+  int element_bytes = 2;                                   ///< of lora_dtype
+  std::optional<std::vector<std::string>> target_modules;  ///< nullopt = all that vLLM can wrap
+  friend bool operator==(const LoraConfig&, const LoraConfig&) = default;
+};
+
 enum class CudagraphMode { none, piecewise, full, full_decode_only, full_and_piecewise };
 
 struct EngineConfig {
@@ -59,6 +83,9 @@ struct EngineConfig {
   int num_speculative_tokens = 0;    ///< MTP / draft tokens per step; 0 = off
   std::string speculative_method;    ///< ngram, draft_model, eagle, mtp ...; empty: off, or mtp where tokens are given
   bool language_model_only = false;  ///< the vision tower is not loaded
+  OffloadConfig offload;
+  std::optional<LoraConfig> lora;                ///< nullopt = no adapters
+  std::optional<std::int64_t> max_image_pixels;  ///< what mm_processor_kwargs allows; nullopt = the checkpoint's own
   /// The draft is the model's own MTP layers, not a model of its own or n-grams.
   bool draft_is_mtp() const { return speculative_method.empty() || speculative_method == "mtp"; }
   friend bool operator==(const EngineConfig&, const EngineConfig&) = default;

@@ -78,7 +78,7 @@ Pair pair_of(const ExpertKernelQuery& q) {
     case M::none:
       return Pair::unquantised;
     case M::fp8_block:
-      return q.scheme.block_n != 128 || cuts_blocks(q) ? Pair::fp8_other_block : Pair::fp8_block;
+      return !q.online && (q.scheme.block_n != 128 || cuts_blocks(q)) ? Pair::fp8_other_block : Pair::fp8_block;
     case M::fp8_channel:
       return Pair::fp8_channel;
     case M::fp8_tensor:
@@ -122,6 +122,10 @@ bool flashinfer_cutlass(Seen v) {
 bool triton(Seen v) { return !v.one_sided() && !v.two_sided(); }
 bool marlin(Seen v) { return v.cc >= 75 && !v.two_sided(); }
 bool takes_all(Seen) { return true; }
+/// Methods that give CUTLASS scales for each output or one for all.
+bool channels(Seen v) {
+  return v.q.quant_method == "compressed-tensors" || (v.q.online && v.pair == Pair::fp8_channel && !v.family(12));
+}
 bool fp8_in_triton(Seen v) { return v.cc >= 89 && v.pair != Pair::mxfp8; }
 
 constexpr ExpertRow kTrtllmBf16[] = {{"FlashInfer TRTLLM", "TrtLlmBf16ExpertsMonolithic", false,
@@ -177,19 +181,21 @@ constexpr ExpertRow kDeepGemm{"DEEPGEMM", "TritonOrDeepGemmExperts", false, [](S
                                        v.acts({Act::silu, Act::swiglustep, Act::swigluoai_uninterleave});
                               }};
 constexpr ExpertRow kVllmCutlass{"VLLM_CUTLASS", "TritonOrCutlassExperts", false, [](Seen v) {
-                                   return v.cc >= 90 && v.q.quant_method == "compressed-tensors" && v.q.moe->gated &&
+                                   return v.cc >= 90 && channels(v) && v.q.moe->gated &&
                                           (v.pair == Pair::fp8_channel || v.pair == Pair::fp8_tensor) && triton(v) &&
                                           !v.high_throughput();
                                  }};
 constexpr ExpertRow kTritonFp8{"TRITON", "TritonExperts", false, [](Seen v) { return fp8_in_triton(v) && triton(v); }};
-constexpr ExpertRow kMarlin{"MARLIN", "MarlinExperts", false,
-                            [](Seen v) { return v.pair != Pair::fp8_other_block && marlin(v); }};
+/// Marlin repacks no scales that are made for each output while weights are read (online/fp8.py, which raises).
+constexpr ExpertRow kMarlin{"MARLIN", "MarlinExperts", false, [](Seen v) {
+                              return v.pair != Pair::fp8_other_block && !(v.q.online && v.pair == Pair::fp8_channel) &&
+                                     marlin(v);
+                            }};
 constexpr ExpertRow kBatchedDeepGemm{"BATCHED_DEEPGEMM", "BatchedDeepGemmExperts", true, [](Seen v) {
                                        return v.deep_gemm() && v.pair == Pair::fp8_block && v.acts({Act::silu});
                                      }};
 constexpr ExpertRow kBatchedVllmCutlass{"BATCHED_VLLM_CUTLASS", "CutlassBatchedExpertsFp8", true, [](Seen v) {
-                                          return v.cc >= 90 && v.q.quant_method == "compressed-tensors" &&
-                                                 v.q.moe->gated &&
+                                          return v.cc >= 90 && channels(v) && v.q.moe->gated &&
                                                  (v.pair == Pair::fp8_channel || v.pair == Pair::fp8_tensor);
                                         }};
 constexpr ExpertRow kBatchedTritonFp8{"BATCHED_TRITON", "BatchedTritonExperts", true,
@@ -233,7 +239,7 @@ std::vector<ExpertRow> nvfp4_rows(Seen v) {
          return l.family(10) && l.pair == Pair::nvfp4 &&
                 l.acts({Act::silu, Act::swigluoai, Act::swigluoai_uninterleave, Act::relu2_no_mul, Act::situ});
        }}};
-  if (!v.q.moe->swiglu_limit)
+  if (!v.q.moe->swiglu_limit && !v.q.online)
     rows.push_back({"FLASHINFER_CUTEDSL_BATCHED", "FlashInferCuteDSLBatchedExperts", true, [](Seen l) {
                       return l.family(10) && l.pair == Pair::nvfp4 && l.q.moe->gated && l.acts({Act::silu});
                     }});
@@ -299,6 +305,14 @@ std::vector<ExpertRow> wna16_rows(Seen) {
                                               }}};
 }
 
+/// Classes with LoRAExpertsMixin.
+bool takes_adapters(const ExpertRow& row) {
+  return row.experts == "TritonExperts" || row.experts == "MarlinExperts" || row.experts == "UnfusedOAITritonExperts";
+}
+
+/// oracle/int8.py
+std::vector<ExpertRow> int8_rows(Seen) { return {{"TRITON", "TritonExperts", false, triton}}; }
+
 /// A way of storing experts: vLLM's function that chooses, its rows, and the layer's method by quantisation.
 struct ExpertOracle {
   std::string_view name;
@@ -326,13 +340,37 @@ ExpertOracle oracle_of(Seen v) {
     case Pair::int4:
       return {"select_wna16_moe_backend", wna16_rows};
     case Pair::int8_channel:
+      return {"select_int8_moe_backend", int8_rows};
     case Pair::other:
       return {};
   }
   return {};
 }
 
+/// layers/quantization/online/base.py
+std::string_view online_method(Pair pair) {
+  switch (pair) {
+    case Pair::fp8_channel:
+      return "Fp8PtpcOnlineMoEMethod";
+    case Pair::fp8_block:
+    case Pair::fp8_other_block:
+      return "Fp8PerBlockOnlineMoEMethod";
+    case Pair::mxfp8:
+      return "Mxfp8OnlineMoEMethod";
+    case Pair::mxfp4:
+      return "Mxfp4OnlineMoEMethod";
+    case Pair::int8_channel:
+      return "Int8OnlineMoEMethod";
+    case Pair::nvfp4:
+    case Pair::nvfp4_a16:
+      return "Nvfp4OnlineMoEMethod";
+    default:
+      return "Fp8PerTensorOnlineMoEMethod";
+  }
+}
+
 std::string_view method_of(Seen v) {
+  if (v.q.online && v.pair != Pair::unquantised) return online_method(v.pair);
   const auto& quant = v.q.quant_method;
   const bool modelopt = quant.starts_with("modelopt"), compressed = quant == "compressed-tensors";
   switch (v.pair) {
@@ -359,9 +397,10 @@ std::string_view method_of(Seen v) {
 std::optional<ExpertKernel> choose_expert_kernel(const ExpertKernelQuery& query) {
   const ExpertView view(query);
   const auto oracle = oracle_of(view);
+  if (query.online && view.pair == Pair::nvfp4 && !view.family(10)) return std::nullopt;  // online/nvfp4.py
   if (!oracle.rows) return ExpertKernel{method_of(view), "", "", view.all2all, view.batched()};
   for (const auto& row : oracle.rows(view))
-    if (row.batched == view.batched() && row.takes(view))
+    if (row.batched == view.batched() && row.takes(view) && (!query.lora || takes_adapters(row)))
       return ExpertKernel{method_of(view), row.backend, row.experts, view.all2all, view.batched()};
   return std::nullopt;
 }
@@ -371,6 +410,7 @@ ExpertKernelQuery expert_query(const ModelFacts& model, const ParallelConfig& pa
   ExpertKernelQuery q;
   q.moe = &model.experts->moe;
   q.scheme = model.experts->scheme;
+  q.online = model.experts->online;
   q.quant_method = quantisation;
   q.gpt_oss = model.model_type == "gpt_oss";
   q.hidden_size = model.experts->hidden_size;

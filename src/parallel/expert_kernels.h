@@ -20,6 +20,8 @@ struct ExpertKernelQuery {
   int hidden_size = 0;
   ParallelConfig parallel = {};
   bool sequence_parallel = false;
+  bool lora = false;            ///< adapters of experts
+  bool online = false;          ///< quantised while the weights are read
   int compute_capability = 90;  ///< of a GPU of NVIDIA's
 };
 

@@ -1,5 +1,7 @@
 #include "parallel/model_facts.h"
 
+#include <algorithm>
+
 #include "model/architectures.h"
 #include "parallel/construction.h"
 #include "parallel/quantization_methods.h"
@@ -17,6 +19,7 @@ ModelFacts model_facts(const ConfigFacts& config, const std::string& name, VllmV
     f.registered = true;
     f.transformers_backend = row->kind == "transformers";
     f.supports_pp = row->supports_pp(version);
+    f.supports_lora = row->supports_lora(version);
     f.is_attention_free = row->is_attention_free;
     f.supports_multimodal = row->supports_multimodal;
     f.has_inner_state = row->has_inner_state;
@@ -47,9 +50,17 @@ ModelFacts model_facts(const Model& model, VllmVersion version) {
   auto facts = model_facts(config_facts(model), model.name, version);
   for (const auto& layer : model.layers)
     if (const auto* moe = std::get_if<MoeFfn>(&layer.ffn)) {
-      facts.experts = ExpertLayer{*moe, model.quantisation.routed_experts, model.hidden_size};
+      const auto& scheme = model.quantisation.routed_experts;
+      const bool online = facts.quantization.empty() && scheme.method != QuantScheme::Method::none;
+      facts.experts = ExpertLayer{*moe, scheme, online, model.hidden_size};
       break;
     }
+  const auto online = model.quantisation.attention.method;
+  const bool dense =
+      std::ranges::any_of(model.layers, [](const Layer& l) { return std::holds_alternative<DenseFfn>(l.ffn); });
+  if (dense && facts.quantization.empty() &&
+      (online == QuantScheme::Method::mxfp8 || online == QuantScheme::Method::mxfp4))
+    facts.construction.group_size = 32;
   return facts;
 }
 

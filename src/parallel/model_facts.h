@@ -26,9 +26,10 @@ struct ArchitectureRow {
   std::string kind;    ///< text, multimodal, draft, pooling, transformers
   bool is_hybrid = false, is_attention_free = false, has_inner_state = false, supports_multimodal = false,
        has_noops = false, passes_eplb = false;
-  std::vector<VersionSpan> registered_in, pp_in;
+  std::vector<VersionSpan> registered_in, pp_in, lora_in;
   bool registered(VllmVersion version) const;
   bool supports_pp(VllmVersion version) const;
+  bool supports_lora(VllmVersion version) const;
 };
 /// Row by name, null if no version that was read registers it.
 const ArchitectureRow* find_architecture(std::string_view name);
@@ -72,6 +73,7 @@ struct ConstructionFacts {
 struct ExpertLayer {
   MoeFfn moe;
   QuantScheme scheme;
+  bool online = false;  ///< quantised while the weights are read, by --quantization
   int hidden_size = 0;
 };
 
@@ -85,8 +87,8 @@ struct ModelFacts : ConfigFacts {
   bool code_of_its_own =
       false;  ///< Transformers does not know the type, the repository brings code: its tokenizer's too
   bool transformers_backend = false;  ///< no class of vLLM's own
-  bool supports_pp = true, is_hybrid = false, is_attention_free = false, supports_multimodal = false,
-       is_mm_prefix_lm = false, has_inner_state = false;
+  bool supports_pp = true, supports_lora = true, is_hybrid = false, is_attention_free = false,
+       supports_multimodal = false, is_mm_prefix_lm = false, has_inner_state = false;
   bool breakable_cudagraph = false;             ///< VLLM_USE_BREAKABLE_CUDAGRAPH by default: no compilation
   std::optional<double> derived_max_model_len;  ///< before a user's limit; nullopt = config.json names no length
   std::string max_len_key;

@@ -9,9 +9,10 @@ namespace {
 
 /// Read for the rules of what vLLM accepts alone.
 constexpr std::string_view kNotComputed[] = {
-    "attention_backend", "attention_config",   "cpu_offload_gb",     "disable_chunked_mm_input", "enable_lora",
-    "enable_sleep_mode", "kv_offloading_size", "kv_transfer_config", "limit_mm_per_prompt",      "mamba_cache_dtype",
-    "max_lora_rank",     "max_loras",          "moe_backend",        "num_gpu_blocks_override",  "swap_space"};
+    "attention_backend",   "attention_config",   "default_mm_loras",   "disable_chunked_mm_input",
+    "enable_sleep_mode",   "kv_offloading_size", "kv_transfer_config", "enable_tower_connector_lora",
+    "limit_mm_per_prompt", "mamba_cache_dtype",  "moe_backend",        "num_gpu_blocks_override",
+    "swap_space"};
 
 /// Leave memory as it is, or are counted there; what they do to the time of a step has no measured source.
 constexpr std::string_view kNoSpeed[] = {"dbo_decode_token_threshold", "dbo_prefill_token_threshold", "enable_dbo",
@@ -50,7 +51,6 @@ constexpr std::string_view kHarmless[] = {"aggregate_engine_logging",
                                           "log_level",
                                           "logging_config",
                                           "logprobs_mode",
-                                          "max_cpu_loras",
                                           "max_logprobs",
                                           "max_num_queued_reqs",
                                           "max_num_queued_tokens",

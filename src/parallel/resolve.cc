@@ -199,6 +199,9 @@ EngineConfig engine_config(const Resolved& r) {
   e.num_speculative_tokens = static_cast<int>(r.num_speculative_tokens);
   e.speculative_method = r.speculative_method.value_or("");
   e.language_model_only = r.language_model_only;
+  e.offload = r.offload;
+  e.lora = r.lora;
+  e.max_image_pixels = r.max_image_pixels;
   return e;
 }
 

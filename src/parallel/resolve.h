@@ -111,6 +111,10 @@ struct Resolved {
   double gpu_memory_utilization = 0.92;
   std::optional<std::int64_t> kv_cache_memory_bytes;
   bool language_model_only = false;
+  OffloadConfig offload;
+  bool offload_ignored = false;  ///< asked for, but this version's model runner has none
+  std::optional<LoraConfig> lora;
+  std::optional<std::int64_t> max_image_pixels;
   Launch launch;
 };
 

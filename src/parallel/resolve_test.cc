@@ -211,6 +211,28 @@ TEST(Rules, OfTheCommandLine) {
     EXPECT_EQ(served_by(flags), rule) << flags;
 }
 
+TEST(Rules, OfWeightOptions) {
+  for (const auto& [flags, rule] : std::vector<std::pair<const char*, const char*>>{
+           {"--cpu-offload-gb 10", ""},
+           {"--cpu-offload-gb 10 --offload-group-size 4", ""},  // a warning: prefetching it is
+           {"--offload-group-size 2 --offload-num-in-group 3", "offload_group"},
+           {"--offload-backend prefetch", "offload_group"},  // no group
+           {"--offload-group-size 2 --offload-prefetch-step 0", "offload_prefetch_step"},
+           {"--offload-prefetch-step 0", ""},
+           {"--enable-lora --max-loras 4 --max-cpu-loras 2", "lora_host_slots"},
+           {"--max-loras 4 --max-cpu-loras 2", ""},
+           {"--enable-lora --max-loras 4 --max-cpu-loras 0", ""},
+           {"--enable-lora --max-lora-rank 20", "arguments_refused"},
+           {"--enable-lora --default-mm-loras {\"image\":\"x\"}", "lora_modality_of_text_model"},
+           {"--enable-lora -tp 4 --fully-sharded-loras --max-lora-rank 1", "lora_rank_split"},
+           {"--enable-lora -tp 4 -ep", ""},
+           {"--enable-lora -tp 4 -ep --fully-sharded-loras", "lora_expert_sharding"},
+           {"--enable-lora -dp 4 -ep --all2all-backend deepep_low_latency", "lora_expert_all2all"},
+           {"--enable-lora -dp 4 -tp 2 -ep", "lora_expert_all2all"}})
+    EXPECT_EQ(served_by(flags), rule) << flags;
+  EXPECT_EQ(served_by("--enable-lora -tp 4 -ep", "H100", {}, {0, 20, 2}), "lora_expert_parallel");
+}
+
 TEST(Rules, OfSplitSteps) {
   struct Case {
     const char* flags;

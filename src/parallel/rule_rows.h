@@ -88,12 +88,16 @@ std::span<const Rule> field_rules();
 std::span<const Rule> config_rules();
 std::span<const Rule> execution_rules();
 std::span<const Rule> construction_rules();
+std::span<const Rule> weight_rules();
 
 /// First rule of a phase that is violated. `start` may be null in phases whose rules ask for the layout alone.
 std::optional<Refusal> first_violation(Phase phase, const LayoutView& layout, const ResolveState* start);
 
 /// Whether the model runner schedules asynchronously with the speculation asked for (none: yes).
 bool speculates_async(const ResolveState& state);
+
+/// Model Runner V2, which has no offloader before 0.28, is what this version takes for the model by itself.
+bool runner_ignores_offload(const ResolveState& state);
 
 /// Halves of a step overlap on ROCm in DeepEP's high-throughput kernels: not to be scheduled asynchronously, from 0.25.
 bool overlaps_on_rocm(const ResolveState& state);

@@ -78,8 +78,10 @@ Violation no_attention_backend(L l) {
 }
 
 Violation no_moe_backend(L l) {
-  // Where tokens are gathered, or need not be, Triton or Marlin takes them.
-  if (!l.node || !l.node->cuda() || !l.m.experts || !l.ep || l.all2all == "allgather_reducescatter") return ok;
+  if (!l.node || !l.node->cuda() || !l.m.experts) return ok;
+  // Where tokens are gathered, or need not be, Triton or Marlin takes what checkpoints hold.
+  const bool gathered = !l.ep || l.all2all == "allgather_reducescatter";
+  if (gathered && !l.m.experts->online) return ok;
   const bool sequence_parallel = l.ep && l.tp > 1 && l.dp > 1 && sequence_parallel_backend(l.all2all, l.v);
   const auto query = expert_query(l.m, l.parallel(), sequence_parallel, l.quantization, l.node->capability);
   return choose_expert_kernel(query)
@@ -234,6 +236,18 @@ constexpr Rule kConstructionRules[] = {
      "model_executor/layers/quantization/utils/fp8_utils.py:validate_fp8_block_shape_moe",
      "A rank's part of an expert in fp8 blocks is a multiple of the block, or of at least 32 that divides both.",
      "--enable-expert-parallel, or a smaller TP", fp8_block_vs_moe_partition},
+    {"mxfp8_vs_moe_partition", construction, "model_executor/layers/quantization/online/mxfp8.py",
+     "A rank's part of an expert that is quantised to MXFP8 while it is read holds whole groups of 32.",
+     "--enable-expert-parallel, or a smaller TP",
+     [](L l) {
+       const bool mxfp8 =
+           l.m.experts && l.m.experts->online && l.m.experts->scheme.method == QuantScheme::Method::mxfp8;
+       const auto part = facts(l).moe_intermediate / moe_tp(l);
+       return mxfp8 && (part % 32 != 0 || l.m.experts->hidden_size % 32 != 0)
+                  ? wrong("expert width {} on a rank is not a multiple of 32", part)
+                  : ok;
+     },
+     "Online MXFP8 MoE requires hidden/intermediate sizes divisible by 32"},
     {"eplb_uneven_experts", construction, kMoe, "With EPLB, logical plus redundant experts divide by the expert ranks.",
      "num_redundant_experts that makes them even",
      [](L l) {

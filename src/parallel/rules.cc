@@ -12,8 +12,8 @@ namespace {
 
 std::vector<const Rule*> all_rules() {
   std::vector<const Rule*> all;
-  for (const std::span<const Rule> part :
-       {field_rules(), config_rules(), execution_rules(), construction_rules(), std::span<const Rule>(kOtherRules)})
+  for (const std::span<const Rule> part : {field_rules(), config_rules(), execution_rules(), construction_rules(),
+                                           weight_rules(), std::span<const Rule>(kOtherRules)})
     for (const auto& rule : part) all.push_back(&rule);
   const auto first_phase = [](const Rule* rule) { return std::countr_zero(rule->when.phases); };
   std::stable_sort(all.begin(), all.end(),

@@ -77,6 +77,9 @@ std::string memory_answer_text(const MemoryAnswer& a, const Style& style) {
   row("mtp", [](const StageMemory& s) { return s.weights.mtp; });
   row("buffers (rope tables ...)", [](const StageMemory& s) { return s.weights.buffers; });
   row("after loading", [](const StageMemory& s) { return s.weights.after_loading; });
+  row("LoRA slots", [](const StageMemory& s) { return s.weights.lora; });
+  row("offload buffers", [](const StageMemory& s) { return s.weights.offload_buffers; });
+  row("in host memory", [](const StageMemory& s) { return -s.weights.offloaded; });
   row("activations", [](const StageMemory& s) { return s.activation; });
   row("CUDA graphs", [](const StageMemory& s) { return s.cuda_graph; });
   row("non-torch", [](const StageMemory& s) { return s.non_torch; });

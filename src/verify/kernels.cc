@@ -4,6 +4,7 @@
 #include "config/json.h"
 #include "memory/kv_specs.h"
 #include "memory/weights.h"
+#include "model/requantise.h"
 #include "parallel/expert_kernels.h"
 #include "parallel/experts.h"
 #include "parallel/linear_kernels.h"
@@ -98,7 +99,9 @@ Json kernel_json(const ExpertKernel& k) {
 Json predict_kernels(const Json& input, VerifyModels& models) {
   const auto version = recorded_version(input);
   const auto name = input.at("model").get<std::string>();
-  const Model model = recorded_layers(*models.get(name));
+  const auto whole = models.get(name);
+  const auto online = quantised_online(*whole, input.at("args").value("quantization", ""), version);
+  const Model model = recorded_layers(online ? *online : *whole);
   const ModelFacts facts = model_facts(model, version);
   const int capability = recorded_capability(input);
   const auto args = read_engine_args(input.at("args"), "input.args");
@@ -106,6 +109,8 @@ Json predict_kernels(const Json& input, VerifyModels& models) {
   if (const auto* refusal = std::get_if<Refusal>(&result))
     return {{"ok", false}, {"refused_by", refusal->rule->id}, {"message", refusal->message}};
   const auto& r = std::get<Resolved>(result);
+  if (const auto refusal = check_layout(facts, engine_config(r).parallel, version); refusal && online)
+    return {{"ok", false}, {"refused_by", refusal->rule->id}, {"message", refusal->message}};
 
   const auto program = weight_program(model);
   const std::string quantisation = r.quantization.value_or("");

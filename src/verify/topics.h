@@ -13,5 +13,7 @@ VerifyTopic experts_topic();  ///< placement.cc
 VerifyTopic eplb_topic();
 VerifyTopic kernels_topic();
 VerifyTopic arguments_topic();
+VerifyTopic adapters_topic();   ///< weight_options.cc
+VerifyTopic offloaded_topic();  ///< weight_options.cc
 
 }  // namespace shardwise

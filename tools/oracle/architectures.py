@@ -6,7 +6,7 @@ model_executor/models/interfaces.py.
   python architectures.py 0.33.0=VLLM_DIR [OLDER_VERSION=VLLM_DIR ...] > data/vllm/architectures.csv
 
 The first version that has a name is the one whose facts are written; the others, in falling order, only tell from and until when
-it is registered and its class has pipeline support.
+it is registered and its class has pipeline support, or takes LoRA adapters.
 """
 import ast
 import functools
@@ -119,13 +119,13 @@ def main():
     names = sorted({n for r in registries.values() for n in r})
     print("# What vLLM's model classes support, read off vLLM's registry and classes by tools/oracle/architectures.py.")
     print("# versions: SINCE..GONE, from the first version (of those read) that registers the name to before the one that does so no more;")
-    print("# pp_versions: the same of SupportsPP. Read: " + " ".join(v for v, _ in reversed(versions)) + ".")
+    print("# pp_versions, lora_versions: the same of SupportsPP, SupportsLoRA. Read: " + " ".join(v for v, _ in reversed(versions)) + ".")
     print("# eplb: the class, or the one it wraps, hands enable_eplb on to its MoE layers.")
     print("# kind: text, multimodal, draft, pooling, transformers (served by Hugging Face's own model code).")
-    print("architecture,module,class,kind,supports_pp,is_hybrid,is_attention_free,has_inner_state,supports_multimodal,has_noops,versions,pp_versions,eplb")
+    print("architecture,module,class,kind,supports_pp,is_hybrid,is_attention_free,has_inner_state,supports_multimodal,has_noops,versions,pp_versions,lora_versions,eplb")
     for name in names:
         facts = None
-        have, pp = [], []
+        have, pp, lora = [], [], []
         for v, t in trees:
             if name not in registries[v]:
                 continue
@@ -139,7 +139,9 @@ def main():
             have.append(v)
             if "SupportsPP" in b:
                 pp.append(v)
-        print(",".join([name] + facts + [spans(order, have), spans(order, pp), eplb]))
+            if "SupportsLoRA" in b:
+                lora.append(v)
+        print(",".join([name] + facts + [spans(order, have), spans(order, pp), spans(order, lora), eplb]))
 
 
 if __name__ == "__main__":

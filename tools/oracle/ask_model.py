@@ -1,9 +1,10 @@
 """What an installed vLLM builds for one rank of a deployment: whether its model class accepts the layout, the bytes it
 holds, the KV cache specs of its layers and the plan of the engine core.
 
-  python ask_model.py init|weights|specs|plans CASES.jsonl OUT.jsonl --models DIR [--processes N]
+  python ask_model.py init|weights|adapters|offloaded|specs|plans CASES.jsonl OUT.jsonl --models DIR [--processes N]
 
-init: tests/golden/legality/model_init.jsonl. weights: tests/golden/weights/cases.jsonl. specs, plans: tests/golden/kv.
+init: tests/golden/legality/model_init.jsonl. weights: tests/golden/weights/cases.jsonl. adapters, offloaded:
+tests/golden/weights. specs, plans: tests/golden/kv.
 """
 import argparse
 import contextlib
@@ -154,6 +155,75 @@ def refused_at(given, models):
     return {"refused_at": None}
 
 
+def adapters(given, models):
+    """Bytes of the LoRA slots, and by wrapping class and module."""
+    import torch
+    from vllm.lora.layers import BaseLayerWithLoRA
+    from vllm.lora.worker_manager import LRUCacheWorkerLoRAManager
+    try:
+        config = engine_config(given, models)
+        with emulated_model.worker(config, given["rank"]):
+            model = emulated_model.build(config)
+            after_loading(model, config)
+            if not getattr(model, "supports_lora", False):
+                raise ValueError(f"{type(model).__name__} does not support LoRA yet.")
+            manager = LRUCacheWorkerLoRAManager(config, torch.device("meta"), model.embedding_modules)
+            with emulated_model._CudaIsMeta():
+                manager.create_lora_manager(model, config)
+    except Exception as error:  # noqa: BLE001 - whatever vLLM raises is its answer
+        return {"refused": True} | refusal(error)
+    slots, wrapped, seen = {}, {}, set()
+    for name, module in manager._adapter_manager.model.named_modules():
+        if not isinstance(module, BaseLayerWithLoRA):
+            continue
+        kind, size = type(module).__name__, 0
+        for value in vars(module).values():
+            for tensor in value if isinstance(value, (tuple, list)) else [value]:
+                if isinstance(tensor, torch.Tensor) and tensor.untyped_storage()._cdata not in seen:
+                    seen.add(tensor.untyped_storage()._cdata)
+                    size += tensor.untyped_storage().nbytes()
+        if size:
+            slots[kind] = slots.get(kind, 0) + size
+            leaf = name.rsplit(".", 1)[-1]
+            wrapped[leaf] = wrapped.get(leaf, 0) + size
+    return {"bytes": sum(slots.values()), "by_class": slots, "by_module": wrapped}
+
+
+def offloaded(given, models):
+    """What vLLM's offloader moves to the host while one rank's model is built, and the buffers that it leaves on the GPU."""
+    import torch
+    from vllm.model_executor.offloader import create_offloader, prefetch, set_offloader, uva
+
+    class HostIsMeta(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            kwargs = dict(kwargs or {})
+            if func in (torch.Tensor.copy_, torch.Tensor.pin_memory):
+                return args[0]
+            if str(kwargs.get("device")) == "cpu" and (func is torch.empty_strided or func is torch.Tensor.to):
+                kwargs.pop("pin_memory", None)
+                kwargs["device"] = "meta"
+            return func(*args, **kwargs)
+
+    uva.is_uva_available = lambda: True
+    prefetch._ModuleOffloader.start_onload_to_static = lambda self: None
+    uva.get_accelerator_view_from_cpu_tensor = lambda tensor: tensor
+    config = engine_config(given, models)
+    with emulated_model.worker(config, given["rank"]), HostIsMeta():
+        offloader = create_offloader(config.offload_config)
+        set_offloader(offloader)
+        try:
+            model = emulated_model.build(config)
+            if given.get("after_loading"):
+                after_loading(model, config)
+            offloader.post_init()
+        finally:
+            set_offloader(None)
+    pool = getattr(offloader, "buffer_pool", None)
+    return {"offloader": type(offloader).__name__,
+            "offloaded_bytes": getattr(offloader, "cpu_offload_bytes", None) or getattr(offloader, "total_offloaded_bytes", 0),
+            "buffer_bytes": pool.total_bytes if pool else 0, "layers": len(getattr(offloader, "module_offloaders", ()))}
+
+
 def stage_specs(config):
     """(KV cache specs of every pipeline stage, supported layouts, names of attention backends): what workers report"""
     from vllm.platforms import current_platform
@@ -202,7 +272,7 @@ def plans(given, models):
     return Layout.of(given, models).planner.plan(given["available_memory"])
 
 
-ANSWERS = {"init": init, "weights": weights, "specs": specs, "plans": plans}
+ANSWERS = {"init": init, "weights": weights, "adapters": adapters, "offloaded": offloaded, "specs": specs, "plans": plans}
 
 
 def answer_model(job):

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Asks an installed vLLM about the inputs of tests/golden/{legality,arguments,ranks,experts,eplb,schedule,weights,kv} and compares with what is
+# Asks an installed vLLM about the inputs of tests/golden/{legality,arguments,ranks,experts,eplb,schedule,weights,adapters,offloaded,kv} and compares with what is
 # recorded.
 #   tools/oracle/regenerate.sh VENV OUT_DIR [NAME...]
 # VENV: a Python environment with vLLM (no GPU needed). OUT_DIR receives the answers in the recorded format. NAME: only
@@ -40,10 +40,12 @@ for traces in "$golden"/schedule/*.jsonl; do
   name=schedule_$(basename "$traces" .jsonl)
   compare "$name" "$traces" "$here/ask_schedule.py" "$traces" "$out/$name.jsonl"
 done
-whole=--whole
 model() {  # NAME SUBCOMMAND RECORDED
   compare "$1" "$3" "$here/ask_model.py" "$2" "$3" "$out/$1.jsonl" --models "$out/models"
 }
+model adapters adapters "$golden/adapters/adapters.jsonl"
+model offloaded offloaded "$golden/offloaded/offloaded.jsonl"
+whole=--whole
 model model_init init "$golden/legality/model_init.jsonl"
 model weights weights "$golden/weights/cases.jsonl"
 model kv_specs specs "$golden/kv/specs.jsonl"
