@@ -131,9 +131,11 @@ PlanRequest pinned_question(const Words& pins, const FlagRow& row) {
   return r;
 }
 
-/// What vLLM refuses with these layouts: fault tolerance needs external load balancing, elastic EP no pipeline.
+/// What vLLM refuses with this model and these layouts: fault tolerance needs external load balancing, elastic EP no
+/// pipeline, an adapter for images a model that takes them.
 bool refused(const FlagRow& row, const Words& pins) {
-  return row.name == "enable_fault_tolerance" || (row.name == "enable_elastic_ep" && pins[2] == "-pp");
+  return row.name == "enable_fault_tolerance" || row.name == "default_mm_loras" ||
+         (row.name == "enable_elastic_ep" && pins[2] == "-pp");
 }
 
 bool named(const PlanAnswer& answer, const GivenFlag& flag) {
