@@ -18,10 +18,10 @@ struct UsedFlag {
   FlagRange range = {};
 };
 
-constexpr FlagRange kSize{1, 1 << 20}, kCount{0, 1 << 20}, kPort{1, 65535}, kServers{-1, 65536}, kLevel{0, 3};
+constexpr FlagRange kSize{1, 1 << 20}, kCount{0, 1 << 20}, kPort{1, 65535}, kServers{-1, 65536}, kLevel{0, 1 << 20};
 constexpr FlagRange kTokens{1, 1 << 30}, kTokens0{0, 1 << 30}, kLength{-1, 1 << 30}, kGraph{0, 1 << 20},
     kDraft{0, 1024};
-constexpr FlagRange kShare{0, 1};
+constexpr FlagRange kShare{0, 1 << 20};
 constexpr FlagRange kMemory{0, 1e15};  // bytes of one GPU
 constexpr FlagRange kHostGib{0, 1e6};  // of one server
 

@@ -18,6 +18,18 @@ bool applies(Phase phase, const ResolveState& s) {
   return phase != Phase::mtp_draft || s.spec_method == "mtp";
 }
 
+/// What the rules that follow can compute with. Sizes have declared ranges from 0.23 on; before, vLLM divides by them.
+void expect_computable(const EngineArgs& args, VllmVersion version) {
+  expect_plausible(args, true);
+  const auto size = [](const std::optional<std::int64_t>& given) {
+    return given == 0 ? given : std::optional<std::int64_t>();
+  };
+  EngineArgs divisors;
+  divisors.tensor_parallel_size = size(args.tensor_parallel_size);
+  divisors.decode_context_parallel_size = size(args.decode_context_parallel_size);
+  if (version < VllmVersion{0, 23, 0}) expect_plausible(divisors);
+}
+
 Phase next(Phase phase) { return Phase{static_cast<int>(phase) + 1}; }
 
 ExpertPlacement asked_placement(const Resolved& r) {
@@ -136,7 +148,7 @@ Resolution resolve(const EngineArgs& args, const ModelFacts& model, const NodeFa
     if (!applies(phase, s)) continue;
     derive(phase, s);
     if (auto refusal = first_violation(phase, layout_view(s, phase), &s)) return std::move(*refusal);
-    if (phase == Phase::arguments) expect_plausible(args, true);
+    if (phase == Phase::arguments) expect_computable(args, version);
   }
   expect_plausible(args);
   read_pp_partition(s);
