@@ -9,7 +9,7 @@ VLLM_PYTHON ?= python3
 with_vllm = if $(VLLM_PYTHON) -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("vllm") is None)' 2>/dev/null; \
   then $(2); else echo "$(1): SKIPPED, $(VLLM_PYTHON) has no vLLM installed (give VLLM_PYTHON=.../bin/python)"; fi
 
-.PHONY: help run build install test bench packages lint tidy cases accuracy sanitize install-test fuzz differential hybrid-plans clean
+.PHONY: help run configure build install test bench packages lint tidy cases accuracy sanitize install-test fuzz differential hybrid-plans clean
 
 help:  ## what there is to make
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -17,8 +17,10 @@ help:  ## what there is to make
 packages:  ## the Debian/Ubuntu packages of apt-packages.txt
 	@tools/checks/packages.sh apt-packages.txt
 
-build: packages  ## the optimised binary, build/release/shardwise
-	@cmake --preset release >build-configure.log 2>&1 || { cat build-configure.log; rm -f build-configure.log; exit 1; }; rm -f build-configure.log
+configure: packages  # WERROR=1: warnings are errors
+	@cmake --preset release $(if $(WERROR),-DSHARDWISE_WERROR=ON) >build-configure.log 2>&1 || { cat build-configure.log; rm -f build-configure.log; exit 1; }; rm -f build-configure.log
+
+build: configure  ## the optimised binary, build/release/shardwise
 	@cmake --build --preset release -j$(JOBS) --target shardwise
 
 PREFIX ?= /usr/local
@@ -28,19 +30,18 @@ install: build  ## the binary, the library and its headers below PREFIX (/usr/lo
 run: build  ## plan a real model
 	./build/release/shardwise plan $(PLAN)
 
-test: packages  ## one build with assertions: plans a real model, then unit, golden, property, oracle and text-case tests
-	@cmake --preset dev >/dev/null
-	@cmake --build --preset dev -j$(JOBS)
-	./build/dev/shardwise plan $(PLAN)
-	cd build/dev && ctest --output-on-failure -j$(JOBS)
-	python3 tests/cases/run.py build/dev/shardwise
-	python3 tests/cases/asked_again.py build/dev/shardwise
+test: configure  ## in the same build, which has assertions: a real plan, then unit, golden, property, oracle and text-case tests
+	@cmake --build --preset release -j$(JOBS)
+	./build/release/shardwise plan $(PLAN)
+	cd build/release && ctest --output-on-failure -j$(JOBS)
+	python3 tests/cases/run.py build/release/shardwise
+	python3 tests/cases/asked_again.py build/release/shardwise
 
 cases: build  ## rewrite the expected output of tests/cases and the README's session after a wanted change
 	python3 tests/cases/run.py build/release/shardwise --update
 
 bench: build  ## google-benchmark programs and the cold command
-	@cmake --build --preset release -j$(JOBS)
+	@cmake --build --preset release -j$(JOBS) --target benches
 	@for b in build/release/bench/*_bench; do [ -x "$$b" ] && "$$b" --benchmark_min_time=0.2; done
 	@bench/cold.sh build/release/shardwise
 	@$(call with_vllm,bench against vLLM's own rebalancing,$(VLLM_PYTHON) bench/eplb_vllm.py build/release/bench/eplb_bench)
@@ -49,7 +50,7 @@ accuracy: build  ## predictions of rows the fit has not seen, beside AIConfigura
 	@cmake --build --preset release --target fit_serving -j$(JOBS)
 	@build/release/fit_serving bench/data/serving.csv --baseline bench/data/aiconfigurator.csv --ranking bench/data/layouts.csv --report docs/accuracy.md --date "$$(date +%F)"
 
-lint: packages  ## formatting, layer table, headers that compile alone; every other line meets clang in `make fuzz`
+lint: packages  ## formatting, layer table, headers that compile alone; every other line meets clang in `make sanitize`
 	@tools/checks/lint.sh
 
 tidy: packages  ## clang-tidy with the short list of .clang-tidy on every source; FILES='src/sim/*.cc' for some

@@ -17,7 +17,8 @@ namespace {
 
 using Kind = SchedulerConfig::KvGroup::Kind;
 
-SimulateRequest question(const std::string& model, const std::string& gpus, const std::vector<std::string>& flags) {
+SimulateRequest simulation_question(const std::string& model, const std::string& gpus,
+                                    const std::vector<std::string>& flags) {
   DiskSource disk;
   SimulateRequest r;
   r.command.model_spec = model;
@@ -46,21 +47,21 @@ bool has(const SchedulerConfig& s, Kind kind) {
 }
 
 TEST(SimulationConfig, GroupsAreThoseOfTheKvPlan) {
-  const auto gemma = scheduler_of(question("gemma-3-27b-it", "2xH100", {"-tp", "2"}));
+  const auto gemma = scheduler_of(simulation_question("gemma-3-27b-it", "2xH100", {"-tp", "2"}));
   ASSERT_TRUE(has(gemma, Kind::full));
   ASSERT_TRUE(has(gemma, Kind::sliding_window));
   for (const auto& g : gemma.kv_groups)
     if (g.kind == Kind::sliding_window) {
       EXPECT_EQ(g.sliding_window, 1024);
     }
-  const auto hybrid = scheduler_of(question("Qwen3-Next-80B-A3B-Instruct", "4xH100", {"-tp", "4"}));
+  const auto hybrid = scheduler_of(simulation_question("Qwen3-Next-80B-A3B-Instruct", "4xH100", {"-tp", "4"}));
   EXPECT_TRUE(has(hybrid, Kind::full));
   EXPECT_TRUE(has(hybrid, Kind::mamba));
   EXPECT_GE(hybrid.kv_groups[0].block_size, 16);
 }
 
 TEST(SimulationConfig, FlagsReachTheScheduler) {
-  const auto s = scheduler_of(question(
+  const auto s = scheduler_of(simulation_question(
       "Llama-3.1-8B", "1xH100",
       {"--scheduling-policy", "priority", "--long-prefill-token-threshold", "512", "--max-num-seqs", "77",
        "--speculative-config", R"({"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_max": 4})"}));
@@ -73,7 +74,7 @@ TEST(SimulationConfig, FlagsReachTheScheduler) {
 }
 
 TEST(CompiledStepTime, LockstepPadsDecodesAndSpreadsExperts) {
-  CheckRequest c = question("Qwen3-30B-A3B", "4xH100", {"-dp", "4", "--enable-expert-parallel"}).command;
+  CheckRequest c = simulation_question("Qwen3-30B-A3B", "4xH100", {"-dp", "4", "--enable-expert-parallel"}).command;
   c.find_changes = false;
   const auto plan = check(c).plan.value();
   const CompiledStepTime time(plan.step);
@@ -94,7 +95,7 @@ TEST(CompiledStepTime, LockstepPadsDecodesAndSpreadsExperts) {
 }
 
 TEST(SimulateCommand, IdleRanksRunDummyBatches) {
-  auto r = question("Qwen3-30B-A3B", "4xH100", {"-dp", "4", "--enable-expert-parallel"});
+  auto r = simulation_question("Qwen3-30B-A3B", "4xH100", {"-dp", "4", "--enable-expert-parallel"});
   r.command.workload.concurrency = 2;
   const auto a = simulate_command(r);
   std::int64_t dummies = 0;
@@ -103,7 +104,7 @@ TEST(SimulateCommand, IdleRanksRunDummyBatches) {
 }
 
 TEST(SimulateCommand, PrefillInstancesSendOverTheLink) {
-  auto r = question("Llama-3.1-8B", "4xH100", {"-tp", "2"});
+  auto r = simulation_question("Llama-3.1-8B", "4xH100", {"-tp", "2"});
   r.prefill = PrefillInstances{parse_vllm_flags(std::vector<std::string>{"-tp", "1"}), 2};
   const auto a = simulate_command(r);
   EXPECT_EQ(a.transfer.value().link, "NVLink4");
@@ -116,7 +117,7 @@ TEST(SimulateCommand, PrefillInstancesSendOverTheLink) {
 }
 
 TEST(SimulateCommand, TheHighestRateKeepsTheSlos) {
-  auto r = question("Llama-3.1-8B", "1xH100", {});
+  auto r = simulation_question("Llama-3.1-8B", "1xH100", {});
   r.requests.reset();
   r.command.workload.concurrency.reset();
   r.command.workload.slos = {parse_slo("tpot:mean<20ms", "")};  // says nothing about queues
@@ -129,7 +130,7 @@ TEST(SimulateCommand, TheHighestRateKeepsTheSlos) {
 }
 
 TEST(SimulateCommand, ARateMayHaveALimitOfRequestsInFlight) {
-  auto r = question("Llama-3.1-8B", "1xH100", {});
+  auto r = simulation_question("Llama-3.1-8B", "1xH100", {});
   r.command.workload.arrivals = Arrivals::poisson;
   r.command.workload.request_rate = 1000;
   r.command.workload.concurrency = 4;

@@ -8,17 +8,13 @@
 #include "config/text_source.h"
 #include "cost/compiled_step.h"
 #include "hardware/catalogue.h"
+#include "model/bundled_model.h"
 #include "model/load.h"
 
 namespace shardwise {
 namespace {
 
 Chip chip(const char* name) { return chip_of(*find_gpu_or_null(name)); }
-
-Model model(const std::string& name) {
-  DiskSource disk;
-  return load_model(name, disk);
-}
 
 template <class Kind, class Fits>
 const Kind& first_layer(const Model& m, Fits&& fits) {
@@ -75,7 +71,7 @@ double projections(const Chip& c, double tokens, std::initializer_list<std::pair
 }
 
 TEST(MeasuredKernels, MiniMaxM3Module) {
-  const auto m = model("MiniMaxAI/MiniMax-M3");
+  const auto m = bundled_model("MiniMaxAI/MiniMax-M3");
   const auto& layer = first_layer<FullAttention>(m, [](const auto& a) { return a.indexer.has_value(); });
   for (const auto& [gpu, decode, prompt] : {std::tuple{"H200", 128.3, 1147.3}, std::tuple{"B200", 104.9, 367.4}}) {
     const auto c = chip(gpu);
@@ -91,7 +87,7 @@ TEST(MeasuredKernels, MiniMaxM3Module) {
 }
 
 TEST(MeasuredKernels, DeepSeekSparseModule) {
-  const auto m = model("deepseek-ai/DeepSeek-V3.2");
+  const auto m = bundled_model("deepseek-ai/DeepSeek-V3.2");
   const auto& layer = first_layer<MlaAttention>(m, [](const auto& a) { return a.indexer.has_value(); });
   for (const auto& [gpu, decode, prompt] : {std::tuple{"H200", 332.1, 10368.3}, std::tuple{"B200", 265.5, 4658.9}}) {
     const auto c = chip(gpu);  // dsa_*_module, 16 heads, fp8 cache: 128 sequences of 4097; one prompt of 8192
@@ -145,7 +141,7 @@ TEST(AttentionOp, EqualsThePlainFormula) {
   const double bw = c.bandwidth, bf16 = c.bf16, fp8 = c.fp8;
   const auto near = [](const OpTime& t, double seconds) { EXPECT_NEAR(t.seconds, seconds, 1e-5 * seconds); };
   {  // MSA, 16 query heads and one key head a rank, 16-bit cache
-    const auto m = model("MiniMaxAI/MiniMax-M3");
+    const auto m = bundled_model("MiniMaxAI/MiniMax-M3");
     const auto& a = first_layer<FullAttention>(m, [](const auto& l) { return l.indexer.has_value(); });
     const auto op = attention_op(a, c, 4, 1, {2, 2}, 6144);
     const double B = 24, S = 10000, core = std::max(B * 2048 * 4 * 16 * 128 / bf16, B * 2048 * 2 * 128 * 2 / bw);
@@ -159,7 +155,7 @@ TEST(AttentionOp, EqualsThePlainFormula) {
              std::exp(interpolate(*c.tables->find("msa_prefill"), {std::log2(2 * s), std::log2(p / s), 4, 1})));
   }
   {  // DSA: 16 heads padded to 64, the choice of 2048 whatever the context, fp8 cache
-    const auto m = model("deepseek-ai/DeepSeek-V3.2");
+    const auto m = bundled_model("deepseek-ai/DeepSeek-V3.2");
     const auto op = attention_op(m.layers[0].attention, c, 8, 1, {1, 2}, 7168);
     const double B = 48, S = 900;
     const double core = std::max(B * 2048 * 2 * 64 * 1088 / bf16, B * 2048 * 576 / bw);
@@ -168,7 +164,7 @@ TEST(AttentionOp, EqualsThePlainFormula) {
                                                                             {std::log2(B), std::log2(S), 4, 0})));
   }
   {  // compressed attention, one entry for four tokens and a window of 128
-    const auto m = model("deepseek-ai/DeepSeek-V4-Flash");
+    const auto m = bundled_model("deepseek-ai/DeepSeek-V4-Flash");
     const auto& a = first_layer<MlaAttention>(m, [](const auto& l) { return l.compress_ratio == 4; });
     const auto op = attention_op(a, c, 1, 1, {1, 2}, 4096);
     const double B = 8, S = 1000, seen = 250 + 128;
@@ -178,7 +174,7 @@ TEST(AttentionOp, EqualsThePlainFormula) {
                                                                             {std::log2(B), std::log2(S), 6, 0})));
   }
   {  // GDN: 32 value heads, 16 key heads over two ranks, 16-bit states
-    const auto m = model("qwen3-next-80b-a3b");
+    const auto m = bundled_model("qwen3-next-80b-a3b");
     const auto& a = first_layer<LinearAttention>(m, [](const auto&) { return true; });
     const auto op = attention_op(a, c, 2, 1, {2, 2}, 2048);
     const double state = 16 * 128 * 128, channels = 16 * 128 + 2 * 8 * 128;
@@ -194,7 +190,7 @@ TEST(AttentionOp, MoreWorkIsNeverFaster) {
     for (const char* name : {"qwen3-next-80b-a3b", "Qwen/Qwen3.5-397B-A17B", "moonshotai/Kimi-Linear-48B-A3B-Instruct",
                              "moonshotai/Kimi-K3", "deepseek-ai/DeepSeek-V3.2", "nvidia/GLM-5.2-NVFP4",
                              "MiniMaxAI/MiniMax-M3", "deepseek-ai/DeepSeek-V4-Flash", "deepseek-ai/DeepSeek-V4-Pro"}) {
-      const auto m = model(name);
+      const auto m = bundled_model(name);
       const auto c = chip(gpu);
       std::vector<Attention> seen;
       for (const auto& layer : m.layers) {
@@ -221,7 +217,7 @@ TEST(AttentionOp, MoreWorkIsNeverFaster) {
 }
 
 TEST(AttentionOp, SharedIndexesAreNotScannedAgain) {
-  const auto m = model("nvidia/GLM-5.2-NVFP4");
+  const auto m = bundled_model("nvidia/GLM-5.2-NVFP4");
   const auto c = chip("H100");
   const auto& full = first_layer<MlaAttention>(m, [](const auto& a) { return a.indexer && !a.indexer->shared; });
   const auto& shared = first_layer<MlaAttention>(m, [](const auto& a) { return a.indexer && a.indexer->shared; });

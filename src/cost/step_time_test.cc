@@ -7,12 +7,13 @@
 #include "cost/collectives.h"
 #include "cost/compiled_step.h"
 #include "cost/step_compiler.h"
+#include "model/bundled_model.h"
 #include "model/load.h"
 
 namespace shardwise {
 namespace {
 
-Gpu h100() {
+Gpu nvlink_h100() {
   Gpu g;
   g.name = "H100-SXM", g.vendor = "nvidia", g.architecture = "Hopper", g.compute_capability = 90;
   g.memory_bandwidth = gb_per_second(3350);
@@ -42,11 +43,6 @@ EngineConfig engine(int tp = 1, int pp = 1, int dp = 1, bool ep = false) {
   return e;
 }
 
-Model model(const std::string& name) {
-  DiskSource disk;
-  return load_model(name, disk);
-}
-
 StepBatch decode(double n, double context) {
   StepBatch b;
   b.decode_seqs = n, b.decode_context = n * context;
@@ -58,37 +54,37 @@ double ms(const Model& m, const EngineConfig& e, const Cluster& c, const StepBat
 }
 
 TEST(StepTime, ReasonableForLlama8bOnH100) {
-  const auto m = model("meta-llama/Meta-Llama-3.1-8B");
-  const double one = ms(m, engine(), cluster_of(h100()), decode(1, 1000));
+  const auto m = bundled_model("meta-llama/Meta-Llama-3.1-8B");
+  const double one = ms(m, engine(), cluster_of(nvlink_h100()), decode(1, 1000));
   EXPECT_GT(one, 5.0);  // 16 GB of weights at 3.35 TB/s is 4.8 ms
   EXPECT_LT(one, 9.0);
 }
 
 TEST(StepTime, WithoutGraphsTheHostBinds) {
   // Reported: 27B on an RTX 5090 41.7 ms a token, constant up to 8 in flight; 7B models 17 to 23 ms.
-  const auto m = model("meta-llama/Meta-Llama-3.1-8B");
+  const auto m = bundled_model("meta-llama/Meta-Llama-3.1-8B");
   auto e = engine();
-  const double graphs = ms(m, e, cluster_of(h100()), decode(1, 1000));
+  const double graphs = ms(m, e, cluster_of(nvlink_h100()), decode(1, 1000));
   e.cudagraph_mode = CudagraphMode::piecewise;
-  const double pieces = ms(m, e, cluster_of(h100()), decode(1, 1000));
+  const double pieces = ms(m, e, cluster_of(nvlink_h100()), decode(1, 1000));
   e.cudagraph_mode = CudagraphMode::none;
-  const double compiled = ms(m, e, cluster_of(h100()), decode(1, 1000));
+  const double compiled = ms(m, e, cluster_of(nvlink_h100()), decode(1, 1000));
   e.enforce_eager = true;
-  const double eager = ms(m, e, cluster_of(h100()), decode(1, 1000));
+  const double eager = ms(m, e, cluster_of(nvlink_h100()), decode(1, 1000));
   EXPECT_LE(graphs, pieces);
   EXPECT_LT(pieces, compiled);
   EXPECT_GT(eager, 15);
   EXPECT_LT(eager, 25);
-  EXPECT_NEAR(ms(m, e, cluster_of(h100()), decode(8, 1000)), eager, 0.1 * eager);
+  EXPECT_NEAR(ms(m, e, cluster_of(nvlink_h100()), decode(8, 1000)), eager, 0.1 * eager);
   // Work that takes the GPU longer than the launches hides them.
-  EXPECT_NEAR(ms(m, e, cluster_of(h100()), decode(512, 4000)), ms(m, engine(), cluster_of(h100()), decode(512, 4000)),
-              1e-6);
+  EXPECT_NEAR(ms(m, e, cluster_of(nvlink_h100()), decode(512, 4000)),
+              ms(m, engine(), cluster_of(nvlink_h100()), decode(512, 4000)), 1e-6);
 }
 
 TEST(StepTime, MoreWorkIsNeverFaster) {
   for (const char* name : {"meta-llama/Meta-Llama-3.1-8B", "openai/gpt-oss-120b", "MiniMaxAI/MiniMax-M2.5",
                            "deepseek-ai/DeepSeek-V3", "qwen3-next-80b-a3b"}) {
-    const auto step = compile_step(model(name), engine(4), cluster_of(h100()), {8});
+    const auto step = compile_step(bundled_model(name), engine(4), cluster_of(nvlink_h100()), {8});
     double last = 0;
     for (double n = 1; n <= 1024; n *= 1.19) {
       const double t = step.step_time(decode(n, 2000)).value;
@@ -113,8 +109,8 @@ TEST(StepTime, MoreWorkIsNeverFaster) {
 }
 
 TEST(StepTime, BetterHardwareIsNeverSlower) {
-  const auto m = model("meta-llama/Meta-Llama-3.1-70B");
-  Gpu base = h100(), wide = base, linked = base, fast = base;
+  const auto m = bundled_model("meta-llama/Meta-Llama-3.1-70B");
+  Gpu base = nvlink_h100(), wide = base, linked = base, fast = base;
   wide.memory_bandwidth = BytesPerSecond(base.memory_bandwidth.value * 1.5);
   linked.scale_up->bandwidth = BytesPerSecond(base.scale_up->bandwidth.value * 2);
   for (auto& [dtype, peak] : fast.peak) peak = FlopsPerSecond(peak.value * 1.5);
@@ -131,14 +127,14 @@ TEST(StepTime, BetterHardwareIsNeverSlower) {
 }
 
 TEST(StepTime, TensorParallelAcrossNodesCostsMore) {
-  const auto m = model("meta-llama/Meta-Llama-3.1-70B");
-  const auto two = cluster_of(h100(), 2);
+  const auto m = bundled_model("meta-llama/Meta-Llama-3.1-70B");
+  const auto two = cluster_of(nvlink_h100(), 2);
   EXPECT_GT(ms(m, engine(8), two, decode(16, 1000), 4), 1.3 * ms(m, engine(8), two, decode(16, 1000), 8));
 }
 
 TEST(StepTime, PipelineStagesAddLatency) {
-  const auto m = model("meta-llama/Meta-Llama-3.1-70B");
-  const auto c = cluster_of(h100());
+  const auto m = bundled_model("meta-llama/Meta-Llama-3.1-70B");
+  const auto c = cluster_of(nvlink_h100());
   const auto flat = compile_step(m, engine(4), c, {8}), piped = compile_step(m, engine(4, 2), c, {8});
   EXPECT_GT(piped.step_time(decode(16, 1000)).value, flat.step_time(decode(16, 1000)).value);
   const auto parts = step_parts(piped.data(), decode(16, 1000));
@@ -148,7 +144,7 @@ TEST(StepTime, PipelineStagesAddLatency) {
 
 TEST(StepTime, BreakdownAddsUp) {
   for (const char* name : {"meta-llama/Meta-Llama-3.1-8B", "openai/gpt-oss-120b", "deepseek-ai/DeepSeek-V3"}) {
-    const auto step = compile_step(model(name), engine(8), cluster_of(h100()), {8});
+    const auto step = compile_step(bundled_model(name), engine(8), cluster_of(nvlink_h100()), {8});
     StepBatch b = decode(64, 2000);
     for (int mixed = 0; mixed < 2; ++mixed) {
       if (mixed) b.prefill_tokens = 2048, b.prefill_seqs = 1, b.prefill_context = 2048 * 1024;
@@ -164,8 +160,8 @@ TEST(StepTime, CompiledTablesEqualThePlainFormula) {
   auto k = default_constants();
   for (auto& v : k.value) v = 1;
   for (Coef c : {Coef::gap_hopper, Coef::moe_gap, Coef::host, Coef::sequence}) k[c] = 0;
-  const auto m = model("meta-llama/Meta-Llama-3.1-8B");
-  const auto cluster = cluster_of(h100());
+  const auto m = bundled_model("meta-llama/Meta-Llama-3.1-8B");
+  const auto cluster = cluster_of(nvlink_h100());
   const auto step = compile_step(m, engine(2), cluster, {8}, k);
   const auto chip = chip_of(cluster.first_gpu());
   const auto type = gemm_type(QuantScheme{}, chip);
@@ -182,8 +178,8 @@ TEST(StepTime, CompiledTablesEqualThePlainFormula) {
 }
 
 TEST(StepTime, ACompilerKeepsNothingThatChangesAnAnswer) {
-  const auto m = model("openai/gpt-oss-120b");
-  const auto cluster = cluster_of(h100());
+  const auto m = bundled_model("openai/gpt-oss-120b");
+  const auto cluster = cluster_of(nvlink_h100());
   StepCompiler compiler(m, cluster);
   for (int round = 0; round < 2; ++round)
     for (int tp : {1, 2, 4, 8}) {
@@ -194,7 +190,7 @@ TEST(StepTime, ACompilerKeepsNothingThatChangesAnAnswer) {
 
 TEST(StepTime, IntervalsSayWhichKernelsWereMeasured) {
   const auto reason = [](const char* name) {
-    return compile_step(model(name), engine(8), cluster_of(h100()), {8}).data().band.reason;
+    return compile_step(bundled_model(name), engine(8), cluster_of(nvlink_h100()), {8}).data().band.reason;
   };
   EXPECT_NE(reason("qwen3-next-80b-a3b").find("linear-attention kernels measured"), std::string::npos);
   EXPECT_NE(reason("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16").find("linear-attention kernels measured"),
@@ -205,11 +201,11 @@ TEST(StepTime, IntervalsSayWhichKernelsWereMeasured) {
 }
 
 TEST(StepTime, DecodesBesidePromptsRunThroughTheChunkKernelBeforeTheSplit) {
-  const auto m = model("qwen3-next-80b-a3b");
+  const auto m = bundled_model("qwen3-next-80b-a3b");
   auto old = engine(4), now = engine(4);
   old.vllm_version = VllmVersion{0, 23, 0}, now.vllm_version = VllmVersion{0, 24, 0};
   StepBatch b = decode(256, 1000);
-  const auto time = [&](const EngineConfig& e) { return ms(m, e, cluster_of(h100()), b); };
+  const auto time = [&](const EngineConfig& e) { return ms(m, e, cluster_of(nvlink_h100()), b); };
   EXPECT_NEAR(time(old), time(now), 1e-9);
   b.prefill_tokens = 200, b.prefill_seqs = 1, b.prefill_context = 200 * 100;
   EXPECT_GT(time(old), 1.1 * time(now));
@@ -222,7 +218,7 @@ TEST(StepTime, DistinctExpertsOfABatch) {
 }
 
 TEST(Collectives, GrowWithBytesAndRanks) {
-  const auto c = cluster_of(h100(), 4);
+  const auto c = cluster_of(nvlink_h100(), 4);
   const auto& t = *chip_of(c.first_gpu()).tables;
   for (int n : {2, 3, 4, 6, 8}) {
     double last = 0;

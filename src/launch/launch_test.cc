@@ -9,7 +9,7 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-LaunchRequest request(const std::string& cluster, int tp, int pp, int dp, int replicas = 1) {
+LaunchRequest layout_request(const std::string& cluster, int tp, int pp, int dp, int replicas = 1) {
   LaunchRequest r;
   r.model = "org/model";
   r.cluster = parse_cluster(cluster);
@@ -37,14 +37,14 @@ const std::string kCommon =
     "--max-num-batched-tokens 8192 --max-num-seqs 256";
 
 TEST(Patterns, OneNodeTp2Dp4) {
-  EXPECT_THAT(lines(request("8xH100", 2, 1, 4)),
+  EXPECT_THAT(lines(layout_request("8xH100", 2, 1, 4)),
               ElementsAre("0> vllm serve org/model --tensor-parallel-size 2 --data-parallel-size 4" + kCommon));
 }
 
 TEST(Patterns, TwoNodesTp4Dp4) {
   const std::string layout = "vllm serve org/model --tensor-parallel-size 4 --data-parallel-size 4";
   EXPECT_THAT(
-      lines(request("2x8xH100", 4, 1, 4)),
+      lines(layout_request("2x8xH100", 4, 1, 4)),
       ElementsAre("0> " + layout +
                       " --data-parallel-size-local 2 --data-parallel-address node0 --data-parallel-rpc-port 13345" +
                       kCommon,
@@ -56,7 +56,7 @@ TEST(Patterns, TwoNodesTp4Dp4) {
 }
 
 TEST(Patterns, MoeTp2Dp2RoundRobin) {
-  LaunchRequest r = request("4xH100", 2, 1, 2);
+  LaunchRequest r = layout_request("4xH100", 2, 1, 2);
   r.is_moe = true;
   r.engine.parallel.enable_expert_parallel = true;
   r.engine.parallel.expert_placement_strategy = ExpertPlacement::round_robin;
@@ -68,14 +68,14 @@ TEST(Patterns, MoeTp2Dp2RoundRobin) {
 }
 
 TEST(Commands, TensorParallelOverNodes) {
-  const auto commands = lines(request("2x8xH100", 8, 2, 1));
+  const auto commands = lines(layout_request("2x8xH100", 8, 2, 1));
   ASSERT_EQ(commands.size(), 2u);
   EXPECT_THAT(commands[0], HasSubstr("--nnodes 2 --node-rank 0 --master-addr node0 --master-port 29501"));
   EXPECT_THAT(commands[1], HasSubstr("--nnodes 2 --node-rank 1 --master-addr node0 --master-port 29501 --headless"));
 }
 
 TEST(Commands, ReplicasShareANode) {
-  const auto commands = lines(request("8xH100", 4, 1, 1, 2));
+  const auto commands = lines(layout_request("8xH100", 4, 1, 1, 2));
   ASSERT_EQ(commands.size(), 2u);
   EXPECT_THAT(commands[0], testing::StartsWith("0> CUDA_VISIBLE_DEVICES=0,1,2,3 vllm serve"));
   EXPECT_THAT(commands[0], testing::Not(HasSubstr("--port")));
@@ -90,7 +90,7 @@ LaunchRequest given(LaunchRequest r, const std::vector<std::string>& words) {
 }
 
 TEST(Commands, TheUsersArgumentsStay) {
-  const auto r = given(request("2x8xH100", 4, 1, 4),
+  const auto r = given(layout_request("2x8xH100", 4, 1, 4),
                        {"--trust-remote-code", "--api-key", "k", "-pp", "1", "--eplb-config.window_size=9",
                         "--no-enforce-eager", "--data-parallel-rpc-port", "2000", "--port", "9000", "--headless"});
   const auto commands = lines(r);
@@ -105,9 +105,9 @@ TEST(Commands, TheUsersArgumentsStay) {
 }
 
 TEST(Commands, WhatThePlanDecidesIsNamed) {
-  const auto r =
-      given(request("2x8xH100", 8, 1, 1, 2), {"--max-model-len", "auto", "-dpa", "10.0.0.1", "--master-port", "3000",
-                                              "--port", "9000", "--max-num-seqs", "256", "--eplb-config", "{}"});
+  const auto r = given(layout_request("2x8xH100", 8, 1, 1, 2),
+                       {"--max-model-len", "auto", "-dpa", "10.0.0.1", "--master-port", "3000", "--port", "9000",
+                        "--max-num-seqs", "256", "--eplb-config", "{}"});
   std::vector<std::string> names;
   for (const auto& flag : laid_over(r.given, std::get<0>(launch_commands(r)))) names.emplace_back(flag.row->name);
   EXPECT_THAT(names, ElementsAre("data_parallel_address", "max_model_len"));
@@ -115,7 +115,7 @@ TEST(Commands, WhatThePlanDecidesIsNamed) {
 }
 
 TEST(Commands, JsonKeepsItsKeys) {
-  auto r = given(request("8xH100", 4, 1, 2), {"--eplb-config.window_size=9", "--enable-eplb", "-cc.mode=3"});
+  auto r = given(layout_request("8xH100", 4, 1, 2), {"--eplb-config.window_size=9", "--enable-eplb", "-cc.mode=3"});
   r.is_moe = r.engine.parallel.enable_expert_parallel = r.engine.parallel.enable_eplb = true;
   r.engine.cudagraph_mode = CudagraphMode::piecewise;
   EXPECT_EQ(plan_args(r).eplb_config, R"({"window_size":9,"num_redundant_experts":0})");
@@ -124,7 +124,7 @@ TEST(Commands, JsonKeepsItsKeys) {
 }
 
 TEST(Commands, ReadBackToTheSameArguments) {
-  LaunchRequest r = request("2x8xH100", 4, 1, 4);
+  LaunchRequest r = layout_request("2x8xH100", 4, 1, 4);
   r.is_moe = true;
   r.engine.parallel.enable_expert_parallel = true;
   r.engine.parallel.enable_eplb = true;

@@ -8,16 +8,12 @@
 #include "memory/memory_planner.h"
 #include "memory/startup.h"
 #include "memory/what_if.h"
+#include "model/bundled_model.h"
 #include "model/load.h"
 #include "parallel/rules.h"
 
 namespace shardwise {
 namespace {
-
-Model bundled(const std::string& name) {
-  DiskSource disk;
-  return load_model(name, disk);
-}
 
 EngineConfig engine(int tp, std::int64_t max_model_len) {
   EngineConfig e;
@@ -82,7 +78,7 @@ TEST(KvPlan, TokensMeanBlocksBefore0201) {
 
 TEST(MemoryPlan, MoreMemoryNeverMeansFewerBlocks) {
   for (const char* name : {"Qwen--Qwen3-8B", "gemma-3-27b-text", "deepseek-v2-lite", "Qwen--Qwen3.5-35B-A3B"}) {
-    const Model model = bundled(name);
+    const Model model = bundled_model(name);
     std::int64_t last = -1;
     for (double utilisation = 0.3; utilisation < 1.0; utilisation += 0.1) {
       auto e = engine(2, 4096);
@@ -96,7 +92,7 @@ TEST(MemoryPlan, MoreMemoryNeverMeansFewerBlocks) {
 }
 
 TEST(MemoryPlan, WiderTensorParallelNeverHoldsMoreWeights) {
-  const Model model = bundled("llama-2-70b");
+  const Model model = bundled_model("llama-2-70b");
   Bytes last = gib(1e6);
   for (const int tp : {1, 2, 4, 8}) {
     const auto plan = plan_memory(model, engine(tp, 4096), find_gpu("H100"));
@@ -106,22 +102,22 @@ TEST(MemoryPlan, WiderTensorParallelNeverHoldsMoreWeights) {
 }
 
 TEST(MemoryPlan, SaysWhatDoesNotFit) {
-  const Model big = bundled("llama-2-70b");
+  const Model big = bundled_model("llama-2-70b");
   const auto one = plan_memory(big, engine(1, 4096), find_gpu("H100"));
   ASSERT_TRUE(one.refusal);
   EXPECT_TRUE(one.refusal->is("memory_weights"));
   EXPECT_LT(one.probability_fits, 0.01);
-  const auto length = plan_memory(bundled("Qwen--Qwen3-32B"), engine(1, 40960), find_gpu("H100"));
+  const auto length = plan_memory(bundled_model("Qwen--Qwen3-32B"), engine(1, 40960), find_gpu("H100"));
   ASSERT_TRUE(length.refusal);
   EXPECT_TRUE(length.refusal->is("memory_max_model_len"));
   ASSERT_TRUE(length.refusal->estimated_max_model_len);
-  const auto shorter =
-      plan_memory(bundled("Qwen--Qwen3-32B"), engine(1, *length.refusal->estimated_max_model_len), find_gpu("H100"));
+  const auto shorter = plan_memory(bundled_model("Qwen--Qwen3-32B"),
+                                   engine(1, *length.refusal->estimated_max_model_len), find_gpu("H100"));
   EXPECT_FALSE(shorter.refusal);
 }
 
 TEST(MemoryPlan, LargestLengthIsExact) {
-  const Model model = bundled("Qwen--Qwen3-32B");
+  const Model model = bundled_model("Qwen--Qwen3-32B");
   const auto e = engine(1, 0);
   const auto largest = largest_max_model_len(model, e, find_gpu("H100")).value();
   ASSERT_GT(largest, 0);
@@ -131,16 +127,17 @@ TEST(MemoryPlan, LargestLengthIsExact) {
 }
 
 TEST(MemoryPlan, ReplicatedKvIsNamedWithWhatWouldGiveItBack) {
-  const auto rows = memory_what_if(bundled("deepseek-ai--DeepSeek-V3"), engine(8, 8192), find_gpu("B200"));
+  const auto rows = memory_what_if(bundled_model("deepseek-ai--DeepSeek-V3"), engine(8, 8192), find_gpu("B200"));
   const auto dcp = std::find_if(rows.begin(), rows.end(),
                                 [](const auto& r) { return r.change.find("(DCP8)") != std::string::npos; });
   ASSERT_NE(dcp, rows.end());
-  EXPECT_GT(dcp->plan.max_concurrency,
-            6 * plan_memory(bundled("deepseek-ai--DeepSeek-V3"), engine(8, 8192), find_gpu("B200")).max_concurrency);
+  EXPECT_GT(
+      dcp->plan.max_concurrency,
+      6 * plan_memory(bundled_model("deepseek-ai--DeepSeek-V3"), engine(8, 8192), find_gpu("B200")).max_concurrency);
 }
 
 TEST(MemoryPlan, LengthThatIsFittedIsTheLargest) {
-  const Model model = bundled("Qwen--Qwen3-32B");
+  const Model model = bundled_model("Qwen--Qwen3-32B");
   auto e = engine(1, 0);
   e.auto_fit_max_model_len = true;
   const auto plan = plan_memory(model, e, find_gpu("H100"));
@@ -151,7 +148,7 @@ TEST(MemoryPlan, LengthThatIsFittedIsTheLargest) {
 }
 
 TEST(MemoryPlan, UtilisationBeyondWhatIsFreeIsRefusedByItsRule) {
-  const Model model = bundled("Qwen--Qwen3-8B");
+  const Model model = bundled_model("Qwen--Qwen3-8B");
   auto e = engine(1, 4096);
   e.gpu_memory_utilization = 0.998;
   const auto plan = plan_memory(model, e, find_gpu("H100"));
@@ -162,7 +159,7 @@ TEST(MemoryPlan, UtilisationBeyondWhatIsFreeIsRefusedByItsRule) {
 }
 
 TEST(MemoryPlan, WhatOthersHoldLowersTheShareThatStands) {
-  const Model model = bundled("Qwen--Qwen3-8B");
+  const Model model = bundled_model("Qwen--Qwen3-8B");
   for (const char* name : {"H100", "L40S", "RTX-5090", "MI300X"}) {
     Gpu gpu = find_gpu(name);
     double last = 1;
@@ -183,7 +180,7 @@ TEST(MemoryPlan, WhatOthersHoldLowersTheShareThatStands) {
 }
 
 TEST(MemoryPlan, DraftsOfOtherModelsHoldNoMtpLayers) {
-  const Model model = bundled("deepseek-ai--DeepSeek-V3");
+  const Model model = bundled_model("deepseek-ai--DeepSeek-V3");
   auto e = engine(8, 8192);
   const auto without = plan_memory(model, e, find_gpu("H200"));
   e.num_speculative_tokens = 3;
@@ -198,11 +195,11 @@ TEST(MemoryPlan, DraftsOfOtherModelsHoldNoMtpLayers) {
 TEST(MemoryPlan, BlocksTooShortForCompressionAreARefusal) {
   auto e = engine(8, 8192);
   e.block_size = 32;
-  EXPECT_TRUE(plan_memory(bundled("deepseek-ai--DeepSeek-V4-Pro"), e, find_gpu("B200")).refusal);
+  EXPECT_TRUE(plan_memory(bundled_model("deepseek-ai--DeepSeek-V4-Pro"), e, find_gpu("B200")).refusal);
 }
 
 TEST(Startup, VisionTowersAndSharedMemoryCost) {
-  const Model model = bundled("Qwen--Qwen3.5-27B");
+  const Model model = bundled_model("Qwen--Qwen3.5-27B");
   auto e = engine(1, 8192);
   e.max_num_batched_tokens = 2048;
   e.max_num_seqs = 8;
@@ -220,7 +217,7 @@ TEST(Startup, VisionTowersAndSharedMemoryCost) {
 }
 
 TEST(KvSpecs, HybridBlocksCoverTheState) {
-  const Model model = bundled("Qwen--Qwen3.5-35B-A3B");
+  const Model model = bundled_model("Qwen--Qwen3.5-35B-A3B");
   KvSpecOptions o;
   o.version = {0, 32, 0};
   o.max_model_len = 262144;
@@ -239,7 +236,7 @@ TEST(Startup, GraphSizesAndDefaults) {
 }
 
 TEST(MemoryPlanner, KeepsNothingThatChangesAnAnswer) {
-  const Model model = bundled("deepseek-ai--DeepSeek-V3");
+  const Model model = bundled_model("deepseek-ai--DeepSeek-V3");
   const Gpu gpu = find_gpu("H200");
   MemoryPlanner planner(model, gpu);
   for (int round = 0; round < 2; ++round)

@@ -35,11 +35,11 @@ TEST(CheckedVersions, NoteSaysWhereTheVersionLies) {
       unchecked_version_note({0, 29, 1}),
       "vLLM 0.29.1 was not checked against recordings: answered by the rules known for it, nearest checked version "
       "0.30.0");
-  const auto newer = unchecked_version_note({0, 34, 0}).value();
-  EXPECT_THAT(newer, HasSubstr("newer than every version"));
-  EXPECT_THAT(newer, HasSubstr("changed in 0.33.0: EAGLE"));
-  EXPECT_THAT(newer, HasSubstr("rules kv_cache_dtype_vs_dtype"));
-  EXPECT_THAT(newer, HasSubstr("arguments monokernel"));
+  const auto note = unchecked_version_note({0, 34, 0}).value();
+  EXPECT_THAT(note, HasSubstr("newer than every version"));
+  EXPECT_THAT(note, HasSubstr("changed in 0.33.0: EAGLE"));
+  EXPECT_THAT(note, HasSubstr("rules kv_cache_dtype_vs_dtype"));
+  EXPECT_THAT(note, HasSubstr("arguments monokernel"));
   EXPECT_THAT(unchecked_version_note({0, 15, 1}).value(), HasSubstr("older than every version"));
 }
 

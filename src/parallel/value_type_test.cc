@@ -7,11 +7,11 @@
 namespace shardwise {
 namespace {
 
-constexpr VllmVersion v32{0, 32, 0};
+constexpr VllmVersion version_32{0, 32, 0};
 
 /// What becomes of JSON text; "refused" and where if nothing does.
 std::string made(std::string_view type, const char* text) {
-  const auto result = coerce(type, Json::parse(text), v32);
+  const auto result = coerce(type, Json::parse(text), version_32);
   if (const auto* problem = std::get_if<ValueProblem>(&result)) return "refused " + problem->path;
   return std::get<Json>(result).dump();
 }
@@ -72,7 +72,7 @@ TEST(ValueType, ConfigurationsKnowTheirKeys) {
 }
 
 TEST(ValueType, RefusalsSayWhatItMayBe) {
-  const auto result = coerce("@EPLBConfig", Json::parse(R"({"num_redundant_expert": 1})"), v32);
+  const auto result = coerce("@EPLBConfig", Json::parse(R"({"num_redundant_expert": 1})"), version_32);
   EXPECT_THAT(std::get<ValueProblem>(result).message, testing::HasSubstr("did you mean 'num_redundant_experts'"));
   EXPECT_EQ(words_of(R"("auto"|"fp8"|null)"), "auto, fp8, null");
 }

@@ -3,17 +3,10 @@
 #include <gtest/gtest.h>
 
 #include "base/input_error.h"
+#include "sim/linear_step.h"
 
 namespace shardwise {
 namespace {
-
-struct LinearStep final : StepTime {
-  Seconds step_time(std::span<const ScheduledChunk> batch) const override {
-    double us = 1000;
-    for (const ScheduledChunk& c : batch) us += static_cast<double>(c.tokens);
-    return microseconds(us);
-  }
-};
 
 TEST(MaxRate, HoldsBelowAndFailsAbove) {
   SimulationConfig c;

@@ -5,18 +5,11 @@
 #include <set>
 
 #include "config/json.h"
+#include "sim/linear_step.h"
 #include "sim/simulate.h"
 
 namespace shardwise {
 namespace {
-
-struct LinearStep final : StepTime {
-  Seconds step_time(std::span<const ScheduledChunk> batch) const override {
-    double us = 1000;
-    for (const ScheduledChunk& c : batch) us += static_cast<double>(c.tokens);
-    return microseconds(us);
-  }
-};
 
 Json trace_of(const SimulationConfig& config) {
   Workload w;

@@ -4,17 +4,10 @@
 
 #include <cmath>
 
+#include "sim/linear_step.h"
+
 namespace shardwise {
 namespace {
-
-/// 1 ms a step and 1 us a token: answers can be worked out by hand.
-struct LinearStep final : StepTime {
-  Seconds step_time(std::span<const ScheduledChunk> batch) const override {
-    double us = 1000;
-    for (const ScheduledChunk& c : batch) us += static_cast<double>(c.tokens);
-    return microseconds(us);
-  }
-};
 
 LengthDistribution constant(double tokens) {
   LengthDistribution d;

@@ -7,7 +7,7 @@
 namespace shardwise {
 namespace {
 
-std::string error_of(const std::string& text) {
+std::string option_error(const std::string& text) {
   try {
     build_workload(read_workload_parts(text, "w.yaml"));
   } catch (const InputError& e) {
@@ -62,17 +62,17 @@ TEST(WorkloadOptions, LaterPartsReplaceEarlierOnes) {
 }
 
 TEST(WorkloadOptions, Errors) {
-  EXPECT_EQ(error_of("isll: 3\n"), "w.yaml:1: isll: unknown key 'isll' (did you mean 'isl'?)");
-  EXPECT_EQ(error_of("osl: 3\nisl: 0\n"), "w.yaml:2: length 0 is out of range (1 to 1000000000 tokens)");
-  EXPECT_EQ(error_of("concurrency: 2.5\n"), "w.yaml:1: concurrency: '2.5' is no whole number (from 1 to 1000000)");
-  EXPECT_EQ(error_of("isl: [1, 2]\n"), "w.yaml:1: isl: takes one value (no list)");
-  EXPECT_EQ(error_of("ramp_up_start_rps: 3\n"),
+  EXPECT_EQ(option_error("isll: 3\n"), "w.yaml:1: isll: unknown key 'isll' (did you mean 'isl'?)");
+  EXPECT_EQ(option_error("osl: 3\nisl: 0\n"), "w.yaml:2: length 0 is out of range (1 to 1000000000 tokens)");
+  EXPECT_EQ(option_error("concurrency: 2.5\n"), "w.yaml:1: concurrency: '2.5' is no whole number (from 1 to 1000000)");
+  EXPECT_EQ(option_error("isl: [1, 2]\n"), "w.yaml:1: isl: takes one value (no list)");
+  EXPECT_EQ(option_error("ramp_up_start_rps: 3\n"),
             "w.yaml:1: ramp_up_start_rps: a ramp needs --ramp-up-strategy (linear or exponential)");
-  EXPECT_EQ(error_of("prefix_share: 2\n"), "w.yaml:1: prefix_share: '2' is out of range (from 0 to 1)");
-  EXPECT_EQ(error_of("think_time: 5s\n"),
+  EXPECT_EQ(option_error("prefix_share: 2\n"), "w.yaml:1: prefix_share: '2' is out of range (from 0 to 1)");
+  EXPECT_EQ(option_error("think_time: 5s\n"),
             "w.yaml:1: think_time: a session of one request has no next turn (give --turns)");
-  EXPECT_EQ(error_of("time_scale: 2\n"), "w.yaml:1: time_scale: only a trace has times to scale (give --trace)");
-  EXPECT_EQ(error_of("- 1\n"), "w.yaml:1: a workload file is a map (for example isl: 1024)");
+  EXPECT_EQ(option_error("time_scale: 2\n"), "w.yaml:1: time_scale: only a trace has times to scale (give --trace)");
+  EXPECT_EQ(option_error("- 1\n"), "w.yaml:1: a workload file is a map (for example isl: 1024)");
 }
 
 }  // namespace

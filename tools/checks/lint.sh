@@ -14,7 +14,7 @@ import ast, pathlib
 for path in [*pathlib.Path("tools").rglob("*.py"), *pathlib.Path("tests").rglob("*.py")]:
     ast.parse(path.read_text(), str(path))
 PY
-# Each header compiles alone. clang 14 as the second compiler of every line is the fuzz build, warnings as errors.
+# Each header compiles alone. clang 14 as the second compiler of every line is `make sanitize`, warnings as errors.
 flags=(-std=c++20 -fsyntax-only -Wall -Wextra -Werror -Isrc)
 printf '%s\n' src/*/*.h | xargs -P"$(nproc)" -n1 clang++-14 "${flags[@]}" -x c++-header -Wno-pragma-once-outside-header
 echo "lint: clean"
