@@ -33,6 +33,7 @@ struct PlanRequest {
   Pins pins;                    ///< further parts of the plan that it must keep, before `pinned`: replicas
   bool allow_replicas = false;  ///< a dense model may be split into separate deployments
   std::optional<std::int64_t> min_model_len;  ///< max_model_len of the plan is at least this
+  double budget = 1;  ///< times the layouts that a search looks at by itself (search.h, kMaxLayouts)
   std::optional<int> max_gpus;
   bool fewest_gpus = false;
   VllmVersion vllm_version = kDefaultVllmVersion;

@@ -267,6 +267,7 @@ SearchRequest search_request(const PlanRequest& request, std::vector<Assumption>
   s.goal = request.goal;
   s.pins = pins_of(request);
   s.max_gpus = request.max_gpus;
+  s.max_layouts = static_cast<std::size_t>(request.budget * kMaxLayouts);
   s.fewest_gpus = request.fewest_gpus;
   s.allow_replicas = request.allow_replicas;
   s.threads = request.threads;

@@ -17,6 +17,7 @@ struct PlanOptions {
   std::string why_not, emit;
   std::optional<std::int64_t> min_model_len;
   std::optional<int> max_gpus, replicas;
+  double budget = 1;
   std::vector<std::string> offers;  ///< --gpus
   std::vector<int> taken;
   std::size_t show = 10;
@@ -42,6 +43,7 @@ PlanRequest plan_request_of(const PlanOptions& o, const std::vector<std::string>
   request.allow_replicas = o.allow_replicas;
   request.min_model_len = o.min_model_len;
   request.max_gpus = o.max_gpus;
+  request.budget = o.budget;
   request.gpus_taken = o.taken;
   request.fewest_gpus = o.fewest;
   request.threads = o.question.threads;
@@ -108,6 +110,8 @@ void add_plan_options(Command& command, PlanOptions& o) {
   command.option("--min-model-len", o.min_model_len, "max_model_len of the plan must be at least this")
       .between(1, kMostTokens);
   command.option("--max-gpus", o.max_gpus, "use at most so many GPUs").between(1, kMostGpus);
+  command.option("--budget", o.budget, "times the work that a search may take by itself (300,000 layouts)")
+      .between(1, 1e4);
   command.flag("--fewest-gpus", o.fewest, "the smallest number of GPUs that serves this load within the SLOs");
   command.option("--replicas", o.replicas, "separate deployments behind a router (pin)").between(1, kMostCopies);
   command.flag("--allow-replicas", o.allow_replicas,

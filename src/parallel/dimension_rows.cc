@@ -71,7 +71,11 @@ void up_to(int last, Values& out) {
   for (int i = 1; i <= last; ++i) out.emplace_back(i);
 }
 
-void tensor_sizes(const Space& s, const Layout&, const DimensionValue*, Values& out) { up_to(s.gpus, out); }
+/// Not more ranks than heads, which must divide by them.
+void tensor_sizes(const Space& s, const Layout&, const DimensionValue* pin, Values& out) {
+  up_to(s.heads > 0 ? std::min(s.gpus, s.heads) : s.gpus, out);
+  if (pin && std::get<int>(*pin) > static_cast<int>(out.size()) && std::get<int>(*pin) <= s.gpus) out.push_back(*pin);
+}
 
 void stages(const Space& s, const Layout& l, const DimensionValue*, Values& out) {
   const int ranks = l.parallel.tensor_parallel_size * l.parallel.prefill_context_parallel_size;

@@ -39,6 +39,7 @@ struct Space {
   std::vector<int> engines;       ///< by ranks of an engine: how many fit side by side (0 ranks: none)
   std::vector<bool> spans_nodes;  ///< by ranks of an engine: one needs several nodes
   int layers = 0;                 ///< of the model
+  int heads = 0;                  ///< of its attention; 0: it has none
   bool moe = false;
   bool allow_replicas = false;          ///< of a dense model on one node, too
   std::optional<int> num_expert_group;  ///< of the model's router

@@ -169,6 +169,7 @@ std::string plan_json(const PlanAnswer& a) {
   for (const auto& p : a.search.near_misses) j["near_misses"].push_back(plan_object(r, p, false));
   j["rejected"] = rejected_json(a.search.rejected);
   j["layouts"] = a.search.layouts;
+  if (a.search.copies_step > 0) j["copies_step"] = a.search.copies_step;
   j["pareto"] = Json::array();
   for (const auto& p : a.search.pareto)
     j["pareto"].push_back({{"plan", to_string(p.layout)},

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <ranges>
 
 #include "base/text.h"
 #include "parallel/dimensions.h"
@@ -82,10 +81,14 @@ std::vector<const Plan*> listed_plans(const std::vector<Plan>& plans, std::size_
 
 Table plans_as_table(const std::vector<const Plan*>& plans, const std::vector<Cost>& costs, const Style& style,
                      bool intervals) {
+  const auto says_something = [&](const PlanColumn& c) {
+    for (std::size_t i = 0; i < plans.size(); ++i)
+      if (!c.cell(*plans[i], costs[i]).empty()) return true;
+    return false;
+  };
   std::vector<PlanColumn> columns;
   for (const auto& c : kPlanColumns)
-    if (std::ranges::any_of(std::views::iota(std::size_t{0}, plans.size()),
-                            [&](std::size_t i) { return !c.cell(*plans[i], costs[i]).empty(); }))
+    if (says_something(c))
       columns.push_back(intervals ? c : c.rank == kTpot.rank ? kTpot : c.rank == kTtft.rank ? kTtft : c);
   Table t;
   t.column("#");
@@ -133,8 +136,14 @@ std::string rejections(const PlanAnswer& a, const Style& style) {
     const auto& r = a.search.rejected[i];
     t.row({std::to_string(r.count), std::string(r.rule->id), shorten(r.example, style.width - 42)});
   }
-  return heading(style,
-                 "Rejected (" + with_commas(static_cast<std::int64_t>(a.search.layouts)) + " layouts looked at)") +
+  const auto title =
+      heading(style, "Rejected (" + with_commas(static_cast<std::int64_t>(a.search.layouts)) + " layouts looked at)");
+  if (a.search.copies_step <= 0) return title + t.text(style);
+  return title +
+         paragraph(style,
+                   fmt::format("There are more: numbers of copies were tried in steps of {:.0f} %, and one by one "
+                               "about the best plans. --budget 10 looks at ten times as many.",
+                               100 * a.search.copies_step)) +
          t.text(style);
 }
 

@@ -34,27 +34,32 @@ std::vector<NodeGroup> node_groups(const Cluster& cluster, const std::vector<int
 }
 
 std::optional<EngineSpan> engine_span(int world_size, int gpus_per_node, int max_nodes) {
-  for (int nodes = 1; nodes <= max_nodes; ++nodes)
-    if (world_size % nodes == 0 && world_size / nodes <= gpus_per_node) return EngineSpan{nodes, world_size / nodes};
+  for (int per_node = std::min(gpus_per_node, world_size); per_node > 0; --per_node)
+    if (world_size % per_node == 0) {
+      if (world_size / per_node > max_nodes) return std::nullopt;
+      return EngineSpan{world_size / per_node, per_node};
+    }
   return std::nullopt;
 }
 
-std::optional<EngineSpan> engine_span(const NodeGroup& group, int world_size) {
-  const int largest = *std::max_element(group.free_gpus.begin(), group.free_gpus.end());
-  return engine_span(world_size, largest, static_cast<int>(group.free_gpus.size()));
+EngineRoom::EngineRoom(const NodeGroup& group) : nodes_(static_cast<int>(group.free_gpus.size())) {
+  for (const int free : group.free_gpus) ++nodes_with_[free];
 }
 
-int engine_capacity(const NodeGroup& group, int world_size) {
-  const auto span = engine_span(group, world_size);
-  if (!span) return 0;
-  if (span->nodes == 1) {
-    int engines = 0;
-    for (int free : group.free_gpus) engines += free / world_size;
-    return engines;
-  }
-  const auto usable = std::count_if(group.free_gpus.begin(), group.free_gpus.end(),
-                                    [&](int free) { return free >= span->gpus_per_node; });
-  return static_cast<int>(usable) / span->nodes;
+std::optional<EngineSpan> EngineRoom::span(int world_size) const { return engine_span(world_size, largest(), nodes_); }
+
+int EngineRoom::capacity(int world_size) const {
+  const auto needed = span(world_size);
+  if (!needed) return 0;
+  int engines = 0;  // on one node each, or parts of engines
+  for (const auto& [free, nodes] : nodes_with_)
+    engines += nodes * (needed->nodes == 1 ? free / world_size : free >= needed->gpus_per_node);
+  return engines / needed->nodes;
 }
+
+std::optional<EngineSpan> engine_span(const NodeGroup& group, int world_size) {
+  return EngineRoom(group).span(world_size);
+}
+int engine_capacity(const NodeGroup& group, int world_size) { return EngineRoom(group).capacity(world_size); }
 
 }  // namespace shardwise

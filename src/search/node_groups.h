@@ -1,5 +1,6 @@
 #pragma once
 // The nodes that a plan can use, and the engines that fit on them.
+#include <map>
 #include <optional>
 #include <vector>
 
@@ -29,5 +30,18 @@ std::optional<EngineSpan> engine_span(const NodeGroup& group, int world_size);
 
 /// Engines of `world_size` ranks that fit on the group side by side.
 int engine_capacity(const NodeGroup& group, int world_size);
+
+/// The same for a search, which asks of one group for every number of ranks.
+class EngineRoom {
+ public:
+  explicit EngineRoom(const NodeGroup& group);
+  std::optional<EngineSpan> span(int world_size) const;
+  int capacity(int world_size) const;
+  int largest() const { return nodes_with_.empty() ? 0 : nodes_with_.rbegin()->first; }  ///< free GPUs of a node
+
+ private:
+  std::map<int, int> nodes_with_;  ///< by free GPUs
+  int nodes_ = 0;
+};
 
 }  // namespace shardwise

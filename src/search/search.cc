@@ -26,19 +26,22 @@ class SearchWorker {
   const SearchRequest& request;
   MemoryPlanner& memory(int group) { return at(group).memory; }
   StepCompiler& steps(int group) { return at(group).steps; }
+  const EngineRoom& room(int group) { return at(group).room; }
 
  private:
   struct Group {
     MemoryPlanner memory;
     StepCompiler steps;
+    EngineRoom room;
   };
   Group& at(int group) {
     const auto g = static_cast<std::size_t>(group);
     if (!groups_[g]) {
       const auto& cluster = request.groups[g].cluster;
       const auto& constants = request.constants ? *request.constants : default_constants();
-      groups_[g] = std::make_unique<Group>(
-          Group{MemoryPlanner(*request.model, cluster.first_gpu()), StepCompiler(*request.model, cluster, constants)});
+      groups_[g] = std::make_unique<Group>(Group{MemoryPlanner(*request.model, cluster.first_gpu()),
+                                                 StepCompiler(*request.model, cluster, constants),
+                                                 EngineRoom(request.groups[g])});
     }
     return *groups_[g];
   }
@@ -88,11 +91,10 @@ void count_rejection(std::vector<RejectionCount>& counts, const Rule* rule, std:
   counts.push_back({rule, n, example()});
 }
 
-EnginePlacement placement_of(const NodeGroup& group, const ParallelConfig& p) {
-  const auto span = engine_span(group, p.world_size());
+EnginePlacement placement_of(const EngineRoom& room, const ParallelConfig& p) {
+  const auto span = room.span(p.world_size());
   if (span && span->nodes > 1) return {span->gpus_per_node};
-  const int largest = *std::max_element(group.free_gpus.begin(), group.free_gpus.end());
-  const int local_engines = std::max(1, std::min(p.data_parallel_size, largest / p.world_size()));
+  const int local_engines = std::max(1, std::min(p.data_parallel_size, room.largest() / p.world_size()));
   return {local_engines * p.world_size()};
 }
 
@@ -139,7 +141,7 @@ std::optional<Evaluated> fit(SearchWorker& worker, const Layout& layout, std::op
 }
 
 void compile(SearchWorker& worker, const Layout& layout, Evaluated& e) {
-  e.placement = placement_of(worker.request.groups[static_cast<std::size_t>(layout.group)], layout.parallel);
+  e.placement = placement_of(worker.room(layout.group), layout.parallel);
   e.step = std::make_shared<const CompiledStep>(worker.steps(layout.group).compile(e.engine, e.placement));
 }
 
@@ -338,6 +340,26 @@ std::vector<std::size_t> best_by_value(const Dimension& d, const std::vector<Sco
   return chosen;
 }
 
+constexpr std::size_t kRefinedPlans = 8;
+
+/// Of the families of the best plans, the numbers of copies about theirs that were left out.
+std::vector<Family> around_best(const SearchRequest& request, const std::vector<Family>& families, double step,
+                                const std::vector<Scored>& scored, const auto& order) {
+  std::vector<Scored> best(std::min(kRefinedPlans, scored.size()));
+  std::partial_sort_copy(scored.begin(), scored.end(), best.begin(), best.end(), order);
+  std::vector<Family> out;
+  for (const auto& s : best) {
+    const auto family = std::find_if(families.begin(), families.end(),
+                                     [&](const Family& f) { return same_but_copies(f.base, s.layout); });
+    auto copies = copies_left_out(request, *family, {s.layout.parallel.data_parallel_size, s.layout.replicas}, step);
+    for (const auto& had : out)
+      if (same_but_copies(had.base, s.layout))
+        std::erase_if(copies, [&](Copies c) { return std::binary_search(had.copies.begin(), had.copies.end(), c); });
+    if (!copies.empty()) out.push_back({family->base, std::move(copies)});
+  }
+  return out;
+}
+
 }  // namespace
 
 LayoutEvaluator::LayoutEvaluator(const SearchRequest& request) : worker_(std::make_unique<SearchWorker>(request)) {}
@@ -370,26 +392,26 @@ std::optional<Plan> evaluate_layout(const SearchRequest& request, const Layout& 
 SearchResult search(const SearchRequest& request) {
   SearchResult result;
   const int budget = budget_gpus(request);
-  const auto families = layout_families(request);
-  for (const auto& family : families) result.layouts += family.copies.size();
+  auto [families, copies_step] = layout_space(request);
+  result.copies_step = copies_step;
 
-  std::vector<FamilyResult> done(families.size());
   std::deque<SearchWorker> workers;
   for (unsigned t = 0; t < thread_count(request.threads); ++t) workers.emplace_back(request);
-  parallel_for_threads(families.size(), request.threads, [&](unsigned thread, std::size_t i) {
-    done[i] = evaluate_family(workers[thread], families[i], budget);
-  });
-
   std::vector<Scored> good, near;
   std::vector<Point> points;
-  for (auto& f : done) {
-    for (auto& r : f.rejected) count_rejection(result.rejected, r.rule, r.count, [&] { return r.example; });
-    for (auto& s : f.scored) (s.excess == 0 && !s.saturated ? good : near).push_back(s);
-    points.insert(points.end(), f.points.begin(), f.points.end());
-  }
-  done.clear();
-  std::stable_sort(result.rejected.begin(), result.rejected.end(),
-                   [](const auto& a, const auto& b) { return a.count > b.count; });
+  const auto evaluate = [&](const std::vector<Family>& some) {
+    std::vector<FamilyResult> done(some.size());
+    parallel_for_threads(some.size(), request.threads, [&](unsigned thread, std::size_t i) {
+      done[i] = evaluate_family(workers[thread], some[i], budget);
+    });
+    for (const auto& family : some) result.layouts += family.copies.size();
+    for (auto& f : done) {
+      for (auto& r : f.rejected) count_rejection(result.rejected, r.rule, r.count, [&] { return r.example; });
+      for (auto& s : f.scored) (s.excess == 0 && !s.saturated ? good : near).push_back(s);
+      points.insert(points.end(), f.points.begin(), f.points.end());
+    }
+  };
+  evaluate(families);
 
   const auto order = [](const Scored& a, const Scored& b) {
     if (better(a.key, b.key)) return true;
@@ -399,6 +421,9 @@ SearchResult search(const SearchRequest& request) {
   const auto nearer = [&](const Scored& a, const Scored& b) {
     return a.excess != b.excess ? a.excess < b.excess : order(a, b);
   };
+  if (copies_step > 0) evaluate(around_best(request, families, copies_step, good.empty() ? near : good, order));
+  std::stable_sort(result.rejected.begin(), result.rejected.end(),
+                   [](const auto& a, const auto& b) { return a.count > b.count; });
   const auto take = [](std::vector<Scored>& from, std::size_t n, const auto& less) {
     n = std::min(n, from.size());
     std::partial_sort(from.begin(), from.begin() + static_cast<std::ptrdiff_t>(n), from.end(), less);

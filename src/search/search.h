@@ -27,6 +27,9 @@ namespace shardwise {
 /// Says whether vLLM takes a layout on a group of nodes: a refusal, or nothing.
 using LayoutRules = std::function<std::optional<Refusal>(const NodeGroup&, const ParallelConfig&)>;
 
+/// About half a second of one core.
+inline constexpr std::size_t kMaxLayouts = 300'000;
+
 struct SearchRequest {
   const Model* model = nullptr;
   std::vector<NodeGroup> groups;
@@ -35,14 +38,15 @@ struct SearchRequest {
   std::optional<int> num_expert_group;  ///< of the model's router: whether round_robin placement has an effect
   Workload workload;                    ///< concurrency and request_rate both empty = sweep of loads
   Goal goal = Goal::balanced;
-  Pins pins;                          ///< what the user fixed
-  std::int64_t needed_model_len = 0;  ///< tokens that must fit: longest request, or the user's minimum
-  bool pinned_max_num_seqs = false;   ///< --max-num-seqs is given
-  bool pinned_model_len = false;      ///< max_model_len of `base` is the user's and may not be lowered
-  std::optional<int> max_gpus;        ///< use at most so many
-  bool fewest_gpus = false;           ///< the smallest number of GPUs that serves the load within the SLOs wins
-  bool allow_replicas = false;        ///< dense models too may be split into separate deployments
-  double min_probability_fits = 0.5;  ///< plans that start with a lower probability count as not fitting
+  Pins pins;                              ///< what the user fixed
+  std::int64_t needed_model_len = 0;      ///< tokens that must fit: longest request, or the user's minimum
+  bool pinned_max_num_seqs = false;       ///< --max-num-seqs is given
+  bool pinned_model_len = false;          ///< max_model_len of `base` is the user's and may not be lowered
+  std::optional<int> max_gpus;            ///< use at most so many
+  bool fewest_gpus = false;               ///< the smallest number of GPUs that serves the load within the SLOs wins
+  bool allow_replicas = false;            ///< dense models too may be split into separate deployments
+  std::size_t max_layouts = kMaxLayouts;  ///< where there are more, numbers of copies are thinned out
+  double min_probability_fits = 0.5;      ///< plans that start with a lower probability count as not fitting
   std::shared_ptr<const CostConstants> constants;  ///< calibrated ones; null = the shipped ones
   unsigned threads = 0;
 };
@@ -93,6 +97,9 @@ struct SearchResult {
   std::vector<ParetoPoint> pareto;       ///< over every fitting plan and load, by rising tokens/s per user
   std::vector<BestBy> best_by;           ///< per dimension by rising value; at most 12 values each, the best ones
   std::size_t layouts = 0;               ///< enumerated
+  /// Above 0: there were more than `max_layouts`, and numbers of copies were tried in steps of this share, all of them
+  /// only around the best plans.
+  double copies_step = 0;
 };
 
 SearchResult search(const SearchRequest& request);

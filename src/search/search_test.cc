@@ -132,6 +132,23 @@ TEST(Search, PinsHold) {
   }
 }
 
+TEST(Search, AboveItsBudgetThinsCopiesAndStillFindsTheBestPlan) {
+  for (const char* name : {"Llama-3.1-8B", "Qwen3-30B-A3B"})
+    for (const int concurrency : {0, 100, 3000}) {
+      const Model model = load(name);
+      auto question = request(model, "32x8xH100");
+      if (concurrency > 0) question.workload.concurrency = concurrency;
+      const auto all = search(question);
+      question.max_layouts = all.layouts / 4;
+      const auto thinned = search(question);
+      EXPECT_EQ(all.copies_step, 0);
+      EXPECT_GT(thinned.copies_step, 0);
+      EXPECT_LT(thinned.layouts, 2 * all.layouts / 3);
+      ASSERT_FALSE(thinned.plans.empty());
+      EXPECT_EQ(to_string(thinned.plans.front().layout), to_string(all.plans.front().layout)) << name << concurrency;
+    }
+}
+
 TEST(Search, FewestGpusComeFirstWhenAskedFor) {
   const Model model = load("Llama-3.1-8B");
   auto question = request(model, "8xH100");
