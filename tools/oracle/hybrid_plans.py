@@ -11,7 +11,6 @@ import collections
 import contextlib
 import importlib.util
 import json
-import pathlib
 import random
 import subprocess
 import sys
@@ -70,8 +69,8 @@ class Real:
             import ask_legality
             import emulated_node
         self.ask, self.node, self.version = ask_legality, emulated_node, emulated_node.vllm_version()
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="hybrid-"))
-        self.names = bundled_models.lay_out(self.folder)
+        self.folder = tempfile.TemporaryDirectory(prefix="hybrid-")
+        self.names = bundled_models.lay_out(self.folder.name)
 
     def refuses(self, model, machine, version, command):
         """What it says against a command; None: nothing; "": it was not asked."""
@@ -81,7 +80,7 @@ class Real:
         if version != self.version or gpu not in self.node.GPUS or name is None:
             return ""
         with contextlib.redirect_stdout(sys.stderr):
-            found = self.ask.ask_line(flags(command), name, {"gpu": gpu, "gpus": int(machine.split("x", 1)[0])}, str(self.folder))
+            found = self.ask.ask_line(flags(command), name, {"gpu": gpu, "gpus": int(machine.split("x", 1)[0])}, self.folder.name)
         return None if found["accept"] else found["message"]
 
 
