@@ -79,8 +79,8 @@ TEST(WeightOptions, ExpertsThatNobodyChoseAreNotRead) {
 TEST(WeightOptions, AdaptersAddKernelsToEveryStep) {
   const auto plain = timed("Qwen/Qwen3-8B", {});
   EngineConfig one, many;
-  one.lora = LoraConfig{};
-  many.lora = LoraConfig{.max_loras = 8, .max_lora_rank = 256};
+  one.lora = many.lora = LoraConfig{};
+  many.lora->max_loras = 8, many.lora->max_lora_rank = 256;
   const auto few = timed("Qwen/Qwen3-8B", one), all = timed("Qwen/Qwen3-8B", many);
   EXPECT_GT(few.decode, plain.decode);
   EXPECT_GT(all.decode, few.decode);
