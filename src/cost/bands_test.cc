@@ -10,8 +10,8 @@ namespace {
 constexpr double kInf = 1e12;
 
 const std::vector<BandRow> kRows = {
-    {BandMetric::tpot, "", "", 0, 17, -0.1, 0.2, 0},
-    {BandMetric::tpot, "", "", 17, kInf, -0.2, 0.4, 0},
+    {BandMetric::tpot, "", "", 0, 17, -0.1, 0.2, {}},
+    {BandMetric::tpot, "", "", 17, kInf, -0.2, 0.4, {}},
     {BandMetric::tpot, "H100-SXM", "dense 5120x64 w16a16", 4, 200, -0.03, 0.03,
      combination_of("H100-SXM", "dense 5120x64 w16a16")},
 };

@@ -12,6 +12,7 @@
 #include "config/text_source.h"
 #include "model/load.h"
 #include "parallel/checked_versions.h"
+#include "report/catalogue.h"
 #include "report/report.h"
 
 using namespace shardwise;
@@ -134,11 +135,11 @@ void expect_rows(const std::string& text, const std::string& opening) {
 bool every_row_is_printed() {
   bool good = true;
   for (const auto* rule : rules()) {
-    const auto text = rules_text(std::string(rule->id), Style{});
+    const auto text = rule_text(*rule, Style{});
     for (const auto part : {rule->id, rule->text, rule->where, rule->instead, rule->stage()})
       if (text.find(part) == std::string::npos)
         good = false, std::printf("rules %s does not print %s\n", rule->id.data(), part.data());
-    if (rules_text("", Style{}).find(rule->id) == std::string::npos)
+    if (rules_text(rules(), Style{}).find(rule->id) == std::string::npos)
       good = false, std::printf("rules does not list %s\n", rule->id.data());
   }
   return good;
