@@ -251,8 +251,9 @@ def of_flips(question, answer):
 
 def of_explanation(question, answer):
     best, x = answer["plans"][0], answer["explanation"]
+    load = [("--concurrency", f"{x['ladder_concurrency']:g}")] if x.get("ladder_concurrency") else []
     for step in x["ladder"]:
-        pinned = question.own_with(*layout_settings(step["plan"]["plan"]))
+        pinned = question.own_with(*layout_settings(step["plan"]["plan"]), *load)
         yield f"{step['change']}: {step['plan']['plan']}", pinned, stands_as(step["plan"]["plan"], step.get("estimate"))
     for point in x["curves"]:
         if point["dimension"] == "gpus":
@@ -271,7 +272,8 @@ def of_explanation(question, answer):
     for tp in re.findall(r"TP (\d+) leaves nothing to gain", reasons):
         yield f"TP {tp} leaves nothing to gain", question.own_with((PARTS["TP"], tp)), no_better(best)
     for tp, plan, *numbers in re.findall(
-            r"at TP (\d+) the best plan is (.*?) \((\d+) tokens/s, TPOT ([\d.]+) ms, TTFT (\d+) ms\)", reasons):
+            r"at TP (\d+) the best plan is (.*?) \((\d+) tokens/s(?: with \d+ in flight)?, TPOT ([\d.]+) ms, TTFT (\d+) ms\)",
+            reasons):
         yield f"at TP {tp} the best plan is {plan}", question.own_with((PARTS["TP"], tp)), is_best(plan)
     for tp, plan in re.findall(r"TP (\d+) gives [-+]\d+ % at best \((.*?)\)", reasons):
         yield f"at TP {tp} the best plan is {plan}", question.own_with((PARTS["TP"], tp)), is_best(plan)
