@@ -143,7 +143,7 @@ TEST(Numbers, OfConfigurationsInArguments) {
       for (const std::string& value :
            {number, "\"" + number + "\"", "[" + number + "]", std::string("null"), std::string("{}")}) {
         const std::string text = std::string("{\"") + key + "\": " + value + "}";
-        expect_answer_or_refusal(std::string(flag) + " " + text, [&] {
+        expect_answer_or_refusal(std::string(flag) + " " + text, [&, flag = flag] {
           CheckRequest r = check_request();
           std::vector<std::string> words = {flag, text};
           if (std::string_view(flag) == "--eplb-config")
