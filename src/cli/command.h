@@ -23,7 +23,7 @@ inline constexpr int kExitInternal = 70;    ///< a bug
 inline constexpr int kExitNotWritten = 74;  ///< an answer is lost: a full disk, a pipe that nobody reads
 
 /// What the counts of options may be: more than anybody has, less than an int holds.
-inline constexpr double kMostCopies = 65536, kMostRequests = 1e8, kMostTokens = 1 << 30;
+inline constexpr double kMostCopies = 65536, kMostRequests = 1e8;
 
 /// An option that was just added; each call narrows what it takes or says how --help shows it.
 class Option {

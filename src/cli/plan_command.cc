@@ -6,6 +6,7 @@
 #include "cli/command.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "config/ranges.h"
 #include "launch/launch_folder.h"
 #include "report/report.h"
 
@@ -108,7 +109,7 @@ int run_compare(PlanOptions o, const std::vector<std::string>& vllm_flags) {
 /// What plan and compare ask alike.
 void add_plan_options(Command& command, PlanOptions& o) {
   command.option("--min-model-len", o.min_model_len, "max_model_len of the plan must be at least this")
-      .between(1, kMostTokens);
+      .between(1, ranges::most_tokens);
   command.option("--max-gpus", o.max_gpus, "use at most so many GPUs").between(1, kMostGpus);
   command.option("--budget", o.budget, "times the work that a search may take by itself (300,000 layouts)")
       .between(1, 1e4);

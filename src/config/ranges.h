@@ -5,6 +5,7 @@
 
 namespace shardwise::ranges {
 
+inline constexpr double most_tokens = 1 << 30;  ///< of a sequence
 inline constexpr Range<Bytes> gpu_memory{Bytes(256'000'000), Bytes(64'000'000'000'000)};
 inline constexpr Range<Bytes> memory_taken{Bytes(0), gpu_memory.most};
 inline constexpr Range<Bytes> cache{Bytes(1024), Bytes(1'000'000'000'000)};

@@ -4,6 +4,7 @@
 #include <cassert>
 #include <cmath>
 
+#include "base/saturate.h"
 #include "base/units.h"
 
 namespace shardwise {
@@ -378,11 +379,12 @@ void WeightBuilder::rope(int head_dim, bool sliding, const std::string& variant)
   if (family_.no_rope) return;
   const Rope& r = sliding ? model_.sliding_rope : model_.rope;
   const double partial = r.rotary_dim ? *r.rotary_dim / head_dim : r.partial_rotary_factor;
-  const auto rotary = static_cast<std::int64_t>(static_cast<double>(head_dim) * partial + 1e-9) / 2 * 2;
+  const auto rotary =
+      static_cast<std::int64_t>(static_cast<double>(head_dim) * std::clamp(partial, 0.0, 1.0) + 1e-9) / 2 * 2;
   const int width =
       family_.float_rope || (r.type == "yarn" && variant.starts_with("float")) ? 4 : bytes_of(program_.dtype);
   share({r.type == "longrope" || r.type == "su" ? BufferKind::other : BufferKind::cos_sin_cache,
-         static_cast<std::int64_t>(r.positions) * rotary * width,
+         saturating_cast<std::int64_t>(std::min(r.positions, 1e12)) * rotary * width,
          std::to_string(rotary) + "/" + std::to_string(r.theta) + "/" + r.type + "/" + std::to_string(r.positions) +
              variant});
 }

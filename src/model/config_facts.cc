@@ -6,9 +6,11 @@
 #include <set>
 
 #include "base/input_error.h"
+#include "base/saturate.h"
 #include "base/text.h"
 #include "config/json.h"
 #include "config/json_fields.h"
+#include "config/ranges.h"
 #include "model/fields.h"
 #include "model/model_types.h"
 #include "model/source.h"
@@ -18,7 +20,7 @@ namespace {
 
 int integer(const Json& object, std::initializer_list<const char*> keys, int fallback = 0) {
   for (const char* key : keys)
-    if (const auto value = number_at(object, key)) return static_cast<int>(*value);
+    if (const auto value = number_at(object, key)) return saturating_cast<int>(*value);
   return fallback;
 }
 
@@ -55,7 +57,8 @@ int kv_heads(const Json& t, const std::string& model_type, int heads) {
     if (const auto* blocks = field_at(t, "block_configs"))
       for (const auto& block : *blocks)
         if (const auto* attention = field_at(block, "attention"))
-          if (const auto group = number_at(*attention, "n_heads_in_group")) return heads / static_cast<int>(*group);
+          if (const auto group = number_at(*attention, "n_heads_in_group"); group && *group >= 1)
+            return heads / saturating_cast<int>(*group);
   }
   return integer(
       t, {"n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num", "num_attention_groups"}, heads);
@@ -140,10 +143,10 @@ ConfigLength read_length(const Json& t, const std::string& model_type, bool yarn
   }
   if (model_type.find("gemma3") == std::string::npos) derived *= factor;
   out.derived = derived;
-  out.when_not_given = static_cast<std::int64_t>(derived);
+  out.when_not_given = saturating_cast<std::int64_t>(std::min(derived, ranges::most_tokens));
   if (longrope)
     if (const auto original = number_at(t, "original_max_position_embeddings"))
-      out.when_not_given = static_cast<std::int64_t>(*original);
+      out.when_not_given = saturating_cast<std::int64_t>(std::min(*original, ranges::most_tokens));
   return out;
 }
 
@@ -216,7 +219,7 @@ Mtp mtp_of(const Json& config, const ConfigFacts& f) {
 std::optional<int> mtp_layers(const Json& config, const Json& t, Mtp where) {
   const auto from = [](const Json& object, const char* key) {
     const auto value = number_at(object, key);
-    return value ? std::optional(static_cast<int>(*value)) : std::nullopt;
+    return value ? std::optional(saturating_cast<int>(*value)) : std::nullopt;
   };
   switch (where) {
     case Mtp::none:
@@ -348,16 +351,16 @@ ConfigFacts config_facts(const Json& c, const Json* hf_quant_config) {
                             !field_at(t, "is_causal")->get<bool>());
   f.has_kv_lora_rank = field_at(t, "kv_lora_rank") != nullptr;
   if (const auto groups = number_at(t, "n_group"))
-    f.num_expert_group = static_cast<int>(*groups);
+    f.num_expert_group = saturating_cast<int>(*groups);
   else if (const auto other = number_at(t, "num_expert_group"))
-    f.num_expert_group = static_cast<int>(*other);
+    f.num_expert_group = saturating_cast<int>(*other);
   const Mtp mtp = mtp_of(c, f);
   f.mtp_supported = mtp != Mtp::none;
   f.mtp_layers = mtp_layers(c, t, mtp);
   f.num_nextn_predict_layers = f.mtp_layers.value_or(0);
-  if (const auto window = number_at(t, "sliding_window")) f.sliding_window = static_cast<std::int64_t>(*window);
+  if (const auto window = number_at(t, "sliding_window")) f.sliding_window = saturating_cast<std::int64_t>(*window);
   if (const auto chunk = number_at(t, "attention_chunk_size"); chunk && !f.model_type.starts_with("mimo_v2"))
-    f.attention_chunk_size = static_cast<std::int64_t>(*chunk);
+    f.attention_chunk_size = saturating_cast<std::int64_t>(*chunk);
   f.has_index_topk = field_at(c, "index_topk") != nullptr;
   f.model_max_length = number_at(t, "model_max_length");
   f.length = read_length(t, f.text_model_type, false);

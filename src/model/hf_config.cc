@@ -4,9 +4,11 @@
 #include <limits>
 
 #include "base/input_error.h"
+#include "base/saturate.h"
 #include "base/text.h"
 #include "config/json.h"
 #include "config/json_fields.h"
+#include "config/ranges.h"
 #include "model/layers.h"
 #include "model/load.h"
 #include "model/quantisation.h"
@@ -87,11 +89,11 @@ void derive_max_len(const Fields& top, const Fields& text, Model& model) {
         if (part.is_object()) look(part);
     }
   if (!gemma3 && factor > 0 && factor < 1e6) longest *= factor;
-  model.default_max_model_len = static_cast<std::int64_t>(std::min(longest, 1e15));
+  model.default_max_model_len = static_cast<std::int64_t>(std::min(longest, ranges::most_tokens));
   model.max_position_embeddings = model.default_max_model_len;
   if (longrope)
     if (const auto original = top.number({"original_max_position_embeddings"}); original && *original >= 1)
-      model.default_max_model_len = std::min(model.default_max_model_len, static_cast<std::int64_t>(*original));
+      model.default_max_model_len = std::min(model.default_max_model_len, saturating_cast<std::int64_t>(*original));
 }
 
 // Rope parameters of one attention kind. Sizes: layers/rotary_embedding/__init__.py get_rope.

@@ -1,6 +1,7 @@
 // How vLLM's values come about from the speculative configuration to the workers.
 #include <algorithm>
 
+#include "base/saturate.h"
 #include "model/architectures.h"
 #include "parallel/experts.h"
 #include "parallel/python_text.h"
@@ -62,7 +63,7 @@ void derive_scheduler(S& s) {
     if (s.v >= VllmVersion{0, 22, 1} && s.m.is_mm_prefix_lm && s.m.model_type.starts_with("gemma4") &&
         !s.a.language_model_only.value_or(false))
       tokens = std::max<std::int64_t>(tokens, 32 * (70 + 8));
-    tokens = std::min(tokens, seqs * r.max_model_len);
+    tokens = std::min(tokens, saturating_product(seqs, r.max_model_len));
   }
   if (!s.a.max_num_seqs) seqs = std::min(seqs, tokens);
   r.max_num_batched_tokens = tokens;

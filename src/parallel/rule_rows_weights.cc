@@ -1,6 +1,7 @@
 // Rules of weights in host memory and of LoRA adapters.
 #include <algorithm>
 
+#include "base/saturate.h"
 #include "parallel/expert_kernels.h"
 #include "parallel/rule_rows.h"
 
@@ -64,7 +65,7 @@ constexpr Rule kWeightRules[] = {
      "With LoRA a step holds every request's token and its speculative ones.",
      "a larger --max-num-batched-tokens, or fewer speculative tokens",
      [](S s) {
-       const auto tokens = s.r.max_num_seqs * (s.spec_tokens.value_or(0) + 1);
+       const auto tokens = saturating_product(s.r.max_num_seqs, s.spec_tokens.value_or(0) + 1);
        return with_lora(s) && s.has_spec && s.r.max_num_batched_tokens < tokens
                   ? wrong("max_num_batched_tokens {} is below {} tokens of all requests", s.r.max_num_batched_tokens,
                           tokens)

@@ -1,5 +1,6 @@
 #include "parallel/weight_options.h"
 
+#include "base/saturate.h"
 #include "base/text.h"
 #include "config/json.h"
 
@@ -34,7 +35,7 @@ OffloadConfig offload_config(const EngineArgs& a, VllmVersion version) {
   OffloadConfig out;
   out.backend = offload_backend(a, version);
   if (out.backend == OffloadConfig::Backend::uva) {
-    out.cpu_offload_max_bytes = Bytes(static_cast<std::int64_t>(a.cpu_offload_gb.value_or(0) * kGiB));
+    out.cpu_offload_max_bytes = Bytes(saturating_cast<std::int64_t>(a.cpu_offload_gb.value_or(0) * kGiB));
     out.params = a.cpu_offload_params.value_or(std::vector<std::string>{});
   } else if (out.backend == OffloadConfig::Backend::prefetch) {
     out.group_size = static_cast<int>(a.offload_group_size.value_or(0));
