@@ -1,9 +1,8 @@
 // One step-time evaluation (bar: 0.2 us), one compilation, one closed-form serving estimate.
 #include <benchmark/benchmark.h>
 
-#include "config/text_source.h"
 #include "cost/compiled_step.h"
-#include "model/load.h"
+#include "model/bundled_model.h"
 
 namespace shardwise {
 namespace {
@@ -37,8 +36,7 @@ const char* kModels[] = {"meta-llama/Meta-Llama-3.1-70B", "openai/gpt-oss-120b",
                          "Qwen/Qwen3.5-397B-A17B",        "MiniMaxAI/MiniMax-M3", "deepseek-ai/DeepSeek-V4-Pro"};
 
 void decode_step(benchmark::State& state) {
-  DiskSource disk;
-  const auto model = load_model(kModels[state.range(0)], disk);
+  const auto model = bundled_model(kModels[state.range(0)]);
   const auto step = compile_step(model, engine(8), eight("H100-SXM", 3350, 989.4, 1978.9, 0, 450), {8});
   StepBatch b;
   b.decode_seqs = 37, b.decode_context = 37 * 1500;
@@ -51,8 +49,7 @@ void decode_step(benchmark::State& state) {
 BENCHMARK(decode_step)->DenseRange(0, 5);
 
 void mixed_step(benchmark::State& state) {
-  DiskSource disk;
-  const auto model = load_model(kModels[state.range(0)], disk);
+  const auto model = bundled_model(kModels[state.range(0)]);
   const auto step = compile_step(model, engine(8), eight("H100-SXM", 3350, 989.4, 1978.9, 0, 450), {8});
   StepBatch b;
   b.decode_seqs = 37, b.decode_context = 37 * 1500, b.prefill_tokens = 2000, b.prefill_seqs = 2,
@@ -65,8 +62,7 @@ void mixed_step(benchmark::State& state) {
 BENCHMARK(mixed_step)->DenseRange(0, 5);
 
 void compile(benchmark::State& state) {
-  DiskSource disk;
-  const auto model = load_model(kModels[state.range(0)], disk);
+  const auto model = bundled_model(kModels[state.range(0)]);
   const auto cluster = eight("H100-SXM", 3350, 989.4, 1978.9, 0, 450);
   const auto e = engine(8);
   for (auto _ : state) benchmark::DoNotOptimize(compile_step(model, e, cluster, {8}));

@@ -2,21 +2,13 @@
 #include <benchmark/benchmark.h>
 
 #include "app/plan.h"
-#include "config/text_source.h"
-#include "model/load.h"
+#include "questions.h"
 
 namespace shardwise {
 namespace {
 
 void search_all(benchmark::State& state, const char* model, const char* gpus, Goal goal) {
-  DiskSource disk;
-  PlanRequest r;
-  r.model_spec = model;
-  r.model = std::make_shared<const Model>(load_model(model, disk));
-  r.cluster = parse_cluster(gpus);
-  r.workload.isl = parse_length("1024", "--isl");
-  r.workload.osl = parse_length("256", "--osl");
-  r.goal = goal;
+  const auto r = question(model, gpus, goal);
   const auto s = search_request(r, nullptr);
   std::size_t layouts = 0, plans = 0;
   for (auto _ : state) {

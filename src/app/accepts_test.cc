@@ -3,7 +3,7 @@
 
 #include "app/check.h"
 #include "base/text.h"
-#include "config/text_source.h"
+#include "model/bundled_model.h"
 #include "model/load.h"
 
 namespace shardwise {
@@ -16,10 +16,9 @@ struct Command {
 };
 
 CheckAnswer ask(const Command& c) {
-  DiskSource disk;
   CheckRequest r;
   r.model_spec = c.model;
-  r.model = std::make_shared<const Model>(load_model(c.model, disk));
+  r.model = std::make_shared<const Model>(bundled_model(c.model));
   r.cluster = parse_cluster(c.gpus);
   r.vllm_version = parse_vllm_version(c.version);
   r.args = parse_vllm_flags(c.flags, r.vllm_version);

@@ -6,8 +6,7 @@
 
 #include "app/check.h"
 #include "base/input_error.h"
-#include "config/text_source.h"
-#include "model/load.h"
+#include "model/bundled_model.h"
 
 namespace shardwise {
 namespace {
@@ -15,10 +14,9 @@ namespace {
 using testing::HasSubstr;
 
 CheckRequest question(const std::string& model, const std::string& gpus, std::int64_t tp) {
-  DiskSource disk;
   CheckRequest r;
   r.model_spec = model;
-  r.model = std::make_shared<const Model>(load_model(model, disk));
+  r.model = std::make_shared<const Model>(bundled_model(model));
   r.cluster = parse_cluster(gpus);
   r.workload.isl = parse_length("1024", "--isl");
   r.workload.osl = parse_length("256", "--osl");

@@ -6,8 +6,8 @@
 
 #include "app/check.h"
 #include "base/input_error.h"
-#include "config/text_source.h"
 #include "cost/compiled_step.h"
+#include "model/bundled_model.h"
 #include "model/load.h"
 #include "serve/compiled_step_time.h"
 #include "serve/simulation_config.h"
@@ -19,10 +19,9 @@ using Kind = SchedulerConfig::KvGroup::Kind;
 
 SimulateRequest simulation_question(const std::string& model, const std::string& gpus,
                                     const std::vector<std::string>& flags) {
-  DiskSource disk;
   SimulateRequest r;
   r.command.model_spec = model;
-  r.command.model = std::make_shared<const Model>(load_model(model, disk));
+  r.command.model = std::make_shared<const Model>(bundled_model(model));
   r.command.cluster = parse_cluster(gpus);
   r.command.args = parse_vllm_flags(flags);
   r.command.workload.isl = parse_length("500", "--isl");

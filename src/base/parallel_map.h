@@ -18,8 +18,7 @@ inline unsigned thread_count(unsigned threads) {
 
 /// Calls f(thread, i) for every i in [0, count), on up to `threads` threads (0 = one per core) that are numbered from
 /// 0, so that each may keep something. Each index must write only what belongs to it. The exception of the lowest
-/// failing index is rethrown after all threads have stopped. Where the
-/// system gives fewer threads, those that run do all.
+/// failing index is rethrown after all threads have stopped. Where the system gives fewer threads, those do all.
 template <class F>
 void parallel_for_threads(std::size_t count, unsigned threads, F&& f) {
   threads = static_cast<unsigned>(std::min<std::size_t>(thread_count(threads), count));

@@ -1,8 +1,8 @@
 #include "cost/adapters.h"
 
 #include <algorithm>
-#include <cmath>
 
+#include "cost/operators.h"
 #include "memory/lora.h"
 #include "memory/weights.h"
 
@@ -14,9 +14,10 @@ double module_seconds(const LayerContext& c, const AdapterFactors& f, const MoeF
   const auto& lora = *c.engine.lora;
   const double rank = lora.max_lora_rank, active = std::min<double>(lora.max_loras, tokens);
   const double picks = f.experts && moe ? moe->num_experts_per_tok : 1;
-  const double touched = f.experts && moe && moe->num_experts > 0
-                             ? 1 - std::pow(1 - picks / moe->num_experts, tokens * c.dp / std::max(1.0, active))
-                             : 1;
+  const double touched =
+      f.experts && moe && moe->num_experts > 0
+          ? distinct_experts(moe->num_experts, picks * tokens * c.dp / std::max(1.0, active)) / moe->num_experts
+          : 1;
   const double bytes = active * touched * rank * lora.element_bytes * (f.a + f.b) +
                        tokens * picks * (2 * f.in + 4 * f.out);  // the output is read and written
   const double flops = 2 * tokens * picks * rank * (f.in + f.out);

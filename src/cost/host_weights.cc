@@ -1,8 +1,9 @@
 #include "cost/host_weights.h"
 
 #include <algorithm>
-#include <cmath>
+#include <numeric>
 
+#include "cost/operators.h"
 #include "memory/weights.h"
 
 namespace shardwise {
@@ -17,7 +18,7 @@ double host_bandwidth(const Gpu& gpu) {
 double touched(const Model& model, int layer, double tokens) {
   const auto* moe = std::get_if<MoeFfn>(&model.layers[static_cast<std::size_t>(layer)].ffn);
   if (!moe || moe->num_experts < 1) return 1;
-  return 1 - std::pow(1 - static_cast<double>(moe->num_experts_per_tok) / moe->num_experts, tokens);
+  return distinct_experts(moe->num_experts, moe->num_experts_per_tok * tokens) / moe->num_experts;
 }
 
 /// Kernels read over the bus instead of from GPU memory.
@@ -43,11 +44,7 @@ CopiedLayers copied_layers(const LayerContext& c, const OffloadedWeights& stage,
   return out;
 }
 
-double sum(const std::vector<double>& values) {
-  double out = 0;
-  for (const double v : values) out += v;
-  return out;
-}
+double sum(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
 
 /// Waiting by the kernels' time of all stages.
 void add_waits(HostWeights& out, const std::vector<CopiedLayers>& stages, int all_layers) {

@@ -1,11 +1,10 @@
 // Weights in host memory and LoRA adapters cost what moves over the bus and through their kernels.
 #include <gtest/gtest.h>
 
-#include "config/text_source.h"
 #include "cost/host_weights.h"
 #include "cost/step_compiler.h"
 #include "hardware/hardware.h"
-#include "model/load.h"
+#include "model/bundled_model.h"
 
 namespace shardwise {
 namespace {
@@ -40,8 +39,7 @@ struct Timed {
 Timed timed(const std::string& model, EngineConfig engine) {
   engine.cudagraph_capture_sizes = {1, 2, 4, 8};
   const auto cluster = parse_cluster("1xH100");
-  DiskSource disk;
-  const auto step = compile_step(load_model(model, disk), engine, cluster, {1});
+  const auto step = compile_step(bundled_model(model), engine, cluster, {1});
   StepBatch decode;
   decode.decode_seqs = 4, decode.decode_context = 4000;
   StepBatch prompts;

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "config/text_source.h"
 #include "launch/launch.h"
+#include "model/bundled_model.h"
 #include "model/load.h"
 #include "parallel/model_facts.h"
 #include "parallel/resolve.h"
@@ -24,8 +24,7 @@ NodeFacts node_facts(const LaunchRequest& request, const LaunchCommand& command)
 }
 
 void check(const std::string& model_name, const std::string& cluster) {
-  DiskSource disk;
-  const Model model = load_model(model_name, disk);
+  const Model model = bundled_model(model_name);
   const ModelFacts facts = model_facts(model);
   LaunchRequest request;
   request.model = model_name;

@@ -1,5 +1,5 @@
 #pragma once
-// A bundled model by its name, for tests: no other source is asked.
+// A model by its bundled name or its path, for tests and benches: the hub is not asked.
 #include "config/text_source.h"
 #include "model/load.h"
 

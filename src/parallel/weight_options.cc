@@ -3,6 +3,7 @@
 #include "base/saturate.h"
 #include "base/text.h"
 #include "config/json.h"
+#include "config/json_fields.h"
 
 namespace shardwise {
 namespace {
@@ -22,11 +23,10 @@ OffloadConfig::Backend offload_backend(const EngineArgs& a, VllmVersion version)
 /// A number under one of the names that processors of Qwen's kind know.
 std::optional<std::int64_t> pixels_in(const Json& kwargs) {
   if (!kwargs.is_object()) return std::nullopt;
-  if (const auto it = kwargs.find("max_pixels"); it != kwargs.end() && it->is_number()) return it->get<std::int64_t>();
-  if (const auto size = kwargs.find("size"); size != kwargs.end() && size->is_object())
-    if (const auto it = size->find("longest_edge"); it != size->end() && it->is_number())
-      return it->get<std::int64_t>();
-  return std::nullopt;
+  auto pixels = number_at(kwargs, "max_pixels");
+  if (const auto size = kwargs.find("size"); !pixels && size != kwargs.end() && size->is_object())
+    pixels = number_at(*size, "longest_edge");
+  return pixels ? std::optional(saturating_cast<std::int64_t>(*pixels)) : std::nullopt;
 }
 
 }  // namespace

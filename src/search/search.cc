@@ -343,15 +343,15 @@ std::vector<std::size_t> best_by_value(const Dimension& d, const std::vector<Sco
 constexpr std::size_t kRefinedPlans = 8;
 
 /// Of the families of the best plans, the numbers of copies about theirs that were left out.
-std::vector<Family> around_best(const SearchRequest& request, const std::vector<Family>& families, double step,
-                                const std::vector<Scored>& scored, const auto& order) {
+std::vector<Family> around_best(const LayoutSpace& space, const Pins& pins, const std::vector<Scored>& scored,
+                                const auto& order) {
   std::vector<Scored> best(std::min(kRefinedPlans, scored.size()));
   std::partial_sort_copy(scored.begin(), scored.end(), best.begin(), best.end(), order);
   std::vector<Family> out;
   for (const auto& s : best) {
-    const auto family = std::find_if(families.begin(), families.end(),
+    const auto family = std::find_if(space.families.begin(), space.families.end(),
                                      [&](const Family& f) { return same_but_copies(f.base, s.layout); });
-    auto copies = copies_left_out(request, *family, {s.layout.parallel.data_parallel_size, s.layout.replicas}, step);
+    auto copies = copies_left_out(space, pins, *family, {s.layout.parallel.data_parallel_size, s.layout.replicas});
     for (const auto& had : out)
       if (same_but_copies(had.base, s.layout))
         std::erase_if(copies, [&](Copies c) { return std::binary_search(had.copies.begin(), had.copies.end(), c); });
@@ -392,8 +392,8 @@ std::optional<Plan> evaluate_layout(const SearchRequest& request, const Layout& 
 SearchResult search(const SearchRequest& request) {
   SearchResult result;
   const int budget = budget_gpus(request);
-  auto [families, copies_step] = layout_space(request);
-  result.copies_step = copies_step;
+  const auto space = layout_space(request);
+  result.copies_step = space.copies_step;
 
   std::deque<SearchWorker> workers;
   for (unsigned t = 0; t < thread_count(request.threads); ++t) workers.emplace_back(request);
@@ -411,7 +411,7 @@ SearchResult search(const SearchRequest& request) {
       points.insert(points.end(), f.points.begin(), f.points.end());
     }
   };
-  evaluate(families);
+  evaluate(space.families);
 
   const auto order = [](const Scored& a, const Scored& b) {
     if (better(a.key, b.key)) return true;
@@ -421,7 +421,7 @@ SearchResult search(const SearchRequest& request) {
   const auto nearer = [&](const Scored& a, const Scored& b) {
     return a.excess != b.excess ? a.excess < b.excess : order(a, b);
   };
-  if (copies_step > 0) evaluate(around_best(request, families, copies_step, good.empty() ? near : good, order));
+  if (space.copies_step > 0) evaluate(around_best(space, request.pins, good.empty() ? near : good, order));
   std::stable_sort(result.rejected.begin(), result.rejected.end(),
                    [](const auto& a, const auto& b) { return a.count > b.count; });
   const auto take = [](std::vector<Scored>& from, std::size_t n, const auto& less) {

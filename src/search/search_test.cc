@@ -2,8 +2,7 @@
 
 #include <gmock/gmock.h>
 
-#include "config/text_source.h"
-#include "model/load.h"
+#include "model/bundled_model.h"
 #include "parallel/placement.h"
 #include "search/space.h"
 
@@ -59,13 +58,8 @@ SearchRequest request(const Model& model, const std::string& gpus) {
   return r;
 }
 
-Model load(const std::string& name) {
-  DiskSource disk;
-  return load_model(name, disk);
-}
-
 TEST(Search, EveryLayoutIsAccountedFor) {
-  const Model model = load("Llama-3.1-8B");
+  const Model model = bundled_model("Llama-3.1-8B");
   const auto r = search(request(model, "6xH100"));
   std::size_t rejected = 0;
   for (const auto& c : r.rejected) rejected += c.count;
@@ -75,7 +69,7 @@ TEST(Search, EveryLayoutIsAccountedFor) {
 }
 
 TEST(Search, EveryLayoutCanBePlaced) {
-  const Model model = load("meta-llama/Meta-Llama-3.1-70B");
+  const Model model = bundled_model("meta-llama/Meta-Llama-3.1-70B");
   for (const char* gpus : {"4x6xH100", "4x3xH200", "3x5xH100", "2x7xH100", "6x4xH100", "5x2xL40S"}) {
     const auto r = request(model, gpus);
     enumerate_layouts(r, [&](const Layout& layout) {
@@ -87,7 +81,7 @@ TEST(Search, EveryLayoutCanBePlaced) {
 }
 
 TEST(Search, TheSameAtAnyThreadCount) {
-  const Model model = load("Qwen3-30B-A3B");
+  const Model model = bundled_model("Qwen3-30B-A3B");
   auto question = request(model, "8xH100");
   question.goal = Goal::throughput;
   question.threads = 1;
@@ -104,7 +98,7 @@ TEST(Search, TheSameAtAnyThreadCount) {
 }
 
 TEST(Search, SlosAreConstraints) {
-  const Model model = load("Llama-3.1-8B");
+  const Model model = bundled_model("Llama-3.1-8B");
   auto question = request(model, "4xH100");
   question.goal = Goal::throughput;
   const double free = search(question).plans.front().score;
@@ -121,7 +115,7 @@ TEST(Search, SlosAreConstraints) {
 }
 
 TEST(Search, PinsHold) {
-  const Model model = load("Llama-3.1-8B");
+  const Model model = bundled_model("Llama-3.1-8B");
   auto question = request(model, "8xH100");
   question.pins = {{"tensor_parallel_size", 2}, {"data_parallel_size", 4}};
   const auto r = search(question);
@@ -135,7 +129,7 @@ TEST(Search, PinsHold) {
 TEST(Search, AboveItsBudgetThinsCopiesAndStillFindsTheBestPlan) {
   for (const char* name : {"Llama-3.1-8B", "Qwen3-30B-A3B"})
     for (const int concurrency : {0, 100, 3000}) {
-      const Model model = load(name);
+      const Model model = bundled_model(name);
       auto question = request(model, "32x8xH100");
       if (concurrency > 0) question.workload.concurrency = concurrency;
       const auto all = search(question);
@@ -150,7 +144,7 @@ TEST(Search, AboveItsBudgetThinsCopiesAndStillFindsTheBestPlan) {
 }
 
 TEST(Search, FewestGpusComeFirstWhenAskedFor) {
-  const Model model = load("Llama-3.1-8B");
+  const Model model = bundled_model("Llama-3.1-8B");
   auto question = request(model, "8xH100");
   question.workload.request_rate = 2;
   question.fewest_gpus = true;

@@ -166,16 +166,16 @@ LayoutSpace layout_space(const SearchRequest& request) {
   std::vector<Space> spaces;
   for (std::size_t g = 0; g < request.groups.size(); ++g) spaces.push_back(space_of(request, g));
   for (const double step : kCopiesSteps)
-    if (auto families = families_of(spaces, request, step)) return {std::move(*families), step};
+    if (auto families = families_of(spaces, request, step)) return {std::move(*families), step, std::move(spaces)};
   return {};
 }
 
-std::vector<Copies> copies_left_out(const SearchRequest& request, const Family& family, Copies centre, double step) {
-  const Space space = space_of(request, static_cast<std::size_t>(family.base.group));
-  const auto near = [&](int n, int of) { return n * (1 + step) > of && of * (1 + step) > n; };
+std::vector<Copies> copies_left_out(const LayoutSpace& space, const Pins& pins, const Family& family, Copies centre) {
+  const double factor = 1 + space.copies_step;
+  const auto near = [&](int n, int of) { return n * factor > of && of * factor > n; };
   std::vector<Copies> out;
   Layout layout = family.base;
-  Product(space, request.pins).copies(layout, [&](const Layout& l) {
+  Product(space.groups[static_cast<std::size_t>(layout.group)], pins).copies(layout, [&](const Layout& l) {
     const auto c = copies_of(l);
     if (near(c.data_parallel_size, centre.data_parallel_size) && near(c.replicas, centre.replicas) &&
         !std::binary_search(family.copies.begin(), family.copies.end(), c))
@@ -185,7 +185,9 @@ std::vector<Copies> copies_left_out(const SearchRequest& request, const Family& 
 }
 
 void enumerate_layouts(const SearchRequest& request, const std::function<void(const Layout&)>& visit) {
-  for (const auto& family : layout_space(request).families) {
+  SearchRequest all = request;
+  all.max_layouts = std::numeric_limits<std::size_t>::max();
+  for (const auto& family : layout_space(all).families) {
     Layout layout = family.base;
     for (const auto& [dp, replicas] : family.copies) {
       layout.parallel.data_parallel_size = dp;

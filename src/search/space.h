@@ -23,11 +23,12 @@ struct LayoutSpace {
   /// Above 0: there are more layouts than `request.max_layouts`, and a number of copies is at least by this share above
   /// the one before it (the lowest, the highest and powers of two are always there). 0: every number is there.
   double copies_step = 0;
+  std::vector<Space> groups;  ///< what there is to choose from on each
 };
 
 LayoutSpace layout_space(const SearchRequest& request);
 
-/// The numbers of copies of `family` that `layout_space` has left out and that lie within a step of `centre`.
-std::vector<Copies> copies_left_out(const SearchRequest& request, const Family& family, Copies centre, double step);
+/// The numbers of copies of `family` that the space has left out and that lie within a step of `centre`.
+std::vector<Copies> copies_left_out(const LayoutSpace& space, const Pins& pins, const Family& family, Copies centre);
 
 }  // namespace shardwise

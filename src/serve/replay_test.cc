@@ -3,17 +3,15 @@
 
 #include <gtest/gtest.h>
 
-#include "config/text_source.h"
 #include "hardware/hardware.h"
-#include "model/load.h"
+#include "model/bundled_model.h"
 #include "serve/closed_form.h"
 
 namespace shardwise {
 namespace {
 
 CompiledStep step_of(const std::string& name, int tp) {
-  DiskSource disk;
-  const auto model = load_model(name, disk);
+  const auto model = bundled_model(name);
   EngineConfig e;
   e.parallel.tensor_parallel_size = tp;
   for (int b = 8; b <= 512; b += 8) e.cudagraph_capture_sizes.push_back(b);

@@ -5,8 +5,7 @@
 #include <set>
 
 #include "app/plan.h"
-#include "config/text_source.h"
-#include "model/load.h"
+#include "model/bundled_model.h"
 
 namespace shardwise {
 namespace {
@@ -27,10 +26,9 @@ std::ostream& operator<<(std::ostream& out, const Case& c) {
 }
 
 PlanRequest request_of(const Case& c) {
-  DiskSource disk;
   PlanRequest r;
   r.model_spec = c.model;
-  r.model = std::make_shared<const Model>(load_model(c.model, disk));
+  r.model = std::make_shared<const Model>(bundled_model(c.model));
   r.cluster = parse_cluster(c.gpus);
   r.workload.isl = parse_length("1500", "--isl");
   r.workload.osl = parse_length("200", "--osl");

@@ -4,7 +4,7 @@
 
 #include <functional>
 
-#include "config/text_source.h"
+#include "model/bundled_model.h"
 #include "model/load.h"
 #include "parallel/resolve.h"
 
@@ -22,9 +22,8 @@ struct Command {
 const std::vector<ModelFacts>& models() {
   static const std::vector<ModelFacts> all = [] {
     std::vector<ModelFacts> facts;
-    DiskSource disk;
     for (const auto& bundled : bundled_models()) {
-      auto f = model_facts(load_model(bundled.name, disk));
+      auto f = model_facts(bundled_model(bundled.name));
       if (!check_model(f) && f.registered && f.num_attention_heads > 0) facts.push_back(std::move(f));
     }
     return facts;

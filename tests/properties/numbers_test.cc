@@ -13,6 +13,7 @@
 #include "config/text_source.h"
 #include "measured/bench_result.h"
 #include "measured/calibration.h"
+#include "model/bundled_model.h"
 #include "model/load.h"
 #include "report/report.h"
 #include "workload/options.h"
@@ -38,10 +39,7 @@ const std::vector<std::string> kNumbers = {"nan",
                                            "1e18"};
 
 std::shared_ptr<const Model> small_model() {
-  static const auto model = [] {
-    DiskSource disk;
-    return std::make_shared<const Model>(load_model("Qwen3-30B-A3B", disk));
-  }();
+  static const auto model = [] { return std::make_shared<const Model>(bundled_model("Qwen3-30B-A3B")); }();
   return model;
 }
 

@@ -4,18 +4,16 @@
 #include <string>
 
 #include "app/plan.h"
-#include "config/text_source.h"
-#include "model/load.h"
+#include "model/bundled_model.h"
 #include "workload/options.h"
 
 namespace shardwise {
 
 /// 1,024 tokens in, 256 out, at each plan's best load; without explanation.
 inline PlanRequest question(const std::string& model, const std::string& gpus, Goal goal = Goal::balanced) {
-  DiskSource disk;
   PlanRequest r;
   r.model_spec = model;
-  r.model = std::make_shared<const Model>(load_model(model, disk));
+  r.model = std::make_shared<const Model>(bundled_model(model));
   r.cluster = parse_cluster(gpus);
   r.workload.isl = parse_length("1024", "--isl");
   r.workload.osl = parse_length("256", "--osl");

@@ -9,7 +9,7 @@
 #include "app/plan.h"
 #include "base/input_error.h"
 #include "config/json.h"
-#include "config/text_source.h"
+#include "model/bundled_model.h"
 #include "model/load.h"
 #include "parallel/checked_versions.h"
 #include "report/catalogue.h"
@@ -22,10 +22,9 @@ namespace {
 std::shared_ptr<const Model> any_model() {
   static const auto all = [] {
     std::vector<std::shared_ptr<const Model>> models;
-    DiskSource disk;
     for (const char* name : {"Llama-3.1-8B", "Llama-3.1-405B", "Qwen3-30B-A3B", "DeepSeek-V3", "gpt-oss-120b",
                              "gemma-3-27b-it", "Qwen3.5-35B-A3B", "llama-2-70b"})
-      models.push_back(std::make_shared<const Model>(load_model(name, disk)));
+      models.push_back(std::make_shared<const Model>(bundled_model(name)));
     return models;
   }();
   return *rc::gen::elementOf(all);
