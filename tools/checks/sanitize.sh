@@ -6,8 +6,7 @@ cd "$(dirname "$0")/../.."
 jobs=$(nproc)
 cmake --preset sanitize >/dev/null
 cmake --build --preset sanitize -j"$jobs"
-# property_numbers: some of its numbers (1e300 in a configuration) still overflow on the way to their refusal.
-(cd build/sanitize && ctest --output-on-failure -j"$jobs" -E '^(compile|property_numbers)')
+(cd build/sanitize && ctest --output-on-failure -j"$jobs" -E '^compile')
 cmake --preset tsan >/dev/null
 cmake --build --preset tsan -j"$jobs" --target base_test search_test
 (cd build/tsan && ctest --output-on-failure -R '^(base|search)$')
